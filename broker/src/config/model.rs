@@ -1,0 +1,209 @@
+//! The configuration as the broker uses it: typed, with every default filled in. Files become this in [`super`]; programs
+//! that embed the broker build it themselves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use eventail_storage::log::Durability;
+use eventail_triggers::http::HttpTargetOptions;
+use eventail_triggers::policy::DeliveryPolicy;
+use eventail_triggers::target::Target;
+use eventail_wire::{Timestamp, TopicName, TriggerName, limits};
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where logs and index live.
+    pub data_dir: PathBuf,
+    /// The HTTP listener; `None` listens nowhere.
+    pub http: Option<SocketAddr>,
+    /// The QUIC listener; `None` listens nowhere.
+    pub quic: Option<SocketAddr>,
+    /// PEM files of the QUIC listener's certificate and key; generated where absent.
+    pub tls: Option<TlsFiles>,
+    /// Caps.
+    pub limits: Limits,
+    /// Address ranges beyond the public ones that HTTP targets may be at.
+    pub egress_allow: Vec<AddressRange>,
+    /// How long a stop may wait for attempts under way.
+    pub drain_ms: u64,
+    /// Topics.
+    pub topics: Topics,
+    /// Triggers by name.
+    pub triggers: BTreeMap<TriggerName, Trigger>,
+}
+
+/// A certificate chain and its key, both PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The chain.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// A network in CIDR form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    /// Its base address.
+    pub address: std::net::IpAddr,
+    /// How many leading bits count.
+    pub prefix_bits: u8,
+}
+
+/// Caps that an operator may move. The defaults and their reasons are in [`eventail_wire::limits`].
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of one event.
+    pub event_bytes_max: usize,
+    /// Events of one publish.
+    pub batch_events_max: usize,
+    /// Bytes of one publish.
+    pub batch_bytes_max: usize,
+    /// Connections per listener.
+    pub connections_max: usize,
+    /// Bytes that wait for their sync.
+    pub in_flight_bytes_max: usize,
+    /// Header bytes of a request.
+    pub header_bytes_max: usize,
+    /// Topics.
+    pub topics_max: usize,
+    /// Replies to replies.
+    pub hops_max: u32,
+    /// How long a request may take to arrive whole.
+    pub request_timeout_ms: u64,
+}
+
+/// Topics: what holds for all, and what differs for some.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    /// Whether a publish may create its topic.
+    pub auto_create: bool,
+    /// What holds for a topic that is not named below.
+    pub defaults: TopicOptions,
+    /// Topics that exist from the start.
+    pub named: BTreeMap<TopicName, TopicOptions>,
+}
+
+/// How one topic is kept.
+#[derive(Clone, Debug)]
+pub struct TopicOptions {
+    /// When a publish is acknowledged.
+    pub durability: Durability,
+    /// How long a segment file may get.
+    pub segment_bytes: u64,
+    /// How long events are kept.
+    pub retention_age_ms: Option<u64>,
+    /// How many bytes are kept.
+    pub retention_bytes: Option<u64>,
+    /// How long a repeat is recognised; 0 turns deduplication off.
+    pub dedup_window_ms: u64,
+    /// How many ids are remembered at most.
+    pub dedup_ids_max: usize,
+}
+
+/// Where a trigger without a past begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartPosition {
+    /// With what comes after it was added.
+    #[default]
+    Latest,
+    /// With the oldest event there is.
+    Earliest,
+    /// With the first event appended at or after this time.
+    At(Timestamp),
+}
+
+/// A subscription with a pattern, a target and a delivery policy.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// The topic that it reads.
+    pub topic: TopicName,
+    /// The pattern as JSON text; `None` matches everything.
+    pub pattern: Option<String>,
+    /// What it invokes.
+    pub target: TargetOptions,
+    /// How it delivers.
+    pub policy: DeliveryPolicy,
+    /// Where the key of `ordering = "key"` is found: an attribute's name, or a path such as `$.data.customer.id`.
+    pub key: String,
+    /// Where it begins.
+    pub start: StartPosition,
+    /// Where events go that could not be delivered.
+    pub dead_letter_topic: TopicName,
+    /// Where replies go; `None` ignores them.
+    pub reply_topic: Option<TopicName>,
+}
+
+/// What a trigger invokes.
+#[derive(Clone)]
+pub enum TargetOptions {
+    /// An HTTP endpoint.
+    Http(HttpTargetOptions),
+    /// Code of the program that embeds the broker.
+    Handler(Arc<dyn Target>),
+}
+
+impl std::fmt::Debug for TargetOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http(options) => options.fmt(f),
+            Self::Handler(_) => f.write_str("Handler"),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            event_bytes_max: limits::EVENT_BYTES_MAX,
+            batch_events_max: limits::BATCH_EVENTS_MAX,
+            batch_bytes_max: limits::BATCH_BYTES_MAX,
+            connections_max: limits::CONNECTIONS_MAX,
+            in_flight_bytes_max: limits::IN_FLIGHT_BYTES_MAX,
+            header_bytes_max: limits::HEADER_BYTES_MAX,
+            topics_max: limits::TOPICS_MAX,
+            hops_max: limits::HOPS_MAX,
+            request_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Default for TopicOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            segment_bytes: 128 << 20,
+            retention_age_ms: None,
+            retention_bytes: None,
+            dedup_window_ms: 10 * 60 * 1000,
+            dedup_ids_max: 10_000_000,
+        }
+    }
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self { auto_create: true, defaults: TopicOptions::default(), named: BTreeMap::new() }
+    }
+}
+
+impl Config {
+    /// A broker in `data_dir` that listens nowhere and has no triggers: what a program that embeds it begins with.
+    #[must_use]
+    pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            http: None,
+            quic: None,
+            tls: None,
+            limits: Limits::default(),
+            egress_allow: Vec::new(),
+            drain_ms: 10_000,
+            topics: Topics::default(),
+            triggers: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What the broker tells about itself: the shapes that the HTTP API sends, the CLI prints and programs read.
+
+use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
+use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, TriggerName};
+use serde::{Deserialize, Serialize};
+
+/// Where one event of a publish went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Its offset, or the first one's where it is a duplicate.
+    pub offset: Offset,
+    /// Whether it was there already.
+    pub duplicate: bool,
+}
+
+/// An event with its place in a topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEvent {
+    /// Its place.
+    pub offset: Offset,
+    /// When it was appended.
+    pub appended_at: Timestamp,
+    /// The event.
+    pub event: Event,
+}
+
+/// A topic at a moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TopicStatus {
+    /// Its name.
+    pub name: TopicName,
+    /// The first offset that is kept.
+    pub start: Offset,
+    /// The durable end: the first offset that is not yet safe.
+    pub end: Offset,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// When the oldest event was appended.
+    pub oldest_at: Option<Timestamp>,
+    /// `sync` or `buffered`.
+    pub durability: String,
+    /// Why publishes are refused, if they are.
+    pub refusal: Option<Code>,
+    /// Ids that deduplication remembers.
+    pub dedup_ids: u64,
+    /// The memory that it takes.
+    pub dedup_bytes: u64,
+}
+
+/// Whether and why a trigger delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerState {
+    /// It delivers.
+    Running,
+    /// An operator stopped it.
+    Paused,
+    /// The target said that it wants no more (410).
+    Disabled,
+    /// Its dead-letter topic cannot be written, so it must not go on.
+    Stopped,
+}
+
+/// The breaker of a trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Deliveries flow.
+    Closed,
+    /// The target is out; the cursor waits.
+    Open,
+    /// One probe is under way.
+    HalfOpen,
+}
+
+/// What became of the events that a trigger matched. At rest `matched` is the sum of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Events that matched.
+    pub matched: u64,
+    /// Taken by the target.
+    pub delivered: u64,
+    /// Given up, with payload, in the dead-letter topic.
+    pub dead_lettered: u64,
+    /// Lost to a retention that the operator chose before they could be delivered.
+    pub expired: u64,
+    /// Waiting, under way or to be retried.
+    pub pending: u64,
+}
+
+/// A trigger at a moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TriggerStatus {
+    /// Its name.
+    pub name: TriggerName,
+    /// The topic that it reads.
+    pub topic: TopicName,
+    /// What it invokes, without secrets: `http http://host/path` or `handler`.
+    pub target: String,
+    /// Whether it delivers.
+    pub state: TriggerState,
+    /// Why not, if it does not.
+    pub reason: Option<String>,
+    /// Every event before this one is settled.
+    pub cursor: Offset,
+    /// Every event before this one was matched.
+    pub scanned: Offset,
+    /// Events between cursor and the topic's durable end.
+    pub lag: u64,
+    /// How old the oldest unsettled event is.
+    pub lag_ms: u64,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Events that wait for a retry.
+    pub retrying: u64,
+    /// The breaker.
+    pub breaker: BreakerState,
+    /// When it will be tried again, if the breaker is open or the target throttles.
+    pub held_until: Option<Timestamp>,
+    /// Events that retention took before the trigger read them, in all.
+    pub lost: u64,
+    /// What became of what matched.
+    pub account: Account,
+    /// What the target said at the last failure.
+    pub last_failure: Option<Response>,
+}
+
+/// A dead letter without its event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetterSummary {
+    /// The dead-letter topic and the place in it: this is the dead letter's id.
+    pub topic: TopicName,
+    /// Its place there.
+    pub offset: Offset,
+    /// When it was dead-lettered.
+    pub at: Timestamp,
+    /// The event's id, source and type.
+    pub event_id: String,
+    /// Its source.
+    pub event_source: String,
+    /// Its type.
+    pub event_type: String,
+    /// The event's correlation id.
+    pub correlation_id: String,
+    /// The trigger that gave up.
+    pub trigger: TriggerName,
+    /// Where the event came from.
+    pub origin_topic: TopicName,
+    /// Its offset there.
+    pub origin_offset: Offset,
+    /// Why.
+    pub reason: RejectReason,
+    /// The class of the last failure, where it was one that is retried.
+    pub class: Option<RetryClass>,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// When it was first tried.
+    pub first_attempt_at: Timestamp,
+    /// When it was last tried.
+    pub last_attempt_at: Timestamp,
+    /// What the target said last.
+    pub response: Response,
+    /// How often it was redriven.
+    pub redriven: u32,
+    /// Whether it was purged.
+    pub purged: bool,
+}
+
+/// A dead letter whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// All but the event.
+    pub summary: DeadLetterSummary,
+    /// The event, unchanged.
+    pub event: Event,
+}
+
+/// Which dead letters are meant. Everything that is set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetterFilter {
+    /// In this dead-letter topic; every one where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<TopicName>,
+    /// Exactly this one (with `topic`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<Offset>,
+    /// Given up by this trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<TriggerName>,
+    /// For this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<RejectReason>,
+    /// The event's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// Dead-lettered at or after this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Dead-lettered before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Also those that were redriven already.
+    #[serde(default)]
+    pub include_redriven: bool,
+}
+
+/// How a redrive goes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RedriveRequest {
+    /// Which.
+    #[serde(flatten)]
+    pub filter: DeadLetterFilter,
+    /// Events per second at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<u32>,
+    /// Only count.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a redrive or purge did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkResult {
+    /// Dead letters that the filter chose.
+    pub selected: u64,
+    /// Those that were redriven or purged.
+    pub done: u64,
+    /// Those that could not be, for instance because their trigger is gone.
+    pub failed: u64,
+}
+
+/// Where an event with a given id is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPlace {
+    /// The topic.
+    pub topic: TopicName,
+    /// The place in it.
+    pub offset: Offset,
+    /// Its source.
+    pub source: String,
+}
+
+/// Whether the broker can take and deliver events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether it can.
+    pub ready: bool,
+    /// Each thing that is wrong: the name of a topic or trigger, and why.
+    pub problems: Vec<(String, String)>,
+}
+
+/// One step of an event's way, as it happens. The data is the event's own bytes: an observer must not print it unasked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Observation {
+    /// An event was appended and is durable.
+    Appended {
+        /// Where.
+        topic: TopicName,
+        /// Its place.
+        offset: Offset,
+        /// The event.
+        event: Event,
+    },
+    /// A trigger's pattern matched.
+    Matched {
+        /// Which trigger.
+        trigger: TriggerName,
+        /// The event's place.
+        offset: Offset,
+    },
+    /// An attempt ended.
+    Attempted {
+        /// On whose behalf.
+        trigger: TriggerName,
+        /// The event's place.
+        offset: Offset,
+        /// Which try it was.
+        attempt: u32,
+        /// How long it took.
+        took_ms: u64,
+        /// `delivered`, `throttled`, `unreachable`, `timeout`, `failed` or `rejected`.
+        outcome: &'static str,
+        /// What the target said, if it did not take the event.
+        response: Option<Response>,
+        /// When it will be tried again.
+        next_at: Option<Timestamp>,
+    },
+    /// A dead letter was written.
+    DeadLettered {
+        /// The trigger that gave up.
+        trigger: TriggerName,
+        /// The event's place.
+        offset: Offset,
+        /// The dead letter's topic.
+        dead_letter_topic: TopicName,
+        /// Its place there.
+        dead_letter_offset: Offset,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// A dead letter was handed to its trigger again.
+    Redriven {
+        /// The trigger.
+        trigger: TriggerName,
+        /// The event's original place.
+        offset: Offset,
+    },
+}
+
+/// Gets to see every step of every event. It is called on the delivery path and must be quick.
+pub trait Observer: Send + Sync + 'static {
+    /// Takes one step.
+    fn observe(&self, observation: &Observation);
+}

@@ -1,0 +1,3 @@
+//! The append log of Eventail, and the rebuildable index beside it.
+
+pub mod log;

@@ -1,0 +1,70 @@
+//! The HTTP target: one POST per attempt, to an address that was screened after it was resolved.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::outcome::RetryClass;
+
+/// A secret. It never prints.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a secret.
+    #[must_use]
+    pub const fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// The secret itself, for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// How the event is put into the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpMode {
+    /// CloudEvents binary mode: attributes are headers, the body is the data.
+    #[default]
+    Binary,
+    /// CloudEvents structured mode: the body is the whole event as JSON.
+    Structured,
+    /// The data alone, with its content type.
+    Raw,
+}
+
+/// What a response status means, where a trigger says so itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusMeaning {
+    /// The event was taken.
+    Ack,
+    /// Try again, charged to this class.
+    Retry(RetryClass),
+    /// Dead-letter it.
+    Reject,
+}
+
+/// What an HTTP target needs to know.
+#[derive(Clone, Debug)]
+pub struct HttpTargetOptions {
+    /// Where to: `http` or `https`, no user info.
+    pub url: http::Uri,
+    /// How the event is put into the request.
+    pub mode: HttpMode,
+    /// Headers that every request carries; their values may be secrets.
+    pub headers: Vec<(http::HeaderName, Secret)>,
+    /// Standard Webhooks signing secrets (`whsec_…`), the newest first; each signs.
+    pub signing_secrets: Vec<Secret>,
+    /// Meanings that differ from the default table.
+    pub statuses: BTreeMap<u16, StatusMeaning>,
+    /// Connections that are kept open while idle.
+    pub idle_connections: usize,
+}

@@ -1,0 +1,6 @@
+//! What decides where an event goes, when it is tried again, and how a target is called.
+
+pub mod http;
+pub mod outcome;
+pub mod policy;
+pub mod target;

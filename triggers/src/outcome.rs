@@ -1,0 +1,78 @@
+//! How an attempt ended, as a value: what the delivery machine needs to decide, and nothing of HTTP or Lambda.
+
+use eventail_wire::Event;
+use serde::{Deserialize, Serialize};
+
+/// Why an attempt may be tried again. Each class has its own budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryClass {
+    /// The target asks for less (429, 503 with `Retry-After`, a concurrency limit). Costs no attempt.
+    Throttled,
+    /// The target was not reached (refused, no route, name not found, TLS failed). Never the event's fault: costs no attempt.
+    Unreachable,
+    /// The target did not answer in time. The event's fault unless others fail too.
+    Timeout,
+    /// The target answered with a failure that may pass (5xx, 404, 408, 409). The event's fault unless others fail too.
+    Failed,
+}
+
+/// Why an event will not be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectReason {
+    /// The target refused it for good (other 4xx, 3xx).
+    Permanent,
+    /// `max_attempts` were burnt.
+    MaxAttempts,
+    /// `max_age` passed.
+    MaxAge,
+    /// A subscriber refused it.
+    Refused,
+    /// The reply would have been one hop too many.
+    HopLimit,
+    /// The target's reply is no event that can be published.
+    InvalidReply,
+}
+
+/// What a target answered, for people: kept with retries and dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// HTTP status, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The first bytes of the body as text (at most [`eventail_wire::limits::RESPONSE_SNIPPET_BYTES_MAX`]).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub body: String,
+    /// One line: what went wrong.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+}
+
+/// How one attempt ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The target took the event; its answer may be an event of its own.
+    Ack {
+        /// The reply, where the answer was a CloudEvent.
+        reply: Option<Event>,
+    },
+    /// Try again.
+    Retry {
+        /// Which budget it is charged to.
+        class: RetryClass,
+        /// How long the target asked us to wait at least.
+        after_ms: Option<u64>,
+        /// What the target said.
+        response: Response,
+    },
+    /// Do not try again.
+    Reject {
+        /// Why.
+        reason: RejectReason,
+        /// What the target said.
+        response: Response,
+        /// The target wants no more events at all (410).
+        disable: bool,
+    },
+}

@@ -1,0 +1,62 @@
+//! How a trigger delivers: all that the delivery machine may be told, with its defaults.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether deliveries keep an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ordering {
+    /// Events go out as they come, side by side.
+    #[default]
+    None,
+    /// Events with the same key go out one after the other.
+    Key,
+}
+
+/// The delivery policy of one subscription. Times in milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliveryPolicy {
+    /// Attempts at once.
+    pub concurrency: usize,
+    /// How long one attempt may take.
+    pub timeout_ms: u64,
+    /// Attempts in all, the first one included, before an event is dead-lettered.
+    pub max_attempts: u32,
+    /// How old an event (by its append) may become before it is dead-lettered instead of retried.
+    pub max_age_ms: u64,
+    /// The delay before the first retry; doubled each time, with full jitter.
+    pub backoff_initial_ms: u64,
+    /// The most that a delay grows to. `Retry-After` may exceed it, up to `retry_after_max_ms`.
+    pub backoff_max_ms: u64,
+    /// The longest `Retry-After` that is obeyed.
+    pub retry_after_max_ms: u64,
+    /// Whether order is kept per key.
+    pub ordering: Ordering,
+    /// Distinct events that must fail in a row, none passing, before the breaker opens.
+    pub breaker_failures: u32,
+    /// How long the breaker stays open at first; doubled for each failed probe.
+    pub breaker_open_ms: u64,
+    /// The most that it grows to.
+    pub breaker_open_max_ms: u64,
+    /// Events that may wait for a retry or their turn at once; when reached, the trigger reads no further: the backlog stays in the log.
+    pub parked_max: usize,
+}
+
+impl Default for DeliveryPolicy {
+    fn default() -> Self {
+        Self {
+            concurrency: 16,
+            timeout_ms: 30_000,
+            max_attempts: 8,
+            max_age_ms: 24 * 60 * 60 * 1000,
+            backoff_initial_ms: 1_000,
+            backoff_max_ms: 10 * 60 * 1000,
+            retry_after_max_ms: 60 * 60 * 1000,
+            ordering: Ordering::None,
+            breaker_failures: 5,
+            breaker_open_ms: 1_000,
+            breaker_open_max_ms: 60_000,
+            parked_max: 10_000,
+        }
+    }
+}

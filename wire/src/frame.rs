@@ -1,0 +1,1 @@
+//! The frames of Eventail's own protocol.

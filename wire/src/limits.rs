@@ -1,0 +1,46 @@
+//! Every cap of the protocol, by name, with its reason. A config key of the same meaning has the constant as its default.
+
+/// An event as encoded (attributes and data). 1 MiB: what EventBridge and most webhook targets take, with room.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+/// The most that `limits.event_bytes_max` may be set to: an event must fit into one batch of the log.
+pub const EVENT_BYTES_CEILING: usize = 16 << 20;
+/// Attributes of one event, required and extensions together: a pattern looks through them one by one.
+pub const ATTRIBUTES_MAX: usize = 64;
+/// An attribute's name. CloudEvents advises 20; some extensions in use are longer.
+pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
+/// An attribute's value: it becomes an HTTP header, and servers commonly refuse headers over 8 KiB.
+pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 4096;
+/// All attributes of one event together: below what HTTP servers take as the whole of the headers.
+pub const ATTRIBUTES_BYTES_MAX: usize = 32 << 10;
+/// Events in one publish, by frame or by HTTP batch.
+pub const BATCH_EVENTS_MAX: usize = 10_000;
+/// Bytes in one publish, by frame or by HTTP batch.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// A frame of the protocol, its length prefix not counted: a batch and its header.
+pub const FRAME_BYTES_MAX: usize = EVENT_BYTES_CEILING + (64 << 10);
+/// A topic's or trigger's name: it is a folder's name, and file systems take 255 bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Topics in one broker: each has an open file and some kilobytes of memory.
+pub const TOPICS_MAX: usize = 10_000;
+/// Connections at once, HTTP and QUIC each.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// Bytes of published events that wait for their sync, over all publishers; past it publishers are held back.
+pub const IN_FLIGHT_BYTES_MAX: usize = 128 << 20;
+/// All header bytes of an HTTP request: the attributes' cap and as much again for the rest.
+pub const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Headers of an HTTP request.
+pub const HEADERS_MAX: usize = 128;
+/// Deliveries that one subscriber may hold at once (its credit).
+pub const CREDIT_MAX: u32 = 65_536;
+/// The events that one page of a listing or a read may hold.
+pub const PAGE_EVENTS_MAX: usize = 1_000;
+/// The bytes that one page of a read may hold, unless its first event alone is larger.
+pub const PAGE_BYTES_MAX: usize = 8 << 20;
+/// How long a read may wait for an event to come.
+pub const WAIT_MS_MAX: u64 = 60_000;
+/// How many replies to replies make a loop, unless the config says otherwise.
+pub const HOPS_MAX: u32 = 16;
+/// What is kept of a target's response body in a dead letter.
+pub const RESPONSE_SNIPPET_BYTES_MAX: usize = 2048;
+/// What is read of a target's response body: a reply event must fit.
+pub const RESPONSE_BODY_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
