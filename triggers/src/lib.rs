@@ -3,4 +3,5 @@
 pub mod http;
 pub mod outcome;
 pub mod policy;
+pub mod subscription;
 pub mod target;

@@ -1,0 +1,141 @@
+//! How attempts are handed out: what is due first, within concurrency, state, hold and breaker.
+
+use eventail_wire::{Offset, Timestamp};
+
+use super::Subscription;
+use super::lease::{Lease, StaleLease};
+use super::slots::{Held, Place, token_of};
+use super::state::{BreakerState, State};
+
+impl Subscription {
+    /// Hands out up to `max` leases, what is due before what was never tried. They are appended to `out`.
+    pub fn lease(&mut self, now: Timestamp, max: usize, out: &mut Vec<Lease>) {
+        if self.state != State::Running || self.hold.until().is_some_and(|until| now < until) {
+            return;
+        }
+        let free = self.policy.concurrency.saturating_sub(self.in_flight).min(max);
+        match self.breaker.state() {
+            BreakerState::Closed => {
+                for _ in 0..free {
+                    let Some(index) = self.take_next(now) else { break };
+                    out.push(self.begin(now, index, false));
+                }
+            }
+            BreakerState::Open { until } if now >= until && free > 0 => {
+                if let Some(index) = self.take_probe(now) {
+                    out.push(self.begin(now, index, true));
+                }
+            }
+            BreakerState::Open { .. } | BreakerState::HalfOpen => {}
+        }
+    }
+
+    /// The next event that may go.
+    fn take_next(&mut self, now: Timestamp) -> Option<u32> {
+        match self.waiting.first() {
+            Some(&(due, _, index)) if due <= now => {
+                self.waiting.pop_first();
+                Some(index)
+            }
+            _ => self.fresh.pop_front(),
+        }
+    }
+
+    /// The event to probe with: the one that was tried least, so that no bad event is the probe again and again while
+    /// others would pass.
+    fn take_probe(&mut self, now: Timestamp) -> Option<u32> {
+        let made = |index: u32| self.slots.get(index).tries.as_ref().map_or(0, |tries| tries.made);
+        let due = self.waiting.range(..=(now, Offset(u64::MAX), u32::MAX));
+        let least = due.map(|&(due, offset, index)| (made(index), offset, due, index)).min();
+        match least {
+            Some((tried, offset, due, index)) if tried == 0 || self.fresh.is_empty() => {
+                self.waiting.remove(&(due, offset, index));
+                Some(index)
+            }
+            _ => self.fresh.pop_front(),
+        }
+    }
+
+    fn begin(&mut self, now: Timestamp, index: u32, is_probe: bool) -> Lease {
+        self.leases += 1;
+        let token = token_of(self.leases, index);
+        let deadline = now.plus_ms(self.policy.timeout_ms);
+        let slot = self.slots.get_mut(index);
+        let held = Held { token, leased_at: now, deadline, hold_epoch: self.hold.epoch() };
+        slot.place = Place::Leased(held);
+        let lease = Lease {
+            token,
+            offset: slot.offset,
+            appended_at: slot.appended_at,
+            attempt: slot.attempt(),
+            deadline,
+            is_probe,
+        };
+        self.in_flight += 1;
+        self.deadlines.push(deadline, token);
+        if is_probe {
+            self.breaker.probe_leased(token);
+        }
+        lease
+    }
+
+    /// Gives a lease `lease_ms` from now. Answers the new deadline.
+    ///
+    /// # Errors
+    /// Where the lease no longer stands.
+    pub fn extend(&mut self, now: Timestamp, token: u64, lease_ms: u64) -> Result<Timestamp, StaleLease> {
+        let (index, held) = self.slots.lease(token).ok_or(StaleLease { token })?;
+        let deadline = now.plus_ms(lease_ms);
+        if deadline != held.deadline {
+            self.slots.get_mut(index).place = Place::Leased(Held { deadline, ..held });
+            self.deadlines.push(deadline, token);
+            self.deadlines.settle(&self.slots, self.in_flight);
+        }
+        Ok(deadline)
+    }
+
+    /// Takes a lease back as if it had never been handed out: nothing is burnt or journaled, and the event is first
+    /// again. Answers its offset.
+    ///
+    /// # Errors
+    /// Where the lease no longer stands.
+    pub fn release(&mut self, token: u64) -> Result<Offset, StaleLease> {
+        let (index, _) = self.slots.lease(token).ok_or(StaleLease { token })?;
+        self.detach(index);
+        let slot = self.slots.get(index);
+        let (offset, due) = (slot.offset, slot.tries.as_ref().map_or(Timestamp(0), |tries| tries.due));
+        self.park(index, due);
+        Ok(offset)
+    }
+
+    /// When to come back, whatever else happens: the earliest of due retries, the end of a hold, the next probe and the
+    /// deadlines of leases. It may lie in the past: then come back at once. `None` where nothing is timed; events that
+    /// wait for nothing but a call of [`Subscription::lease`] are not.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let deadline = self.deadlines.first().map(|(deadline, _)| deadline);
+        let due = self.next_lease_at();
+        match (deadline, due) {
+            (Some(deadline), Some(due)) => Some(deadline.min(due)),
+            (deadline, due) => deadline.or(due),
+        }
+    }
+
+    /// When time alone lets something go out.
+    fn next_lease_at(&self) -> Option<Timestamp> {
+        if self.state != State::Running || self.in_flight >= self.policy.concurrency {
+            return None;
+        }
+        let probe_at = match self.breaker.state() {
+            BreakerState::HalfOpen => return None,
+            BreakerState::Open { until } => Some(until),
+            BreakerState::Closed => None,
+        };
+        let gate = probe_at.max(self.hold.until());
+        if !self.fresh.is_empty() && gate.is_some() {
+            return gate;
+        }
+        let (due, ..) = *self.waiting.first()?;
+        Some(gate.map_or(due, |gate| gate.max(due)))
+    }
+}

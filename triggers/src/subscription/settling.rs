@@ -1,0 +1,256 @@
+//! How attempts end: which budget pays, when the event is tried again, and when it is given up.
+
+use eventail_wire::{Offset, Timestamp};
+
+use super::Subscription;
+use super::backoff;
+use super::entry::{DeadLetterOrder, Effect, Entry, Tries};
+use super::lease::{Ending, Settled, StaleLease, Verdict};
+use super::slots::{Held, Place, Slot};
+use super::state::State;
+use crate::outcome::{RejectReason, Response, RetryClass};
+
+impl Slot {
+    /// Which try the next or present one is, counted from 1.
+    pub(super) fn attempt(&self) -> u32 {
+        self.tries.as_ref().map_or(0, |tries| tries.burnt).saturating_add(1)
+    }
+}
+
+/// A failure that may pass.
+struct Failure {
+    class: RetryClass,
+    after_ms: Option<u64>,
+    response: Response,
+}
+
+impl Subscription {
+    /// Ends an attempt. What must be done about it is appended to `effects`.
+    ///
+    /// # Errors
+    /// Where the lease no longer stands; nothing is changed then.
+    pub fn settle(
+        &mut self,
+        now: Timestamp,
+        token: u64,
+        ending: Ending,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Settled, StaleLease> {
+        let (index, held) = self.slots.lease(token).ok_or(StaleLease { token })?;
+        let slot = self.slots.get(index);
+        let (offset, attempt) = (slot.offset, slot.attempt());
+        let verdict = match ending {
+            Ending::Ack => {
+                self.answered(held, effects);
+                self.delivered += 1;
+                self.remove(index);
+                effects.push(Effect::Journal(Entry::Delivered { first: offset, count: 1 }));
+                Verdict::Delivered
+            }
+            Ending::Retry { class, after_ms, response } => {
+                self.last_failure = Some(response.clone());
+                self.fail(now, (index, held), Failure { class, after_ms, response }, effects)
+            }
+            Ending::Reject { reason, response, disable } => {
+                self.last_failure = Some(response.clone());
+                self.reject(index, held, reason, response, disable, effects)
+            }
+        };
+        Ok(Settled { offset, attempt, verdict })
+    }
+
+    /// Ends every lease that ran out as a time-out.
+    pub fn expire_leases(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        while let Some((deadline, token)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            let response = Response { error: "the lease ran out".to_owned(), ..Response::default() };
+            let ending = Ending::Retry { class: RetryClass::Timeout, after_ms: None, response };
+            self.settle(now, token, ending, effects)
+                .expect("the first deadline is one of a lease that stands");
+        }
+    }
+
+    /// The dead letter of the event at `offset` is durable: the event is settled now. `None` where no dead letter of it
+    /// was ordered, or the event expired since.
+    pub fn dead_letter_written(&mut self, offset: Offset) -> Option<Entry> {
+        self.orders.get(&offset)?;
+        let index = self.window.find(offset, &self.slots)?;
+        self.dead_lettered += 1;
+        self.remove(index);
+        Some(Entry::DeadLettered { offset })
+    }
+
+    /// The target is alive: ends the run of failures, closes the breaker, makes the next hold a first one.
+    fn answered(&mut self, held: Held, effects: &mut Vec<Effect>) {
+        if self.breaker.answered() {
+            effects.push(Effect::Journal(Entry::Breaker { open: None, given_back: Vec::new() }));
+        }
+        if self.hold.answered(held.hold_epoch) {
+            effects.push(Effect::Journal(self.hold_entry()));
+        }
+    }
+
+    fn hold_entry(&self) -> Entry {
+        Entry::Held { until: self.hold.until(), throttles: self.hold.throttles() }
+    }
+
+    fn reject(
+        &mut self,
+        index: u32,
+        held: Held,
+        reason: RejectReason,
+        response: Response,
+        disable: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Verdict {
+        if !self.breaker.is_quiet() {
+            effects.push(Effect::Journal(Entry::Answered));
+        }
+        self.answered(held, effects);
+        if disable && self.state == State::Running {
+            let said =
+                if response.error.is_empty() { "the target wants no more events" } else { &response.error };
+            self.state = State::Disabled;
+            self.reason = Some(said.to_owned());
+            effects.push(Effect::Journal(self.state_entry()));
+        }
+        self.give_up(index, held, reason, None, response, effects)
+    }
+
+    /// Orders a dead letter. The event stays pending until it is written.
+    fn give_up(
+        &mut self,
+        index: u32,
+        held: Held,
+        reason: RejectReason,
+        class: Option<RetryClass>,
+        response: Response,
+        effects: &mut Vec<Effect>,
+    ) -> Verdict {
+        self.detach(index);
+        let slot = self.slots.get_mut(index);
+        slot.place = Place::Dead;
+        let order = Box::new(DeadLetterOrder {
+            offset: slot.offset,
+            appended_at: slot.appended_at,
+            reason,
+            class: class.or_else(|| slot.tries.as_ref().map(|tries| tries.class)),
+            attempts: slot.attempt(),
+            first_attempt_at: slot.tries.as_ref().map_or(held.leased_at, |tries| tries.first_at),
+            last_attempt_at: held.leased_at,
+            response,
+        });
+        self.orders.insert(order.offset, order.clone());
+        effects.push(Effect::DeadLetter(order));
+        Verdict::DeadLetter { reason }
+    }
+
+    /// An attempt failed in a way that may pass.
+    fn fail(
+        &mut self,
+        now: Timestamp,
+        (index, held): (u32, Held),
+        failure: Failure,
+        effects: &mut Vec<Effect>,
+    ) -> Verdict {
+        let Failure { class, after_ms, response } = failure;
+        let slot = self.slots.get(index);
+        let (offset, appended_at, attempt) = (slot.offset, slot.appended_at, slot.attempt());
+        let throttled = class == RetryClass::Throttled;
+        let was_open = self.breaker.open().is_some();
+        let reopened = !throttled && self.breaker.failed_while_open(now, &self.policy, held.token);
+        let burns = !was_open && matches!(class, RetryClass::Timeout | RetryClass::Failed);
+        let given_back = if was_open || throttled {
+            None
+        } else {
+            let unreachable = class == RetryClass::Unreachable;
+            self.breaker.failed(now, &self.policy, (offset, burns, unreachable))
+        };
+        if throttled && self.hold.throttled(now, &self.policy, held.hold_epoch, after_ms, &mut self.rng) {
+            effects.push(Effect::Journal(self.hold_entry()));
+        }
+        self.detach(index);
+
+        let is_out = self.breaker.open().is_some();
+        let due = self.due(now, class, after_ms, attempt, is_out);
+        let next_at = due.max(self.gate().unwrap_or_default()).max(now);
+        let reason = if next_at.since_ms(appended_at) > self.policy.max_age_ms {
+            Some(RejectReason::MaxAge)
+        } else if burns && !is_out && attempt >= self.policy.max_attempts {
+            Some(RejectReason::MaxAttempts)
+        } else {
+            None
+        };
+        // An event that is given up keeps the attempt until its dead letter is durable: a crash before makes it again.
+        let burnt = attempt - u32::from(!burns || reason.is_some());
+        let tries = self.note_try(
+            index,
+            Tries { burnt, made: 1, first_at: held.leased_at, last_at: held.leased_at, due, class, response },
+        );
+        effects.push(Effect::Journal(Entry::Retried { offset, tries: Box::new(tries.clone()) }));
+        let verdict = if let Some(reason) = reason {
+            self.give_up(index, held, reason, Some(class), tries.response, effects)
+        } else {
+            self.park(index, due);
+            Verdict::Retry { at: next_at }
+        };
+        if reopened || given_back.is_some() {
+            let given_back = given_back.unwrap_or_default();
+            self.give_back(&given_back);
+            effects.push(Effect::Journal(Entry::Breaker { open: self.breaker.open(), given_back }));
+        }
+        verdict
+    }
+
+    /// When a failed event may be tried again, as far as it alone is concerned; a hold or the breaker may say later.
+    fn due(
+        &mut self,
+        now: Timestamp,
+        class: RetryClass,
+        after_ms: Option<u64>,
+        attempt: u32,
+        is_out: bool,
+    ) -> Timestamp {
+        let nth = match class {
+            RetryClass::Throttled => return Timestamp(0),
+            _ if is_out => {
+                let asked_ms = backoff::asked_ms(&self.policy, after_ms);
+                return if asked_ms == 0 { Timestamp(0) } else { now.plus_ms(asked_ms) };
+            }
+            RetryClass::Unreachable => self.breaker.unreachable_in_a_row(),
+            RetryClass::Timeout | RetryClass::Failed => attempt,
+        };
+        now.plus_ms(backoff::retry_ms(&self.policy, nth, after_ms, &mut self.rng))
+    }
+
+    /// Remembers an attempt with those before it; answers them all.
+    fn note_try(&mut self, index: u32, mut latest: Tries) -> Tries {
+        let slot = self.slots.get_mut(index);
+        if let Some(earlier) = &slot.tries {
+            latest.made = earlier.made.saturating_add(1);
+            latest.first_at = earlier.first_at;
+        }
+        slot.tries = Some(Box::new(latest.clone()));
+        latest
+    }
+
+    /// Gives attempts back that an outage burnt.
+    fn give_back(&mut self, attempts: &[(Offset, u32)]) {
+        for (offset, count) in attempts {
+            let tries = match self.window.find(*offset, &self.slots) {
+                Some(index) => self.slots.get_mut(index).tries.as_deref_mut(),
+                None => self.retries_ahead.get_mut(offset),
+            };
+            if let Some(tries) = tries {
+                tries.burnt = tries.burnt.saturating_sub(*count);
+            }
+        }
+    }
+
+    /// Before when nothing may go out, because of a hold or the breaker.
+    pub(super) fn gate(&self) -> Option<Timestamp> {
+        self.breaker.open().map(|open| open.until).max(self.hold.until())
+    }
+}

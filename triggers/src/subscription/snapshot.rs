@@ -1,0 +1,134 @@
+//! The durable part of a subscription as one value, and the replay of journal entries onto it.
+
+use std::collections::BTreeMap;
+
+use eventail_wire::{Offset, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::breaker::{OpenBreaker, Run};
+use super::entry::{Entry, Tries};
+use super::ranges::Ranges;
+use super::state::State;
+use crate::outcome::RetryClass;
+
+/// Everything about a subscription that survives a restart. Leases do not: what was under way is tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Everything before is settled or did not match.
+    pub cursor: Offset,
+    /// What lies beyond the cursor and is settled or did not match.
+    pub settled: Ranges,
+    /// The events that were tried and not settled.
+    pub retries: BTreeMap<Offset, Tries>,
+    /// Events that the target took.
+    pub delivered: u64,
+    /// Events that were given up.
+    pub dead_lettered: u64,
+    /// Pending events that retention took or that were passed over.
+    pub expired: u64,
+    /// Events that retention took before they were read.
+    pub lost: u64,
+    /// Whether it delivers.
+    pub state: State,
+    /// Why not, if it does not.
+    pub reason: Option<String>,
+    /// Until when the breaker is open, if it is.
+    pub open: Option<OpenBreaker>,
+    /// The failures since the last success.
+    pub run: Run,
+    /// Nothing goes out before, because the target throttles.
+    pub held_until: Option<Timestamp>,
+    /// Throttles in a row.
+    pub throttles: u32,
+}
+
+impl Snapshot {
+    /// The snapshot of a subscription that has seen nothing yet.
+    #[must_use]
+    pub fn new(start: Offset) -> Self {
+        Self { cursor: start, ..Self::default() }
+    }
+
+    /// Replays one journal entry. Entries must come once each, in the order in which they were handed out.
+    pub fn apply(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Delivered { first, count } => {
+                self.delivered += count;
+                self.run.clear();
+                self.settle(*first, first.plus(*count));
+            }
+            Entry::Retried { offset, tries } => {
+                if self.open.is_none() && tries.class != RetryClass::Throttled {
+                    let unreachable = tries.class == RetryClass::Unreachable;
+                    self.run.add(*offset, !unreachable, unreachable);
+                }
+                self.retries.insert(*offset, tries.as_ref().clone());
+            }
+            Entry::DeadLettered { offset } => {
+                self.dead_lettered += 1;
+                self.settle(*offset, offset.plus(1));
+            }
+            Entry::Answered => self.run.clear(),
+            Entry::Breaker { open, given_back } => {
+                self.open = *open;
+                self.run.clear();
+                for (offset, attempts) in given_back {
+                    if let Some(tries) = self.retries.get_mut(offset) {
+                        tries.burnt = tries.burnt.saturating_sub(*attempts);
+                    }
+                }
+            }
+            Entry::Held { until, throttles } => {
+                self.held_until = *until;
+                self.throttles = *throttles;
+            }
+            Entry::State { state, reason } => {
+                self.state = *state;
+                self.reason.clone_from(reason);
+            }
+            Entry::Skipped { to, expired } => {
+                self.expired += expired;
+                self.move_to(*to);
+            }
+            Entry::Lost { start, lost, expired } => {
+                self.expired += expired;
+                self.lost += lost;
+                self.move_to(*start);
+            }
+            Entry::Checkpoint { scanned, pending } => self.checkpoint(*scanned, pending),
+        }
+    }
+
+    /// Brings the cursor past what is settled.
+    pub(super) fn normalise(&mut self) {
+        while let Some(end) = self.settled.end_of(self.cursor) {
+            self.cursor = end;
+        }
+        self.settled.remove_before(self.cursor);
+    }
+
+    fn settle(&mut self, start: Offset, end: Offset) {
+        while let Some((&offset, _)) = self.retries.range(start..end).next() {
+            self.retries.remove(&offset);
+        }
+        self.settled.insert(start.max(self.cursor), end);
+        self.normalise();
+    }
+
+    fn move_to(&mut self, to: Offset) {
+        self.cursor = self.cursor.max(to);
+        self.retries = self.retries.split_off(&self.cursor);
+        self.normalise();
+    }
+
+    fn checkpoint(&mut self, scanned: Offset, pending: &[Offset]) {
+        let mut start = self.cursor;
+        for &offset in pending {
+            self.settled.insert(start, offset);
+            start = start.max(offset.plus(1));
+        }
+        self.settled.insert(start, scanned);
+        self.retries.retain(|offset, _| *offset >= scanned || pending.binary_search(offset).is_ok());
+        self.normalise();
+    }
+}
