@@ -1,5 +1,113 @@
 //! The configuration: what an operator may decide, checked while it is read.
+//!
+//! [`Config::load`] reads a file, [`Config::parse`] a text. Whatever is wrong is told at once, with its place; where
+//! nothing is, every value is within its limits and every secret was found. Nothing here prints a secret, and nothing
+//! here decides what the values do: that is [`model`] and those who read it.
 
+mod amount;
+mod broker;
+mod error;
+pub mod files;
+mod http_target;
 pub mod model;
+mod pattern;
+mod problem;
+mod reader;
+mod schema;
+mod secret;
+mod suggest;
+mod topics;
+mod trigger;
+mod units;
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+pub use error::{ConfigError, ConfigErrors};
 pub use model::*;
+pub use problem::{Conflict, Problem};
+pub use trigger::{DEFAULT_DEAD_LETTER_TOPIC, DEFAULT_KEY, DEFAULT_TOPIC};
+pub use units::{ByteSize, Duration, UnitError};
+
+use reader::{Environment, Reader, Section};
+
+/// The default configuration as a file, with a comment on every key.
+pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
+/// The file that `eventail serve` looks for in its working directory.
+pub const FILE_NAME: &str = "eventail.toml";
+/// Where data goes that no configuration says where to put.
+pub const DATA_DIR_DEFAULT: &str = "eventail-data";
+/// The port of the HTTP listener.
+pub const HTTP_PORT_DEFAULT: u16 = 4080;
+/// The port of the QUIC listener.
+pub const QUIC_PORT_DEFAULT: u16 = 4081;
+
+impl Config {
+    /// What `eventail serve` runs without a file: both listeners on loopback, no triggers.
+    #[must_use]
+    pub fn standalone() -> Self {
+        let loopback = |port| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        Self {
+            http: loopback(HTTP_PORT_DEFAULT),
+            quic: loopback(QUIC_PORT_DEFAULT),
+            ..Self::embedded(DATA_DIR_DEFAULT)
+        }
+    }
+
+    /// Reads a file. Relative paths in it begin at its folder; secrets come from the process's environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
+        let path = path.as_ref();
+        let file_name = path.display().to_string();
+        let text = files::read_text(path).map_err(|source| {
+            let problem = Problem::Unreadable { source: Arc::new(source) };
+            ConfigErrors::new(&file_name, "", vec![(problem, None)], &[])
+        })?;
+        Self::parse(&file_name, &text, &|variable| std::env::var(variable).ok())
+    }
+
+    /// Reads a text as if it were the file of this name. `environment` looks up the variables that secrets come from.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(
+        file_name: &str,
+        text: &str,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigErrors> {
+        let environment: Environment<'_> = environment;
+        let folder = Path::new(file_name).parent().unwrap_or_else(|| Path::new(""));
+        let mut reader = Reader { environment, folder, problems: Vec::new(), masks: Vec::new() };
+        let (document, syntax) = DeTable::parse_recoverable(text);
+        let config = read(&mut reader, document.get_ref());
+        if !syntax.is_empty() {
+            // What was made of a broken file is guesswork: neither its problems nor its masks are of use.
+            let note = |error: toml::de::Error| {
+                (Problem::Syntax { message: error.message().to_owned() }, error.span())
+            };
+            reader.problems = syntax.into_iter().map(note).collect();
+            reader.masks = error::masks_of_broken(text);
+        }
+        if reader.problems.is_empty() {
+            return Ok(config);
+        }
+        Err(ConfigErrors::new(file_name, text, reader.problems, &reader.masks))
+    }
+}
+
+fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
+    let root = Section::new(reader, String::new(), 0..0, table, schema::ROOT);
+    let mut config = Config::standalone();
+    broker::read(reader, &root, &mut config);
+    config.topics = topics::read(reader, &root);
+    config.triggers = trigger::read(reader, &root);
+    config
+}
+
+#[cfg(test)]
+mod tests;

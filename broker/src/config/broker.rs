@@ -1,0 +1,174 @@
+//! What concerns the broker as a whole: listeners, certificate, limits, the ranges that targets may be at.
+
+use std::net::{IpAddr, SocketAddr};
+
+use eventail_wire::limits;
+
+use super::model::{AddressRange, Config, Limits, TlsFiles};
+use super::problem::{Conflict, Problem};
+use super::amount::{Count, count, set};
+use super::reader::{Reader, Section};
+use super::schema;
+use super::units::{ByteSize, Duration};
+
+/// A stop that waits longer than this is stuck.
+const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
+/// Half a minute is the default; whoever needs more than an hour for one request has another problem.
+const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+/// Events of one publish: each needs an entry in the answer, which stays in memory until it was sent.
+const BATCH_EVENTS_CEILING: u64 = 100_000;
+/// Bytes of one publish: a batch must fit into one frame.
+const BATCH_BYTES_CEILING: u64 = limits::EVENT_BYTES_CEILING as u64;
+/// Bytes that wait for their sync are memory.
+const IN_FLIGHT_BYTES_CEILING: u64 = 16 << 30;
+/// File descriptors, at most.
+const CONNECTIONS_CEILING: u64 = 1_000_000;
+/// The HTTP server cannot read a request with less than this.
+const HEADER_BYTES_LEAST: u64 = 8 << 10;
+/// More than this in headers is data.
+const HEADER_BYTES_CEILING: u64 = 1 << 20;
+/// Each topic has an open file.
+const TOPICS_CEILING: u64 = 1_000_000;
+/// A chain of replies longer than this is a loop.
+const HOPS_CEILING: u64 = 1_000;
+
+/// Reads what stands at the top of the file and in the sections of the broker as a whole.
+pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>, config: &mut Config) {
+    if let Some((path, _)) = root.string(reader, "data_dir") {
+        config.data_dir = reader.path(path);
+    }
+    set(&mut config.drain_ms, root.amount(reader, "drain", Duration::default()..=DRAIN_MAX));
+    if let Some(listen) = root.section(reader, "listen", schema::LISTEN) {
+        set(&mut config.http, listen.parsed(reader, "http", |text| address("http", text)));
+        set(&mut config.quic, listen.parsed(reader, "quic", |text| address("quic", text)));
+    }
+    if let Some(tls) = root.section(reader, "tls", schema::TLS) {
+        config.tls = read_tls(reader, &tls);
+    }
+    if let Some(section) = root.section(reader, "limits", schema::LIMITS) {
+        read_limits(reader, &section, &mut config.limits);
+    }
+    if let Some(egress) = root.section(reader, "egress", schema::EGRESS)
+        && let Some(allow) = egress.get("allow")
+    {
+        for item in allow.items(reader) {
+            let Some(text) = item.string(reader) else { continue };
+            match network(text) {
+                Ok(range) => config.egress_allow.push(range),
+                Err(why) => {
+                    let problem = Problem::Network { key: "allow".to_owned(), value: text.to_owned(), why };
+                    reader.note(problem, &item.span);
+                }
+            }
+        }
+    }
+}
+
+fn address(key: &str, text: &str) -> Result<Option<SocketAddr>, Problem> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let problem = |_| Problem::Address { key: key.to_owned(), value: text.to_owned() };
+    text.parse().map(Some).map_err(problem)
+}
+
+fn read_tls(reader: &mut Reader<'_>, tls: &Section<'_>) -> Option<TlsFiles> {
+    let mut file = |key: &'static str| {
+        if tls.get(key).is_none() {
+            reader.note(Problem::MissingKey { key, section: tls.title() }, &tls.span);
+        }
+        tls.string(reader, key).map(|(path, _)| reader.path(path))
+    };
+    let (certificate, key) = (file("certificate"), file("key"));
+    Some(TlsFiles { certificate: certificate?, key: key? })
+}
+
+fn read_limits(reader: &mut Reader<'_>, section: &Section<'_>, limits: &mut Limits) {
+    let bytes = |least: u64, most: u64| ByteSize::from_bytes(least)..=ByteSize::from_bytes(most);
+    let event_ceiling = limits::EVENT_BYTES_CEILING as u64;
+    set(
+        &mut limits.event_bytes_max,
+        count(section.amount(reader, "event_bytes_max", bytes(1 << 10, event_ceiling))),
+    );
+    set(
+        &mut limits.batch_events_max,
+        count(section.amount(reader, "batch_events_max", Count(1)..=Count(BATCH_EVENTS_CEILING))),
+    );
+    set(
+        &mut limits.batch_bytes_max,
+        count(section.amount(reader, "batch_bytes_max", bytes(1 << 10, BATCH_BYTES_CEILING))),
+    );
+    set(
+        &mut limits.connections_max,
+        count(section.amount(reader, "connections_max", Count(1)..=Count(CONNECTIONS_CEILING))),
+    );
+    set(
+        &mut limits.in_flight_bytes_max,
+        count(section.amount(reader, "in_flight_bytes_max", bytes(1 << 20, IN_FLIGHT_BYTES_CEILING))),
+    );
+    set(
+        &mut limits.header_bytes_max,
+        count(section.amount(reader, "header_bytes_max", bytes(HEADER_BYTES_LEAST, HEADER_BYTES_CEILING))),
+    );
+    set(
+        &mut limits.topics_max,
+        count(section.amount(reader, "topics_max", Count(1)..=Count(TOPICS_CEILING))),
+    );
+    let hops = section.amount(reader, "hops_max", Count(1)..=Count(HOPS_CEILING));
+    set(&mut limits.hops_max, hops.and_then(|hops| u32::try_from(hops).ok()));
+    let timeout = section.amount(reader, "request_timeout", Duration::from_ms(1)..=REQUEST_TIMEOUT_MAX);
+    set(&mut limits.request_timeout_ms, timeout);
+    let ordered = [
+        ("event_bytes_max", limits.event_bytes_max),
+        ("batch_bytes_max", limits.batch_bytes_max),
+        ("in_flight_bytes_max", limits.in_flight_bytes_max),
+    ];
+    for pair in ordered.windows(2) {
+        check_order(reader, section, pair[0], pair[1]);
+    }
+}
+
+/// An event must fit into a batch, and a batch into what may wait.
+fn check_order(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    (key, value): (&'static str, usize),
+    (other, other_value): (&'static str, usize),
+) {
+    if value <= other_value {
+        return;
+    }
+    let shown = |bytes: usize| ByteSize::from_bytes(bytes as u64).to_string();
+    let span =
+        section.get(key).or_else(|| section.get(other)).map_or(section.span.clone(), |found| found.span);
+    let conflict = Conflict::MoreThan { value: shown(value), other, other_value: shown(other_value) };
+    reader.note(Problem::Conflict { key: key.to_owned(), conflict }, &span);
+}
+
+fn network(text: &str) -> Result<AddressRange, &'static str> {
+    let (address, bits) = text.split_once('/').ok_or("it has no `/` with the number of leading bits")?;
+    let address: IpAddr = address.parse().map_err(|_| "it does not begin with an IP address")?;
+    let width: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let prefix_bits = bits.parse().ok().filter(|bits| *bits <= width);
+    let prefix_bits = prefix_bits.ok_or(if width == 32 {
+        "the leading bits are a number from 0 to 32"
+    } else {
+        "the leading bits are a number from 0 to 128"
+    })?;
+    Ok(AddressRange { address, prefix_bits })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_an_address_and_its_leading_bits() {
+        let loopback = AddressRange { address: "127.0.0.0".parse().unwrap(), prefix_bits: 8 };
+        assert_eq!(network("127.0.0.0/8"), Ok(loopback));
+        assert_eq!(network("::1/128").map(|range| range.prefix_bits), Ok(128));
+        for text in ["127.0.0.1", "localhost/8", "127.0.0.0/33", "::1/129", "10.0.0.0/-1", "10.0.0.0/"] {
+            assert!(network(text).is_err(), "{text}");
+        }
+    }
+}

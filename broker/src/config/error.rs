@@ -1,0 +1,163 @@
+//! All that is wrong with a configuration, told at once, each with its place, and shown as rustc shows its errors.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+use super::problem::Problem;
+
+/// One problem and its place in the file.
+#[derive(Clone, Debug)]
+pub struct ConfigError {
+    problem: Problem,
+    span: Option<Range<usize>>,
+    line: usize,
+    column: usize,
+}
+
+impl ConfigError {
+    /// What is wrong.
+    #[must_use]
+    pub const fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The line, counted from 1; 0 where the file as a whole is meant.
+    #[must_use]
+    pub const fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The column in characters, counted from 1; 0 where the file as a whole is meant.
+    #[must_use]
+    pub const fn column(&self) -> usize {
+        self.column
+    }
+}
+
+/// Every problem of one configuration, in the order of the file. There is at least one.
+#[derive(Clone, Debug)]
+pub struct ConfigErrors {
+    file: String,
+    /// The file's text with whatever may be a secret masked, so that showing a line never shows one.
+    text: String,
+    errors: Vec<ConfigError>,
+}
+
+impl ConfigErrors {
+    /// `text` is what was read; `masks` are the parts of it that must not be shown.
+    pub(super) fn new(
+        file: &str,
+        text: &str,
+        mut problems: Vec<(Problem, Option<Range<usize>>)>,
+        masks: &[Range<usize>],
+    ) -> Self {
+        problems.sort_by_key(|(_, span)| span.as_ref().map_or(0, |span| span.start));
+        let errors = problems
+            .into_iter()
+            .map(|(problem, span)| {
+                let (line, column) = span.as_ref().map_or((0, 0), |span| place(text, span.start));
+                ConfigError { problem, span, line, column }
+            })
+            .collect();
+        Self { file: file.to_owned(), text: masked(text, masks), errors }
+    }
+
+    /// The problems, in the order of the file.
+    #[must_use]
+    pub fn errors(&self) -> &[ConfigError] {
+        &self.errors
+    }
+
+    /// All problems for people, with the lines that they stand in, in colours or without.
+    #[must_use]
+    pub fn render(&self, colours: bool) -> String {
+        let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
+        let rendered: Vec<String> =
+            self.errors.iter().map(|error| renderer.render(&self.report(error))).collect();
+        rendered.join("\n\n")
+    }
+
+    fn report<'a>(&'a self, error: &'a ConfigError) -> Vec<Group<'a>> {
+        let title = Level::ERROR.primary_title(error.problem.to_string());
+        let mut group = match &error.span {
+            Some(span) => title.element(
+                Snippet::source(self.text.as_str())
+                    .path(self.file.as_str())
+                    .annotation(AnnotationKind::Primary.span(span.clone())),
+            ),
+            None => title.element(Origin::path(self.file.as_str())),
+        };
+        if let Some(help) = error.problem.help() {
+            group = group.element(Level::HELP.message(help));
+        }
+        vec![group]
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Line and column of a byte, both counted from 1.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// The text with every byte of the masked parts replaced, lines kept, so that places stay what they are.
+fn masked(text: &str, masks: &[Range<usize>]) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for byte in masks.iter().filter_map(|mask| text.get(mask.clone()).map(|_| mask.clone())).flatten() {
+        if bytes[byte] != b'\n' {
+            bytes[byte] = b'*';
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What to mask in a file that is not TOML. Where its secrets are cannot be told, so letters and digits of every value in
+/// the sections of triggers are masked; what matters for a mistake of syntax, the punctuation, stays.
+pub(super) fn masks_of_broken(text: &str) -> Vec<Range<usize>> {
+    let mut masks = Vec::new();
+    let (mut start, mut in_triggers) = (0, false);
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with('[') {
+            in_triggers = false;
+        }
+        in_triggers |= line.contains("trigger") || line.contains("secret") || line.contains("header");
+        if in_triggers && !line.trim_start().starts_with('[') {
+            let value = line.find('=').map_or(0, |equals| equals + 1);
+            let characters = line[value..].char_indices().filter(|(_, c)| c.is_alphanumeric());
+            masks.extend(characters.map(|(at, c)| {
+                let at = start + value + at;
+                at..at + c.len_utf8()
+            }));
+        }
+        start += line.len();
+    }
+    masks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_from_one_in_characters() {
+        assert_eq!(place("a\nbc", 0), (1, 1));
+        assert_eq!(place("a\nbc", 3), (2, 2));
+        assert_eq!(place("ä=1", 2), (1, 2));
+    }
+
+    #[test]
+    fn masking_keeps_length_and_lines() {
+        assert_eq!(masked("a = \"ä\nb\" c", &[4..10]), "a = ***\n** c");
+    }
+}

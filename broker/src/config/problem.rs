@@ -1,0 +1,292 @@
+//! What can be wrong with a configuration, one variant for each kind. No variant ever holds a secret's value.
+
+use std::sync::Arc;
+
+use eventail_wire::NameError;
+
+use super::units::UnitError;
+
+/// One thing that is wrong. It prints as one line; [`Problem::help`] is the next step.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The file cannot be read.
+    #[error("the configuration cannot be read: {source}")]
+    Unreadable {
+        /// The system's word.
+        source: Arc<std::io::Error>,
+    },
+    /// The file is not TOML.
+    #[error("this is not TOML: {message}")]
+    Syntax {
+        /// The parser's word.
+        message: String,
+    },
+    /// A key that does not exist.
+    #[error("unknown key `{key}` in {section}")]
+    UnknownKey {
+        /// What was written.
+        key: String,
+        /// Where.
+        section: String,
+        /// What was meant, probably.
+        suggestion: Option<&'static str>,
+        /// The section where such a key exists.
+        home: Option<&'static str>,
+        /// The keys that the section has.
+        known: &'static [&'static str],
+    },
+    /// A key that must be there is not.
+    #[error("{section} needs `{key}`")]
+    MissingKey {
+        /// Which.
+        key: &'static str,
+        /// Where.
+        section: String,
+    },
+    /// A value of the wrong type.
+    #[error("`{key}` must be {expected}, and this is {found}")]
+    WrongType {
+        /// Whose value.
+        key: String,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A duration or size that cannot be read.
+    #[error("`{key}`: {source}")]
+    Unit {
+        /// Whose value.
+        key: String,
+        /// What is wrong with it.
+        source: UnitError,
+        /// What it should look like.
+        form: &'static str,
+    },
+    /// A value outside of its limits.
+    #[error("`{key}` is {value}, and must be {least} to {most}")]
+    OutOfRange {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+        /// The least that it may be.
+        least: String,
+        /// The most that it may be.
+        most: String,
+    },
+    /// A name that is not one.
+    #[error("`{name}` cannot be a name: {source}")]
+    Name {
+        /// What was written.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// A word that is none of those allowed.
+    #[error("`{key}` cannot be {value:?}")]
+    UnknownChoice {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+        /// What was meant, probably.
+        suggestion: Option<&'static str>,
+        /// What it may be.
+        allowed: &'static [&'static str],
+    },
+    /// An address to listen at that is not one.
+    #[error("`{key}`: {value:?} is no address to listen at")]
+    Address {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+    },
+    /// A network that is not one.
+    #[error("`{key}`: {value:?} is no network: {why}")]
+    Network {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A URL that a target cannot have. The URL itself is not told: it may hold a password.
+    #[error("`{key}` is no URL that can be called: {why}")]
+    Url {
+        /// Whose value.
+        key: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A header that a target cannot be given.
+    #[error("the header `{name}` cannot be set: {why}")]
+    Header {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A status that is not one.
+    #[error("{status:?} is no status that a target can answer")]
+    Status {
+        /// What was written.
+        status: String,
+    },
+    /// A start position that is not one.
+    #[error("`{key}` is no place to start from: {value:?}")]
+    Start {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+    },
+    /// A place of the ordering key that is not one.
+    #[error("`{key}`: {value:?} is neither an attribute's name nor a path into the data")]
+    KeyPath {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+    },
+    /// A pattern that is not JSON.
+    #[error("`{key}` is not JSON: {message}")]
+    PatternJson {
+        /// Whose value.
+        key: String,
+        /// The parser's word.
+        message: String,
+    },
+    /// A pattern with a value that JSON does not have.
+    #[error("`{key}` has {found}, which no JSON value is equal to")]
+    PatternValue {
+        /// Whose value.
+        key: String,
+        /// What it has.
+        found: &'static str,
+    },
+    /// A secret that is written into the file.
+    #[error("`{key}` is a secret and must not be written into the file")]
+    InlineSecret {
+        /// Whose value.
+        key: String,
+    },
+    /// A secret that says both or neither of its two sources.
+    #[error("`{key}` needs one of `env` and `file`")]
+    SecretSource {
+        /// Whose value.
+        key: String,
+    },
+    /// The environment variable of a secret is not set.
+    #[error("`{key}`: the environment variable {variable} is not set")]
+    MissingVariable {
+        /// Whose value.
+        key: String,
+        /// The variable.
+        variable: String,
+    },
+    /// The file of a secret cannot be read.
+    #[error("`{key}`: the file {path} cannot be read: {source}")]
+    SecretFile {
+        /// Whose value.
+        key: String,
+        /// The file.
+        path: String,
+        /// The system's word.
+        source: Arc<std::io::Error>,
+    },
+    /// A secret of a shape that its use does not allow. Its value is not told.
+    #[error("`{key}`: the secret from {origin} {why}")]
+    SecretShape {
+        /// Whose value.
+        key: String,
+        /// The variable or file.
+        origin: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Two values that do not go together.
+    #[error("`{key}` {conflict}")]
+    Conflict {
+        /// The one that is pointed at.
+        key: String,
+        /// What is wrong, and with what.
+        conflict: Conflict,
+    },
+}
+
+/// Values that do not go together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// The first must not be more than the second.
+    #[error("is {value}, which is more than `{other}`, {other_value}")]
+    MoreThan {
+        /// The value.
+        value: String,
+        /// The other key.
+        other: &'static str,
+        /// Its value.
+        other_value: String,
+    },
+    /// The dead letters would be delivered to the trigger that gave up on them.
+    #[error("is the topic that the trigger reads: what it gives up on would come back to it")]
+    DeadLettersReturn,
+    /// Replies among dead letters could not be told from them.
+    #[error("is the trigger's dead-letter topic, and replies are no dead letters")]
+    RepliesAmongDeadLetters,
+    /// A key is only looked at with `ordering = "key"`.
+    #[error("does nothing without `ordering = \"key\"`")]
+    KeyWithoutOrdering,
+}
+
+impl Problem {
+    /// What to do about it, where that can be told.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        let quoted =
+            |words: &[&str]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+        Some(match self {
+            Self::UnknownKey { suggestion: Some(near), .. } => format!("did you mean `{near}`?"),
+            Self::UnknownKey { home: Some(home), key, .. } => format!("`{key}` is a key of {home}"),
+            Self::UnknownKey { known, .. } => format!("the keys here are {}", known.join(", ")),
+            Self::UnknownChoice { suggestion: Some(near), allowed, .. } => {
+                format!("did you mean {near:?}? It may be {}", quoted(allowed))
+            }
+            Self::UnknownChoice { allowed, .. } => format!("it may be {}", quoted(allowed)),
+            Self::Unit { form, .. } => format!("write {form}"),
+            Self::Address { .. } => {
+                "write an IP address and a port, such as \"127.0.0.1:4080\", or \"off\"".to_owned()
+            }
+            Self::Network { .. } => {
+                "write an address and its leading bits, such as \"127.0.0.0/8\" or \"::1/128\"".to_owned()
+            }
+            Self::Url { .. } => {
+                "write for instance \"http://127.0.0.1:9000/hook\"; credentials belong into `headers`"
+                    .to_owned()
+            }
+            Self::Status { .. } => "write a status as three digits in quotes, such as \"404\"".to_owned(),
+            Self::Start { .. } => {
+                "it may be \"latest\", \"earliest\" or a time with its zone, such as \"2026-11-23T10:00:00Z\""
+                    .to_owned()
+            }
+            Self::KeyPath { .. } => {
+                "write for instance \"partitionkey\" or \"$.data.customer.id\"".to_owned()
+            }
+            Self::InlineSecret { .. } | Self::SecretSource { .. } => {
+                "write { env = \"VARIABLE\" } or { file = \"path\" }".to_owned()
+            }
+            Self::MissingVariable { variable, .. } => {
+                format!("set {variable}, or write {{ file = \"path\" }}")
+            }
+            Self::Conflict { conflict: Conflict::KeyWithoutOrdering, .. } => {
+                "add `ordering = \"key\"`, or take the key away".to_owned()
+            }
+            Self::Conflict { conflict: Conflict::DeadLettersReturn, .. } => "name another topic".to_owned(),
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! Secrets: taken from the environment or from files, never from the configuration's own text, and never told.
+
+use std::sync::Arc;
+
+use eventail_triggers::http::Secret;
+
+use super::files;
+use super::problem::Problem;
+use super::reader::{Found, Reader, Section};
+use super::schema;
+
+/// A secret and where it came from, for messages.
+pub(super) struct Sourced {
+    /// The secret.
+    pub(super) secret: Secret,
+    /// `the variable X` or `the file Y`.
+    pub(super) origin: String,
+}
+
+/// `{ env = "VARIABLE" }` or `{ file = "path" }`.
+pub(super) fn read(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<Sourced> {
+    if found.value.is_str() {
+        reader.masks.push(found.span.clone());
+        reader.note(Problem::InlineSecret { key: found.key.clone() }, &found.span);
+        return None;
+    }
+    let table = found.table(reader)?;
+    let section = Section::new(reader, found.key.clone(), found.span.clone(), table, schema::SECRET);
+    let variable = section.string(reader, "env");
+    let file = section.string(reader, "file");
+    match (variable, file) {
+        (Some((variable, place)), None) => {
+            let value = (reader.environment)(variable);
+            if value.is_none() {
+                let problem =
+                    Problem::MissingVariable { key: found.key.clone(), variable: variable.to_owned() };
+                reader.note(problem, &place.span);
+            }
+            Some(Sourced { secret: Secret::new(value?), origin: format!("the variable {variable}") })
+        }
+        (None, Some((file, place))) => {
+            let path = reader.path(file);
+            match files::read_text(&path) {
+                // An editor or `echo` ends a file with a newline that belongs to no secret.
+                Ok(text) => Some(Sourced {
+                    secret: Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()),
+                    origin: format!("the file {}", path.display()),
+                }),
+                Err(source) => {
+                    let path = path.display().to_string();
+                    let problem =
+                        Problem::SecretFile { key: found.key.clone(), path, source: Arc::new(source) };
+                    reader.note(problem, &place.span);
+                    None
+                }
+            }
+        }
+        _ => {
+            if section.get("env").is_some() == section.get("file").is_some() {
+                reader.note(Problem::SecretSource { key: found.key.clone() }, &found.span);
+            }
+            None
+        }
+    }
+}
