@@ -2,6 +2,82 @@
 //!
 //! Everything here is pure: bytes in, values out. No clock, no socket, no file; a user of the client library compiles
 //! this crate and little else.
+//!
+//! # The protocol
+//!
+//! Eventail's own protocol runs over QUIC with the ALPN name `eventail/1` ([`frame::ALPN`]). A client opens one
+//! bidirectional stream for each publisher and each subscription and keeps it; unidirectional streams, datagrams and 0-RTT
+//! data are not used. 0-RTT can be replayed by whoever recorded it, so a server takes none.
+//!
+//! ## Limits
+//!
+//! | what | limit | past it |
+//! | --- | --- | --- |
+//! | a frame with events | `frame_bytes_max` of the welcome | fault `frame_too_large`, the connection ends |
+//! | a frame without events | [`limits::CONTROL_FRAME_BYTES_MAX`] | the same |
+//! | an event | `event_bytes_max` of the welcome | the publish is refused, `event_too_large` |
+//! | a publish | `batch_events_max`, `batch_bytes_max` of the welcome | the publish is refused, `batch_too_large` |
+//! | deliveries owed to a subscription | `credit_max` of the welcome | fault `invalid_parameter`, the stream ends |
+//! | time from a stream's opening to its hello | the server's request timeout | fault `request_timeout`, the stream ends |
+//! | connections | the server's `limits.connections_max` | the handshake is refused |
+//! | bytes of publishes under way on a connection | the server's choice | it stops reading: flow control holds the client |
+//!
+//! ## Layout
+//!
+//! A stream is frames one behind the other. Integers outside MessagePack are little-endian.
+//!
+//! ```text
+//! frame:    u32 length of what follows   u8 kind   body
+//! body:     one MessagePack array of the fields of the frame's type in [`frame`], in their order
+//! body with events (publish, deliver):
+//!           u32 length of the header   header (MessagePack)   events, each: u32 length   event
+//! event:    the bytes of [`Event`], never encoded anew
+//! ```
+//!
+//! | kind | number | from | fields |
+//! | --- | --- | --- | --- |
+//! | hello | `01` | client | version, client |
+//! | publish | `02` | client | header: request, topic; events |
+//! | subscribe | `03` | client | request, name, topic, pattern or nil, start, lease_ms, max_attempts, credit |
+//! | credit | `04` | client | deliveries |
+//! | ack | `05` | client | tokens |
+//! | nack | `06` | client | tokens, delay_ms or nil, reason |
+//! | reject | `07` | client | tokens, reason |
+//! | extend | `08` | client | tokens |
+//! | goodbye | `09` | both | (no body) |
+//! | welcome | `81` | server | version, server, limits: \[event_bytes_max, batch_events_max, batch_bytes_max, frame_bytes_max, credit_max\] |
+//! | published | `82` | server | request, runs: \[offset, count, duplicate\] each |
+//! | refused | `83` | server | request, code, message, retry_after_ms or nil |
+//! | subscribed | `84` | server | request |
+//! | deliver | `85` | server | header: a list of \[token, offset, appended_at, attempt, deadline\]; as many events |
+//! | stale | `86` | server | tokens |
+//! | fault | `87` | server | code, message |
+//!
+//! `start` is `"latest"`, `"earliest"` or `{"at": milliseconds}`; times are milliseconds since the Unix epoch; codes are the
+//! texts of [`Code`]. A field more or less is malformed: what changes the protocol gets a version of its own.
+//!
+//! ## The conversation
+//!
+//! 1. **Hello** comes first on each stream, **welcome** answers it. A server that does not speak the client's version
+//!    answers fault `protocol_version`.
+//! 2. **Publish** frames may follow without waiting for answers. Requests count up by one on a stream; answers come in the
+//!    order of the requests. A publish is taken whole or not at all: **published** when its events are durable,
+//!    **refused** otherwise. A refusal ends neither stream nor connection.
+//! 3. After a refusal whose code is retryable ([`Code::is_retryable`]) the server refuses with the same code whatever was
+//!    sent behind it, until the refused request's number comes again: so a client that goes back to it and sends all again
+//!    keeps its order.
+//! 4. A client whose connection was lost sends what was not answered again, with the same event ids; deduplication makes
+//!    one event of two.
+//! 5. **Subscribe** is answered **subscribed** or refused; one for each stream. The server sends **deliver** frames while
+//!    the credit lasts; each delivery takes one, **credit** adds some. Each delivery is settled by its token with ack, nack
+//!    or reject, or its lease runs out. A token belongs to its stream; outcomes for leases that are no longer held come
+//!    back as **stale**. When the stream ends, its leases are handed back.
+//! 6. **Goodbye** from a client ends the stream in order: what it sent before is answered, then the server ends its side.
+//!    From a server it says that it is stopping: it takes nothing more, answers what is under way and ends its side;
+//!    what it did not answer is to be sent again, to this server when it is back or to another.
+//! 7. **Fault** says why the server ends the stream: bytes that are no frame (`malformed`, `frame_too_large`), a frame out
+//!    of turn (`malformed`), half a frame at the end of the stream (`malformed`). Only `frame_too_large` ends the
+//!    connection with it. Other streams and connections never notice.
 
 pub mod clock;
 pub mod cloudevents;

@@ -18,6 +18,8 @@ pub const BATCH_EVENTS_MAX: usize = 10_000;
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 /// A frame of the protocol, its length prefix not counted: a batch and its header.
 pub const FRAME_BYTES_MAX: usize = EVENT_BYTES_CEILING + (64 << 10);
+/// A frame that carries no events: thousands of tokens fit, and what it expands to in memory stays small.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 256 << 10;
 /// A topic's or trigger's name: it is a folder's name, and file systems take 255 bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Topics in one broker: each has an open file and some kilobytes of memory.

@@ -1,1 +1,0 @@
-//! The frames of Eventail's own protocol.
