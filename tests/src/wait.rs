@@ -1,0 +1,27 @@
+//! Waiting on conditions: polls until something is so, and fails by name when it never becomes so.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a condition may take before the test fails. Far more than any needs, since two cores may be busy with others.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+const POLL: Duration = Duration::from_millis(15);
+
+/// Polls `probe` until it answers `Some`, and panics with `what` after [`PATIENCE`].
+pub async fn eventually<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, probe).await
+}
+
+/// Polls `probe` until it answers `Some`, and panics with `what` after `patience`.
+pub async fn within<T>(patience: Duration, what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}");
+        tokio::time::sleep(POLL).await;
+    }
+}
