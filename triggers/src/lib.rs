@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod outcome;
+pub mod pattern;
 pub mod policy;
 pub mod subscription;
 pub mod target;
