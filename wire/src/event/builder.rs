@@ -64,6 +64,12 @@ impl EventBuilder {
         self.data_content_type("application/json").data(json)
     }
 
+    /// Takes an attribute away.
+    pub fn without(mut self, name: &str) -> Self {
+        self.attributes.retain(|(there, ..)| there != name);
+        self
+    }
+
     /// The value of an attribute that was set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -79,17 +85,40 @@ impl EventBuilder {
             rules::check_value(name, value)?;
         }
         check_count(self.attributes.len())?;
-        let mut attributes_bytes = 0;
         for (name, value, kind) in &self.attributes {
             check_attribute(name, value, *kind)?;
-            attributes_bytes += ATTRIBUTE_HEADER_BYTES + name.len() + value.len();
         }
-        let required_bytes = self.id.len() + self.source.len() + self.event_type.len();
+        let (required_bytes, attributes_bytes) = self.lengths();
         check_attributes_bytes(attributes_bytes + required_bytes)?;
+        check_size(
+            HEADER_BYTES + required_bytes + attributes_bytes + self.data.as_ref().map_or(0, Bytes::len),
+        )?;
+        self.encode()
+    }
+
+    /// Encodes an event that was checked before and to which the broker added attributes of its own: a dead letter must never
+    /// be refused because its event was at a limit already.
+    ///
+    /// # Errors
+    /// Where the attributes are more than the format can tell.
+    pub fn build_annotated(self) -> Result<Event, EventError> {
+        self.encode()
+    }
+
+    /// Bytes of the required and of all other attributes.
+    fn lengths(&self) -> (usize, usize) {
+        let others = self
+            .attributes
+            .iter()
+            .map(|(name, value, _)| ATTRIBUTE_HEADER_BYTES + name.len() + value.len())
+            .sum();
+        (self.id.len() + self.source.len() + self.event_type.len(), others)
+    }
+
+    fn encode(self) -> Result<Event, EventError> {
+        let (required_bytes, attributes_bytes) = self.lengths();
         let data_bytes = self.data.as_ref().map_or(0, Bytes::len);
         let bytes = HEADER_BYTES + required_bytes + attributes_bytes + data_bytes;
-        check_size(bytes)?;
-
         let mut out = BytesMut::with_capacity(bytes);
         out.put_u8(VERSION);
         out.put_u8(if self.data.is_some() { FLAG_DATA } else { 0 });
