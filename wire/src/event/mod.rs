@@ -127,7 +127,6 @@ pub struct Event {
 
 impl Event {
     /// Begins an event with its three required attributes.
-    #[must_use]
     pub fn builder(
         id: impl Into<String>,
         source: impl Into<String>,
@@ -265,7 +264,6 @@ impl Event {
     }
 
     /// A builder that holds all of this event, to make another from it.
-    #[must_use]
     pub fn to_builder(&self) -> EventBuilder {
         let mut builder = Self::builder(self.id(), self.source(), self.event_type());
         for attribute in self.optional_attributes() {

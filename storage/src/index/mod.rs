@@ -1,0 +1,194 @@
+//! What is looked up by key, and can be rebuilt from the logs at any time.
+//!
+//! Nothing is ever acknowledged because of the index, and no answer may depend on it having anything: whoever uses it keeps in it
+//! how far each log was applied, and applies the rest at start.
+
+pub mod event_ids;
+mod memory;
+mod sled_index;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use eventail_wire::Code;
+
+pub use memory::MemoryIndex;
+pub use sled_index::SledIndex;
+
+/// Why the index did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// The folder can be neither used nor put aside.
+    #[error("the index in {dir} cannot be opened", dir = dir.display())]
+    Open {
+        /// The folder.
+        dir: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// The engine's file lost its end.
+    #[error("the index in {dir} has {found} bytes of {noted}", dir = dir.display())]
+    Truncated {
+        /// The folder.
+        dir: PathBuf,
+        /// The bytes that are there.
+        found: u64,
+        /// The bytes that there were.
+        noted: u64,
+    },
+    /// The engine failed.
+    #[error("the index cannot be read or written")]
+    Engine(#[source] Box<sled::Error>),
+    /// The engine panicked.
+    #[error("the index's engine panicked")]
+    Panicked,
+}
+
+impl IndexError {
+    /// The stable code for it.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        Code::Internal
+    }
+
+    /// Whether the same call may succeed later: only after a restart, which rebuilds the index.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
+/// Changes that are applied together or not at all. The last one of a key wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexBatch {
+    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl IndexBatch {
+    /// Sets a key.
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.changes.insert(key, Some(value));
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.changes.insert(key, None);
+    }
+
+    /// What this batch would set a key to, if it does.
+    #[must_use]
+    pub fn pending(&self, key: &[u8]) -> Option<&[u8]> {
+        self.changes.get(key)?.as_deref()
+    }
+}
+
+/// Takes rows of a scan in key order, as long as it answers `true`.
+pub type RowVisitor<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
+
+/// An ordered map from bytes to bytes. Calls may block: keep them off async threads unless they are few and small.
+pub trait Index: Send + Sync + std::fmt::Debug + 'static {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// Where the engine fails.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
+
+    /// Applies all changes or none.
+    ///
+    /// # Errors
+    /// Where the engine fails.
+    fn apply(&self, batch: IndexBatch) -> Result<(), IndexError>;
+
+    /// Visits the rows whose key begins with `prefix`, in order, from the key `from` on where it is given.
+    ///
+    /// # Errors
+    /// Where the engine fails.
+    fn scan(&self, prefix: &[u8], from: Option<&[u8]>, visit: &mut RowVisitor<'_>) -> Result<(), IndexError>;
+
+    /// Brings what was applied to disk. Only the cost of the next start depends on it.
+    ///
+    /// # Errors
+    /// Where the engine or the disk fails.
+    fn flush(&self) -> Result<(), IndexError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exercise(index: &dyn Index) {
+        let mut batch = IndexBatch::default();
+        for key in ["a/1", "a/2", "a/3", "b/1"] {
+            batch.put(key.as_bytes().to_vec(), key.to_uppercase().into_bytes());
+        }
+        assert_eq!(batch.pending(b"a/1"), Some(&b"A/1"[..]));
+        index.apply(batch).unwrap();
+        let mut batch = IndexBatch::default();
+        batch.delete(b"a/2".to_vec());
+        index.apply(batch).unwrap();
+        index.flush().unwrap();
+
+        assert_eq!(index.get(b"a/1").unwrap().as_deref(), Some(&b"A/1"[..]));
+        assert_eq!(index.get(b"a/2").unwrap(), None);
+        let rows = |from: Option<&[u8]>, most: usize| {
+            let mut rows = Vec::new();
+            let mut visit = |key: &[u8], _: &[u8]| {
+                rows.push(String::from_utf8(key.to_vec()).unwrap());
+                rows.len() < most
+            };
+            index.scan(b"a/", from, &mut visit).unwrap();
+            rows
+        };
+        assert_eq!(rows(None, 9), ["a/1", "a/3"]);
+        assert_eq!(rows(Some(b"a/2"), 9), ["a/3"]);
+        assert_eq!(rows(None, 1), ["a/1"]);
+    }
+
+    #[test]
+    fn every_engine_keeps_the_contract() {
+        exercise(&MemoryIndex::default());
+        let dir = tempfile::tempdir().unwrap();
+        exercise(&SledIndex::open(&dir.path().join("index")).unwrap());
+    }
+
+    #[test]
+    fn what_was_flushed_is_there_after_a_reopen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        let mut batch = IndexBatch::default();
+        batch.put(b"k".to_vec(), b"v".to_vec());
+        {
+            let index = SledIndex::open(&path).unwrap();
+            index.apply(batch).unwrap();
+            index.flush().unwrap();
+        }
+        assert_eq!(SledIndex::open(&path).unwrap().get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn a_damaged_folder_is_put_aside_and_an_empty_index_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        {
+            let index = SledIndex::open(&path).unwrap();
+            let mut batch = IndexBatch::default();
+            for number in 0..2_000_u32 {
+                batch.put(number.to_be_bytes().to_vec(), vec![7; 100]);
+            }
+            index.apply(batch).unwrap();
+            index.flush().unwrap();
+        }
+        let database = path.join("db");
+        let length = std::fs::metadata(&database).unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&database).unwrap().set_len(length / 3).unwrap();
+
+        let index = SledIndex::open(&path).unwrap();
+        assert!(dir.path().join("index.corrupt-1").exists(), "the damaged folder is put aside");
+        assert!(index.get(&5_u32.to_be_bytes()).unwrap().is_none());
+        let mut batch = IndexBatch::default();
+        batch.put(b"k".to_vec(), b"v".to_vec());
+        index.apply(batch).unwrap();
+        assert!(index.get(b"k").unwrap().is_some());
+    }
+}
