@@ -44,14 +44,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// A network in CIDR form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressRange {
-    /// Its base address.
-    pub address: std::net::IpAddr,
-    /// How many leading bits count.
-    pub prefix_bits: u8,
-}
+pub use eventail_triggers::http::AddressRange;
 
 /// Caps that an operator may move. The defaults and their reasons are in [`eventail_wire::limits`].
 #[derive(Clone, Debug)]

@@ -1,9 +1,36 @@
 //! The HTTP target: one POST per attempt, to an address that was screened after it was resolved.
+//!
+//! It promises that every attempt ends by its deadline with an [`crate::outcome::Outcome`] that says whose fault a failure
+//! was, that secrets stay in the request, that redirects and proxies are never followed, and that a request is sent a
+//! second time within one attempt only where the first connection took no byte of it. It must not retry otherwise, nor ask
+//! for the time: the invocation brings it.
+//!
+//! The way of an attempt: [`target`] takes a connection from [`pool`] (or a fresh one from [`connect`], screened by
+//! [`egress`]), sends what [`request`] made and [`signature`] signed, and lets [`classify`] judge the answer.
+
+mod body;
+mod classify;
+mod connect;
+mod egress;
+mod endpoint;
+mod error;
+mod link;
+mod pool;
+mod request;
+mod retry_after;
+mod signature;
+mod target;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::outcome::RetryClass;
+
+pub use egress::{AddressRange, AddressRangeError, Egress, Resolver, forbidden};
+pub use error::HttpTargetError;
+pub use target::HttpTarget;
 
 /// A secret. It never prints.
 #[derive(Clone, PartialEq, Eq, Default)]

@@ -1,0 +1,97 @@
+//! Where a target is: its URL taken apart once, so that no attempt parses it again.
+
+use std::fmt;
+
+use http::Uri;
+use http::header::HeaderValue;
+use http::uri::{PathAndQuery, Scheme};
+use rustls::pki_types::ServerName;
+
+use super::error::HttpTargetError;
+
+/// A target's URL in the forms that connections and requests need.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// The host's name or address, without the brackets of IPv6.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Set for https: the name that the certificate must have.
+    pub(super) server_name: Option<ServerName<'static>>,
+    /// What an HTTP/1.1 request names: path and query.
+    pub(super) origin_form: Uri,
+    /// What an HTTP/2 request names: the whole URL.
+    pub(super) absolute_form: Uri,
+    /// The Host header.
+    pub(super) authority: HeaderValue,
+}
+
+impl Endpoint {
+    pub(super) fn new(url: &Uri) -> Result<Self, HttpTargetError> {
+        let is_https = match url.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            _ => return Err(HttpTargetError::Scheme),
+        };
+        let bad_host = || HttpTargetError::Host { host: url.host().unwrap_or_default().to_owned() };
+        let authority = url.authority().ok_or_else(bad_host)?;
+        if authority.as_str().contains('@') {
+            return Err(HttpTargetError::UserInfo);
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() {
+            return Err(bad_host());
+        }
+        let server_name =
+            if is_https { Some(ServerName::try_from(host.clone()).map_err(|_| bad_host())?) } else { None };
+        let path = url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self {
+            port: authority.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
+            server_name,
+            origin_form: Uri::from(path),
+            absolute_form: url.clone(),
+            authority: HeaderValue::from_str(authority.as_str()).map_err(|_| bad_host())?,
+            host,
+        })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// The URL without its query, which may hold a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.server_name.is_some() { "https" } else { "http" };
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{scheme}://{open}{}{close}:{}{}", self.host, self.port, self.origin_form.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart_and_printed_without_its_query() {
+        for (url, host, port, origin, printed) in [
+            ("http://example.com", "example.com", 80, "/", "http://example.com:80/"),
+            ("https://Example.com/a?token=x", "Example.com", 443, "/a?token=x", "https://Example.com:443/a"),
+            ("http://[::1]:9000/x", "::1", 9000, "/x", "http://[::1]:9000/x"),
+            ("http://127.0.0.1:1?q", "127.0.0.1", 1, "/?q", "http://127.0.0.1:1/"),
+        ] {
+            let endpoint = Endpoint::new(&url.parse().unwrap()).unwrap();
+            assert_eq!((endpoint.host.as_str(), endpoint.port), (host, port), "{url}");
+            assert_eq!(endpoint.origin_form.to_string(), origin);
+            assert_eq!(endpoint.to_string(), printed);
+            assert_eq!(endpoint.server_name.is_some(), url.starts_with("https"));
+        }
+    }
+
+    #[test]
+    fn urls_that_cannot_be_called_are_refused() {
+        for (url, error) in [
+            ("ftp://example.com/", HttpTargetError::Scheme),
+            ("/path", HttpTargetError::Scheme),
+            ("http://user:secret@example.com/", HttpTargetError::UserInfo),
+        ] {
+            assert_eq!(Endpoint::new(&url.parse().unwrap()).unwrap_err(), error, "{url}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What goes wrong with an HTTP target: when it is made, when a connection is made, and during an attempt.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::time::Instant;
+
+use crate::outcome::{Outcome, Response, RetryClass};
+
+/// Why options make no target. Nothing of a secret is ever shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpTargetError {
+    /// Neither `http` nor `https`.
+    #[error("a target's URL must begin with http:// or https://")]
+    Scheme,
+    /// A name or a password in the URL: it would be seen in every listing.
+    #[error("a target's URL must not hold a user or password: set a header from a secret instead")]
+    UserInfo,
+    /// No host, or one that is no name.
+    #[error("`{host}` in a target's URL is no host")]
+    Host {
+        /// What stands there.
+        host: String,
+    },
+    /// A header that the delivery itself sets.
+    #[error("the header `{name}` is set by the delivery itself")]
+    ReservedHeader {
+        /// Its name.
+        name: http::HeaderName,
+    },
+    /// A header's value holds what headers cannot.
+    #[error("the value of the header `{name}` holds characters that a header cannot have")]
+    HeaderValue {
+        /// Its name.
+        name: http::HeaderName,
+    },
+    /// A signing secret is none.
+    #[error("signing secret {index}: {why}")]
+    Secret {
+        /// Its place, counted from 1.
+        index: usize,
+        /// The rule.
+        why: &'static str,
+    },
+}
+
+impl HttpTargetError {
+    /// The same options fail again.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("the name `{host}` could not be resolved")]
+    Resolve { host: String, source: io::Error },
+    #[error("the name `{host}` has no address")]
+    NoAddress { host: String },
+    #[error("`{host}` is at the {kind} address {address}, which is not called unless the configuration allows it: \
+             [egress] allow = [\"{}\"]", suggestion(*address))]
+    Forbidden { host: String, address: IpAddr, kind: &'static str },
+    #[error("no connection to {address}")]
+    Connect { address: SocketAddr, source: io::Error },
+    #[error("no TLS session with `{host}`")]
+    Tls { host: String, source: io::Error },
+    #[error("no HTTP session with `{host}`")]
+    Handshake { host: String, source: hyper::Error },
+    #[error("no connection to `{host}` within {after_ms} ms")]
+    Timeout { host: String, after_ms: u128 },
+}
+
+impl ConnectError {
+    pub(super) fn timeout(host: &str, begun: Instant, deadline: Instant) -> Self {
+        let after_ms = deadline.saturating_duration_since(begun).as_millis();
+        Self::Timeout { host: host.to_owned(), after_ms }
+    }
+}
+
+/// The range to allow, as an operator would write it.
+fn suggestion(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) if address.is_loopback() => "127.0.0.0/8".to_owned(),
+        IpAddr::V4(address) => format!("{address}/32"),
+        IpAddr::V6(address) => format!("{address}/128"),
+    }
+}
+
+/// Why an attempt ended without an answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AttemptError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the connection broke before the request was sent")]
+    Unsent { source: hyper::Error },
+    #[error("the connection broke before the answer was whole")]
+    Broken { status: Option<u16>, source: hyper::Error },
+    #[error("no whole answer within {after_ms} ms")]
+    Timeout { after_ms: u128 },
+}
+
+impl AttemptError {
+    pub(super) fn into_outcome(self) -> Outcome {
+        let (class, status) = match &self {
+            Self::Connect(_) | Self::Unsent { .. } => (RetryClass::Unreachable, None),
+            Self::Broken { status, .. } => (RetryClass::Failed, *status),
+            Self::Timeout { .. } => (RetryClass::Timeout, None),
+        };
+        let response = Response { status, body: String::new(), error: chain(&self) };
+        Outcome::Retry { class, after_ms: None, response }
+    }
+}
+
+/// An error and its causes on one line: what a person needs to see in a dead letter.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let line = error.to_string();
+        // Some errors print their cause themselves.
+        if !text.ends_with(&line) {
+            text.push_str(": ");
+            text.push_str(&line);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,223 @@
+//! Making requests: what all requests of a target share is made once, and attribute values are shared with the event.
+
+use std::fmt::Write as _;
+
+use bytes::{Bytes, BytesMut};
+use eventail_wire::cloudevents::{
+    STRUCTURED_MEDIA_TYPE, binary_headers_correlated, encode_structured_correlated,
+};
+use eventail_wire::event::rules;
+use eventail_wire::{Event, Timestamp};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Request};
+use http_body_util::Full;
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
+
+use super::error::HttpTargetError;
+use super::link::Outgoing;
+use super::signature::Signer;
+use super::{HttpMode, HttpTargetOptions};
+use crate::target::Invocation;
+
+static AGENT: HeaderValue = HeaderValue::from_static(concat!("eventail/", env!("CARGO_PKG_VERSION")));
+static CE_SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
+static CE_ID: HeaderName = HeaderName::from_static("ce-id");
+static CE_SOURCE: HeaderName = HeaderName::from_static("ce-source");
+static CE_TYPE: HeaderName = HeaderName::from_static("ce-type");
+static CE_SUBJECT: HeaderName = HeaderName::from_static("ce-subject");
+static CE_TIME: HeaderName = HeaderName::from_static("ce-time");
+static CE_CORRELATIONID: HeaderName = HeaderName::from_static("ce-correlationid");
+static CE_TRACEPARENT: HeaderName = HeaderName::from_static("ce-traceparent");
+static EVENTAIL_ATTEMPT: HeaderName = HeaderName::from_static("eventail-attempt");
+static EVENTAIL_DEADLINE: HeaderName = HeaderName::from_static("eventail-deadline");
+static EVENTAIL_OFFSET: HeaderName = HeaderName::from_static("eventail-offset");
+static EVENTAIL_TOPIC: HeaderName = HeaderName::from_static("eventail-topic");
+static EVENTAIL_TRIGGER: HeaderName = HeaderName::from_static("eventail-trigger");
+static PREFER: HeaderName = HeaderName::from_static("prefer");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+static WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+static WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+
+/// Headers beyond the static ones that a request usually has; room for them is made at once.
+const USUAL_HEADERS: usize = 20;
+
+/// What all requests of one target share.
+pub(super) struct Template {
+    mode: HttpMode,
+    headers: HeaderMap,
+    signer: Signer,
+}
+
+impl Template {
+    pub(super) fn new(options: &HttpTargetOptions) -> Result<Self, HttpTargetError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, AGENT.clone());
+        let mut given = HeaderMap::new();
+        for (name, secret) in &options.headers {
+            if is_reserved(name) {
+                return Err(HttpTargetError::ReservedHeader { name: name.clone() });
+            }
+            let mut value = HeaderValue::from_str(secret.expose())
+                .map_err(|_| HttpTargetError::HeaderValue { name: name.clone() })?;
+            // It prints as "Sensitive" wherever a request is debugged, and HTTP/2 keeps it out of its compression table.
+            value.set_sensitive(true);
+            given.append(name, value);
+        }
+        headers.extend(given);
+        match options.mode {
+            HttpMode::Binary => drop(headers.insert(CE_SPECVERSION.clone(), HeaderValue::from_static("1.0"))),
+            HttpMode::Structured => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(STRUCTURED_MEDIA_TYPE));
+            }
+            HttpMode::Raw => {}
+        }
+        Ok(Self { mode: options.mode, headers, signer: Signer::new(&options.signing_secrets)? })
+    }
+
+    /// The request of one attempt, without URI and Host: those depend on the connection.
+    pub(super) fn request(&self, invocation: &Invocation) -> Outgoing {
+        let event = &invocation.event;
+        let mut headers = self.headers.clone();
+        headers.reserve(USUAL_HEADERS);
+        let body = match self.mode {
+            HttpMode::Binary => {
+                put_attributes(event, &mut headers);
+                event.data().unwrap_or_default()
+            }
+            HttpMode::Structured => Bytes::from(encode_structured_correlated(event)),
+            HttpMode::Raw => {
+                if let Some(media_type) = event.data_content_type() {
+                    put(&mut headers, &CONTENT_TYPE, share(event, media_type));
+                }
+                event.data().unwrap_or_default()
+            }
+        };
+        if body.is_empty() {
+            // hyper leaves it out then, and some servers refuse a POST without a length (411).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        self.put_delivery(invocation, &body, &mut headers);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() = headers;
+        request
+    }
+
+    fn put_delivery(&self, invocation: &Invocation, body: &Bytes, headers: &mut HeaderMap) {
+        let mut texts = Texts(BytesMut::with_capacity(256));
+        let id = &*invocation.delivery_id;
+        let timestamp = texts.text(invocation.now.0 / 1000);
+        if !self.signer.is_idle() {
+            let seconds = std::str::from_utf8(&timestamp).unwrap_or_default();
+            put(headers, &WEBHOOK_SIGNATURE, Bytes::from(self.signer.sign(id, seconds, body)));
+        }
+        put(headers, &WEBHOOK_ID, texts.text(id));
+        put(headers, &WEBHOOK_TIMESTAMP, timestamp);
+        put(headers, &EVENTAIL_ATTEMPT, texts.text(invocation.attempt));
+        put(headers, &EVENTAIL_TRIGGER, texts.text(invocation.trigger.as_str()));
+        put(headers, &EVENTAIL_TOPIC, texts.text(invocation.topic.as_str()));
+        put(headers, &EVENTAIL_OFFSET, texts.text(invocation.offset));
+        if invocation.deadline != Timestamp::MAX {
+            put(headers, &EVENTAIL_DEADLINE, texts.text(invocation.deadline));
+        }
+        put(headers, &TRACEPARENT, Bytes::from(traceparent(invocation)));
+        if invocation.wants_reply {
+            headers.insert(PREFER.clone(), HeaderValue::from_static("reply"));
+        }
+    }
+}
+
+/// Small texts in one allocation.
+struct Texts(BytesMut);
+
+impl Texts {
+    fn text(&mut self, value: impl std::fmt::Display) -> Bytes {
+        // Writing to memory that grows does not fail.
+        let _ = write!(self.0, "{value}");
+        self.0.split().freeze()
+    }
+}
+
+fn put_attributes(event: &Event, headers: &mut HeaderMap) {
+    for header in binary_headers_correlated(event) {
+        let known = match header.attribute {
+            "specversion" => continue,
+            "id" => Some(&CE_ID),
+            "source" => Some(&CE_SOURCE),
+            "type" => Some(&CE_TYPE),
+            "subject" => Some(&CE_SUBJECT),
+            "time" => Some(&CE_TIME),
+            "datacontenttype" => Some(&CONTENT_TYPE),
+            "correlationid" => Some(&CE_CORRELATIONID),
+            "traceparent" => Some(&CE_TRACEPARENT),
+            _ => None,
+        };
+        let value = match &header.value {
+            std::borrow::Cow::Borrowed(text) => share(event, text),
+            std::borrow::Cow::Owned(text) => Bytes::copy_from_slice(text.as_bytes()),
+        };
+        match known {
+            Some(name) => put(headers, name, value),
+            None => {
+                if let Ok(name) = HeaderName::from_bytes(header.name().as_bytes()) {
+                    put(headers, &name, value);
+                }
+            }
+        }
+    }
+}
+
+/// Values are attributes that were checked, percent-encoded where they are not plain, or written here: a header can have
+/// each of them. Were one damaged after all, its header alone would be missing.
+fn put(headers: &mut HeaderMap, name: &HeaderName, value: Bytes) {
+    match HeaderValue::from_maybe_shared(value) {
+        Ok(value) => drop(headers.insert(name, value)),
+        Err(error) => tracing::warn!(%name, %error, "an attribute cannot be sent as a header"),
+    }
+}
+
+/// The bytes of `text`, shared with the event where it lies within it.
+fn share(event: &Event, text: &str) -> Bytes {
+    let (whole, part) = (event.as_bytes().as_ptr_range(), text.as_bytes().as_ptr_range());
+    if whole.start <= part.start && part.end <= whole.end {
+        event.as_bytes().slice_ref(text.as_bytes())
+    } else {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+}
+
+/// The trace context of this attempt: the event's trace, with a span of its own for each delivery and attempt.
+fn traceparent(invocation: &Invocation) -> String {
+    const SECRETS: RapidSecrets = RapidSecrets::seed(0x2545_f491_4f6c_dd1d);
+    let event = &invocation.event;
+    let delivery = rapidhash_v3_seeded(invocation.delivery_id.as_bytes(), &SECRETS);
+    let span =
+        delivery.wrapping_add(u64::from(invocation.attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1);
+    let given = event.attribute("traceparent").filter(|given| rules::is_traceparent(given));
+    match given.map(|given| (given.get(3..35), given.get(53..55))) {
+        Some((Some(trace), Some(flags))) => format!("00-{trace}-{span:016x}-{flags}"),
+        _ => format!("00-{:032x}-{span:016x}-01", event.fingerprint().max(1)),
+    }
+}
+
+/// Headers that frame the request or that the delivery sets itself.
+fn is_reserved(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    ["ce-", "webhook-", "eventail-"].iter().any(|prefix| name.starts_with(prefix))
+        || matches!(
+            name,
+            "host"
+                | "content-length"
+                | "transfer-encoding"
+                | "connection"
+                | "keep-alive"
+                | "proxy-connection"
+                | "upgrade"
+                | "te"
+                | "trailer"
+                | "expect"
+                | "traceparent"
+                | "prefer"
+        )
+}
