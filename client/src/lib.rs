@@ -1,1 +1,48 @@
-//! placeholder
+//! The Rust client of Eventail: publish to and subscribe from a broker over QUIC.
+//!
+//! ```no_run
+//! use eventail_client::{Client, ClientOptions, Event, PublisherOptions, TopicName};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // The fingerprint is what the broker prints when it starts.
+//! let fingerprint = std::env::var("EVENTAIL_FINGERPRINT")?.parse()?;
+//! let client = Client::connect(ClientOptions::pinned("127.0.0.1:4081", fingerprint)).await?;
+//!
+//! let orders = client.publisher(TopicName::new("orders")?, PublisherOptions::default()).await?;
+//! let event = Event::builder("1", "/shop", "order.created").json_data(r#"{"total": 12}"#).build()?;
+//! let published = orders.publish(event).await?.await?;
+//! println!("durable at offset {}", published.offset);
+//! orders.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Promises:
+//! - An event whose publish was answered is durable as its topic says. Answers come in the order of the publishes.
+//! - A lost connection is renewed, and what was not answered is sent again under the same event ids: with deduplication on
+//!   (the default) a lost answer makes no second event.
+//! - A publisher holds no more than its window; a subscription holds no more than its credit.
+//! - Each delivery comes at least once: settle it with [`Delivery::ack`], [`Delivery::nack`] or [`Delivery::reject`], or its
+//!   lease runs out and it comes again.
+//!
+//! This crate pulls in neither storage nor an HTTP server.
+
+mod backoff;
+mod client;
+mod error;
+mod link;
+mod options;
+mod publisher;
+mod subscription;
+mod trust;
+
+pub use client::Client;
+pub use error::ClientError;
+pub use eventail_wire::frame::Start;
+pub use eventail_wire::{
+    Code, Event, EventBuilder, EventError, NameError, Offset, Timestamp, TopicName, TriggerName, ValueKind,
+};
+pub use options::ClientOptions;
+pub use publisher::{BatchHandle, PublishAck, PublishHandle, Publisher, PublisherOptions};
+pub use subscription::{Delivery, SubscribeOptions, Subscription};
+pub use trust::{Fingerprint, Trust, TrustError};

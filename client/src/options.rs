@@ -1,0 +1,112 @@
+//! What a client is told when it connects.
+
+use std::time::Duration;
+
+use crate::trust::{Fingerprint, Trust};
+
+/// Where the server is, whom to take for it, and how patient to be.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use eventail_client::{ClientOptions, Fingerprint};
+/// # let fingerprint: Fingerprint = "00".repeat(32).parse()?;
+/// let options = ClientOptions::pinned("127.0.0.1:4081", fingerprint)
+///     .client_name("billing")
+///     .connect_timeout(Duration::from_secs(2));
+/// # Ok::<(), eventail_client::TrustError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// `host:port`; resolved anew for each connection.
+    pub address: String,
+    /// Whom to take for the server.
+    pub trust: Trust,
+    /// The name that the server's certificate must have; the host of `address` where absent.
+    pub server_name: Option<String>,
+    /// What the client calls itself in the server's log.
+    pub client_name: String,
+    /// How long a handshake or the answer to a hello may take. Default 5 s.
+    pub connect_timeout: Duration,
+    /// After how long without a sign of life the connection counts as lost. Default 10 s.
+    pub idle_timeout: Duration,
+    /// How often to give a sign of life. Default 3 s.
+    pub keep_alive: Duration,
+    /// The delay before the second try to reconnect; doubled for each further one, with jitter. Default 50 ms.
+    pub reconnect_delay: Duration,
+    /// The most that it grows to. Default 5 s.
+    pub reconnect_delay_max: Duration,
+}
+
+impl ClientOptions {
+    /// A server and whom to take for it.
+    #[must_use]
+    pub fn new(address: impl Into<String>, trust: Trust) -> Self {
+        Self {
+            address: address.into(),
+            trust,
+            server_name: None,
+            client_name: concat!("eventail-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(3),
+            reconnect_delay: Duration::from_millis(50),
+            reconnect_delay_max: Duration::from_secs(5),
+        }
+    }
+
+    /// A server whose certificate has this fingerprint.
+    #[must_use]
+    pub fn pinned(address: impl Into<String>, fingerprint: Fingerprint) -> Self {
+        Self::new(address, Trust::Fingerprint(fingerprint))
+    }
+
+    /// A server whose certificate one of these authorities (PEM) vouches for.
+    #[must_use]
+    pub fn with_roots(address: impl Into<String>, pem: impl Into<Vec<u8>>) -> Self {
+        Self::new(address, Trust::Roots(pem.into()))
+    }
+
+    /// Sets the name that the server's certificate must have.
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// Sets what the client calls itself.
+    #[must_use]
+    pub fn client_name(mut self, name: impl Into<String>) -> Self {
+        self.client_name = name.into();
+        self
+    }
+
+    /// Sets how long a handshake or the answer to a hello may take.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets after how long without a sign of life the connection counts as lost, and how often to give one.
+    #[must_use]
+    pub const fn idle_timeout(mut self, timeout: Duration, keep_alive: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self.keep_alive = keep_alive;
+        self
+    }
+
+    /// Sets the delay before the second try to reconnect, and what it grows to.
+    #[must_use]
+    pub const fn reconnect_delay(mut self, initial: Duration, max: Duration) -> Self {
+        self.reconnect_delay = initial;
+        self.reconnect_delay_max = max;
+        self
+    }
+
+    /// The host part of the address, without brackets.
+    pub(crate) fn host(&self) -> &str {
+        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
