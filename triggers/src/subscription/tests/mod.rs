@@ -1,4 +1,7 @@
-//! The machine's rules as statements.
+//! The machine's rules as statements; `property` holds them against a naive model.
+
+mod model;
+mod property;
 
 use eventail_wire::{Offset, Timestamp};
 
