@@ -151,12 +151,7 @@ impl Model {
             assert_eq!(Some(self.pending[&probe.offset.0].made), least, "the least-tried event is the probe");
         }
         if !is_probe {
-            let rank = |lease: &Lease| match self.pending[&lease.offset.0].place {
-                Place::Waiting(due) => (0, due, lease.offset.0),
-                _ if self.policy.ordering == Ordering::Key => (1, 0, 0),
-                _ => (1, 0, lease.offset.0),
-            };
-            assert!(leases.is_sorted_by_key(rank), "what is due first, then in order: {leases:?}");
+            self.check_order(&ready, leases);
         }
         for lease in leases {
             let offset = lease.offset.0;
@@ -173,6 +168,28 @@ impl Model {
                 assert!(last <= Some(offset), "first tries of a key are in order: {last:?}, {offset}");
             }
             self.probe = is_probe.then_some(lease.token).or(self.probe);
+        }
+    }
+
+    /// Each kind in its own order, and neither kind keeps the other one waiting.
+    fn check_order(&self, ready: &[u64], leases: &[Lease]) {
+        let is_keyed = self.policy.ordering == Ordering::Key;
+        let due = |offset: u64| match self.pending[&offset].place {
+            Place::Waiting(due) => Some(due),
+            _ => None,
+        };
+        let leased: Vec<u64> = leases.iter().map(|lease| lease.offset.0).collect();
+        let at_once = leased.iter().filter(|offset| due(**offset) == Some(0)).count();
+        assert!(leased[..at_once].iter().all(|offset| due(*offset) == Some(0)), "these are first");
+        let (retries, fresh): (Vec<u64>, Vec<u64>) =
+            leased[at_once..].iter().partition(|offset| due(**offset).is_some());
+        assert!(retries.is_sorted_by_key(|offset| (due(*offset), *offset)));
+        assert!(is_keyed || fresh.is_sorted());
+        let left = |is_retry: bool| {
+            ready.iter().any(|offset| due(*offset).is_some() == is_retry && !leased.contains(offset))
+        };
+        if left(true) && left(false) {
+            assert!(retries.len().abs_diff(fresh.len()) <= 1, "by turns: {retries:?}, {fresh:?}");
         }
     }
 
@@ -222,11 +239,27 @@ impl Model {
                 }
                 self.forget_probe(token);
                 self.fail(now, offset, u32::from(burnt), verdict, effects);
-                for failure in back {
-                    if let Some(event) = self.pending.get_mut(&failure.offset) {
-                        event.burnt = event.burnt.saturating_sub(u32::from(failure.burnt));
-                    }
+                self.give_back(&back, effects);
+            }
+        }
+    }
+
+    fn give_back(&mut self, failures: &[Failure], effects: &[Effect]) {
+        for failure in failures {
+            let Some(event) = self.pending.get_mut(&failure.offset) else { continue };
+            event.burnt = event.burnt.saturating_sub(u32::from(failure.burnt));
+            let back = effects.iter().find_map(|effect| match effect {
+                Effect::Journal(Entry::Breaker { given_back, .. }) => {
+                    given_back.iter().find(|back| back.offset.0 == failure.offset)
                 }
+                _ => None,
+            });
+            let due = back.expect("each event of the run is given back").due.0;
+            let (until, _) = self.open.expect("attempts are given back when the breaker opens");
+            assert!(due >= until);
+            event.due = Some(due);
+            if let Place::Waiting(waits_until) = &mut event.place {
+                *waits_until = due;
             }
         }
     }

@@ -265,7 +265,7 @@ impl Day {
             let (due, response) = (tries.due, tries.response.clone());
             let ending = Ending::Retry { class: RetryClass::Timeout, after_ms: None, response };
             let verdict = self.model.timeout_verdict(self.now, offset, due.0, &rest[at + 1..]);
-            self.model.settle(self.now, offset, &ending, verdict, &rest[at..=at]);
+            self.model.settle(self.now, offset, &ending, verdict, &rest[at..]);
             rest = &rest[at + 1..];
         }
         let standing: Vec<u64> = self.model.leased().into_iter().map(|(token, _)| token).collect();
