@@ -29,6 +29,12 @@ pub(super) fn hold_ms(policy: &DeliveryPolicy, nth: u32, after_ms: Option<u64>, 
     rng.random_range(ceiling / 2..=ceiling).max(DELAY_MS_MIN)
 }
 
+/// The delay of an event that failed in an outage, counted from the outage's end. Everything that failed is due then: it
+/// is spread a little, so that bad events among it do not come all at once and look like the next outage.
+pub(super) fn spread_ms(policy: &DeliveryPolicy, rng: &mut SmallRng) -> u64 {
+    rng.random_range(0..=ceiling_ms(policy, 1))
+}
+
 /// What the target asked for, capped; 0 where it did not ask.
 pub(super) fn asked_ms(policy: &DeliveryPolicy, after_ms: Option<u64>) -> u64 {
     after_ms.unwrap_or(0).min(policy.retry_after_max_ms)

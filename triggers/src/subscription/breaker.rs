@@ -86,6 +86,11 @@ impl Breaker {
         self.run.unreachable
     }
 
+    /// Whether a probe failed since the breaker opened.
+    pub(super) fn has_failed_probe(&self, policy: &DeliveryPolicy) -> bool {
+        self.open.is_some_and(|open| open.open_ms > policy.breaker_open_ms)
+    }
+
     /// A probe goes out.
     pub(super) const fn probe_leased(&mut self, token: u64) {
         self.probe = Some(token);
@@ -110,8 +115,8 @@ impl Breaker {
         self.open.is_none() && self.run.is_empty()
     }
 
-    /// An attempt failed while the breaker was closed. Where that makes an outage, the breaker opens and the attempts to
-    /// be given back are answered.
+    /// An attempt failed while the breaker was closed. Where that makes an outage, the breaker opens and the run's events
+    /// are answered, with the attempts to be given back.
     pub(super) fn failed(
         &mut self,
         now: Timestamp,
@@ -125,10 +130,7 @@ impl Breaker {
         }
         let open_ms = policy.breaker_open_ms.min(policy.breaker_open_max_ms).max(1);
         self.open = Some(OpenBreaker { until: now.plus_ms(open_ms), open_ms });
-        let mut given_back = std::mem::take(&mut self.run.events);
-        self.run.clear();
-        given_back.retain(|(_, attempts)| *attempts > 0);
-        Some(given_back)
+        Some(std::mem::take(&mut self.run).events)
     }
 
     /// An attempt failed while the breaker was open. `true` where it was the probe: the breaker stays open for twice as

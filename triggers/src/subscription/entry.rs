@@ -27,6 +27,17 @@ pub struct Tries {
     pub response: Response,
 }
 
+/// What an event gets back because an outage made it fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenBack {
+    /// Which event.
+    pub offset: Offset,
+    /// The attempts that the outage burnt.
+    pub attempts: u32,
+    /// When the next one is due now.
+    pub due: Timestamp,
+}
+
 /// An event that is given up, with all but its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterOrder {
@@ -90,8 +101,8 @@ pub enum Entry {
     Breaker {
         /// Until when, if it is open.
         open: Option<OpenBreaker>,
-        /// Attempts that events get back because an outage burnt them.
-        given_back: Vec<(Offset, u32)>,
+        /// The events whose failures made it an outage.
+        given_back: Vec<GivenBack>,
     },
     /// The target throttles.
     #[serde(rename = "h")]

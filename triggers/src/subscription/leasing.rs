@@ -1,6 +1,7 @@
-//! How attempts are handed out: what is due first, within concurrency, state, hold and breaker.
+//! How attempts are handed out: in which order, and within concurrency, state, hold and breaker.
 
 use eventail_wire::{Offset, Timestamp};
+use rand::Rng;
 
 use super::Subscription;
 use super::lease::{Lease, StaleLease};
@@ -8,7 +9,7 @@ use super::slots::{Held, Place, token_of};
 use super::state::{BreakerState, State};
 
 impl Subscription {
-    /// Hands out up to `max` leases, what is due before what was never tried. They are appended to `out`.
+    /// Hands out up to `max` leases, what was throttled or handed back first. They are appended to `out`.
     pub fn lease(&mut self, now: Timestamp, max: usize, out: &mut Vec<Lease>) {
         if self.state != State::Running || self.hold.until().is_some_and(|until| now < until) {
             return;
@@ -30,19 +31,24 @@ impl Subscription {
         }
     }
 
-    /// The next event that may go.
+    /// The next event that may go: what was throttled or handed back at once, then retries and fresh events by turns.
+    /// Bad events that are all due must not keep the good ones waiting, nor look like an outage because none passes.
     fn take_next(&mut self, now: Timestamp) -> Option<u32> {
-        match self.waiting.first() {
-            Some(&(due, _, index)) if due <= now => {
-                self.waiting.pop_first();
-                Some(index)
-            }
-            _ => self.fresh.pop_front(),
+        if let Some(&(due, _, index)) = self.waiting.first()
+            && due <= now
+            && (due == Timestamp(0) || !self.retried_last || self.fresh.is_empty())
+        {
+            self.retried_last = due != Timestamp(0);
+            self.waiting.pop_first();
+            return Some(index);
         }
+        self.retried_last = false;
+        self.fresh.pop_front()
     }
 
-    /// The event to probe with: the one that was tried least, so that no bad event is the probe again and again while
-    /// others would pass.
+    /// The event to probe with: one of those that were tried least, so that no bad event is the probe again and again
+    /// while others would pass. Bad events often come in a row: after a failed probe it is any of the fresh ones, not the
+    /// next.
     fn take_probe(&mut self, now: Timestamp) -> Option<u32> {
         let made = |index: u32| self.slots.get(index).tries.as_ref().map_or(0, |tries| tries.made);
         let due = self.waiting.range(..=(now, Offset(u64::MAX), u32::MAX));
@@ -51,6 +57,10 @@ impl Subscription {
             Some((tried, offset, due, index)) if tried == 0 || self.fresh.is_empty() => {
                 self.waiting.remove(&(due, offset, index));
                 Some(index)
+            }
+            _ if self.breaker.has_failed_probe(&self.policy) && !self.fresh.is_empty() => {
+                let any = self.rng.random_range(0..self.fresh.len());
+                self.fresh.remove(any)
             }
             _ => self.fresh.pop_front(),
         }

@@ -43,7 +43,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 pub use self::breaker::{OpenBreaker, Run};
-pub use self::entry::{DeadLetterOrder, Effect, Entry, Tries};
+pub use self::entry::{DeadLetterOrder, Effect, Entry, GivenBack, Tries};
 pub use self::lease::{Ending, Lease, Settled, StaleLease, Verdict};
 pub use self::ranges::Ranges;
 pub use self::snapshot::Snapshot;
@@ -80,6 +80,8 @@ pub struct Subscription {
     deadlines: Deadlines,
     in_flight: usize,
     leases: u64,
+    /// Whether the last lease was a retry, so that the next one is not.
+    retried_last: bool,
     breaker: Breaker,
     hold: Hold,
     /// Given up; their dead letters are not durable yet.
@@ -127,6 +129,7 @@ impl Subscription {
             deadlines: Deadlines::default(),
             in_flight: 0,
             leases: 0,
+            retried_last: false,
             breaker: Breaker::restore(snapshot.open, snapshot.run),
             hold: Hold::restore(snapshot.held_until, snapshot.throttles),
             orders: BTreeMap::new(),

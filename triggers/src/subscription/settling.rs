@@ -4,7 +4,7 @@ use eventail_wire::{Offset, Timestamp};
 
 use super::Subscription;
 use super::backoff;
-use super::entry::{DeadLetterOrder, Effect, Entry, Tries};
+use super::entry::{DeadLetterOrder, Effect, Entry, GivenBack, Tries};
 use super::lease::{Ending, Settled, StaleLease, Verdict};
 use super::slots::{Held, Place, Slot};
 use super::state::State;
@@ -197,8 +197,7 @@ impl Subscription {
             Verdict::Retry { at: next_at }
         };
         if reopened || given_back.is_some() {
-            let given_back = given_back.unwrap_or_default();
-            self.give_back(&given_back);
+            let given_back = self.give_back(&given_back.unwrap_or_default());
             effects.push(Effect::Journal(Entry::Breaker { open: self.breaker.open(), given_back }));
         }
         verdict
@@ -216,8 +215,8 @@ impl Subscription {
         let nth = match class {
             RetryClass::Throttled => return Timestamp(0),
             _ if is_out => {
-                let asked_ms = backoff::asked_ms(&self.policy, after_ms);
-                return if asked_ms == 0 { Timestamp(0) } else { now.plus_ms(asked_ms) };
+                let asked = now.plus_ms(backoff::asked_ms(&self.policy, after_ms));
+                return self.after_outage().max(asked);
             }
             RetryClass::Unreachable => self.breaker.unreachable_in_a_row(),
             RetryClass::Timeout | RetryClass::Failed => attempt,
@@ -236,17 +235,38 @@ impl Subscription {
         latest
     }
 
+    /// When an event that failed in an outage is due.
+    fn after_outage(&mut self) -> Timestamp {
+        let until = self.breaker.open().map_or(Timestamp(0), |open| open.until);
+        until.plus_ms(backoff::spread_ms(&self.policy, &mut self.rng))
+    }
+
     /// Gives attempts back that an outage burnt.
-    fn give_back(&mut self, attempts: &[(Offset, u32)]) {
-        for (offset, count) in attempts {
-            let tries = match self.window.find(*offset, &self.slots) {
+    fn give_back(&mut self, failed: &[(Offset, u32)]) -> Vec<GivenBack> {
+        let until = self.breaker.open().map_or(Timestamp(0), |open| open.until);
+        let mut given_back = Vec::with_capacity(failed.len());
+        for &(offset, attempts) in failed {
+            let spread = self.after_outage();
+            let found = self.window.find(offset, &self.slots);
+            let tries = match found {
                 Some(index) => self.slots.get_mut(index).tries.as_deref_mut(),
-                None => self.retries_ahead.get_mut(offset),
+                None => self.retries_ahead.get_mut(&offset),
             };
-            if let Some(tries) = tries {
-                tries.burnt = tries.burnt.saturating_sub(*count);
+            let Some(tries) = tries else { continue };
+            tries.burnt = tries.burnt.saturating_sub(attempts);
+            if tries.due < until {
+                tries.due = spread;
+            }
+            let due = tries.due;
+            given_back.push(GivenBack { offset, attempts, due });
+            if let Some(index) = found
+                && let Place::Waiting(_) = self.slots.get(index).place
+            {
+                self.detach(index);
+                self.park(index, due);
             }
         }
+        given_back
     }
 
     /// Before when nothing may go out, because of a hold or the breaker.

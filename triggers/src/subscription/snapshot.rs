@@ -72,9 +72,10 @@ impl Snapshot {
             Entry::Breaker { open, given_back } => {
                 self.open = *open;
                 self.run.clear();
-                for (offset, attempts) in given_back {
-                    if let Some(tries) = self.retries.get_mut(offset) {
-                        tries.burnt = tries.burnt.saturating_sub(*attempts);
+                for back in given_back {
+                    if let Some(tries) = self.retries.get_mut(&back.offset) {
+                        tries.burnt = tries.burnt.saturating_sub(back.attempts);
+                        tries.due = back.due;
                     }
                 }
             }

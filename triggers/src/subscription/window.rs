@@ -25,6 +25,12 @@ impl Window {
         self.entries.push_back((offset, index));
     }
 
+    /// How many places it takes.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The oldest pending event.
     pub(super) fn front(&self) -> Option<(Offset, u32)> {
         self.entries.front().copied()
