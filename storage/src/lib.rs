@@ -1,4 +1,8 @@
 //! The append log of Eventail, and the rebuildable index beside it.
 
+mod dedup;
+pub mod disk;
+pub mod disk_io;
 pub mod index;
 pub mod log;
+pub mod metric_names;

@@ -136,8 +136,8 @@ pub struct LogStatus {
     pub dedup_bytes: u64,
 }
 
-/// Why an append failed. None of its records will ever be read… unless it was only the answer that was lost: see
-/// [`AppendError::Closed`].
+/// Why an append failed. None of its records is readable now; whether they come back when the log is opened anew is
+/// certain only for [`AppendError::Full`], [`AppendError::Corrupt`] and [`AppendError::TooLarge`]: they do not.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
@@ -150,11 +150,25 @@ pub enum AppendError {
         /// The first failure.
         cause: Arc<std::io::Error>,
     },
-    /// A record is larger than a segment can hold.
-    #[error("a record of {bytes} bytes does not fit into a segment")]
+    /// Stored bytes are damaged, so nothing can be appended behind them. What stands before is readable.
+    #[error(
+        "the log refuses writes since {file} is corrupt at byte {position}, where offset {offset} should be"
+    )]
+    Corrupt {
+        /// The file's name.
+        file: String,
+        /// Where the damage begins in it.
+        position: u64,
+        /// The first offset that cannot be read.
+        offset: Offset,
+    },
+    /// The records of one append are larger together than a log takes at once.
+    #[error("an append takes {bytes} bytes and may take {bytes_max}")]
     TooLarge {
-        /// Its size.
+        /// Their size as stored.
         bytes: usize,
+        /// The most that is taken.
+        bytes_max: usize,
     },
     /// The log was closed before the answer; the records may or may not be there.
     #[error("the log was closed")]
@@ -205,7 +219,8 @@ impl AppendError {
         match self {
             Self::Full => Code::StorageFull,
             Self::Poisoned { .. } => Code::StoragePoisoned,
-            Self::TooLarge { .. } => Code::EventTooLarge,
+            Self::Corrupt { .. } => Code::StorageCorrupt,
+            Self::TooLarge { .. } => Code::BatchTooLarge,
             Self::Closed => Code::ShuttingDown,
         }
     }

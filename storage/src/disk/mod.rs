@@ -1,0 +1,23 @@
+//! The engine that keeps logs in segment files of this machine. The format and its rules are told in the crate's
+//! documentation.
+
+pub(crate) mod batch;
+mod core;
+mod handle;
+pub(crate) mod names;
+pub(crate) mod reader;
+pub(crate) mod recovery;
+mod scan;
+mod segment;
+pub(crate) mod shared;
+mod sidecar;
+mod store;
+mod tail;
+mod threads;
+mod window;
+mod writer;
+
+pub use store::{DiskStore, OpenError, OpenReport};
+
+#[cfg(test)]
+mod tests;
