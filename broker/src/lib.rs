@@ -1,7 +1,9 @@
 //! Eventail as a library: the broker that the `eventail` binary runs, in the process of whoever opens it.
 
+pub mod clock;
 pub mod config;
 mod core;
+pub mod metrics;
 pub mod status;
 
 pub use core::{Broker, BrokerBuilder, BrokerError, Delivery, SubscribeOptions, Subscriber};

@@ -1,235 +1,353 @@
 //! The broker itself: topics, triggers and what ties them together.
+//!
+//! [`Broker`] is the handle that everybody holds; [`Core`] is what stands behind it. Nothing here knows of sockets: the HTTP API,
+//! the QUIC server and the CLI call the handle, as does a program that embeds the broker.
 
+mod error;
+mod feed;
+mod graveyard;
+mod journal;
+mod lane;
+mod letter;
+mod letters;
+mod lookup;
+mod open;
+mod redrive;
+mod replies;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+mod topic;
+mod topics;
+mod triggers;
+mod upkeep;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use eventail_triggers::outcome::{Outcome, RejectReason};
-use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, TriggerName};
+use eventail_storage::DiskStore;
+use eventail_storage::log::ReadLimit;
+use eventail_wire::{Clock, Event, Offset, Timestamp, TopicName, TriggerName, limits};
+use tokio::sync::watch;
 
-use crate::config::{Config, StartPosition};
+use crate::config::Config;
 use crate::status::{
-    BulkResult, DeadLetter, DeadLetterFilter, DeadLetterSummary, EventPlace, Published, Readiness,
-    RedriveRequest, StoredEvent, TopicStatus, TriggerStatus,
+    BulkResult, DeadLetter, DeadLetterFilter, DeadLetterSummary, EventPlace, Observation, Observer,
+    Published, Readiness, RedriveRequest, StoredEvent, TopicStatus, TriggerStatus,
 };
 
-/// Why the broker could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct BrokerError {
-    code: Code,
-    message: String,
-    retry_after_ms: Option<u64>,
-}
+pub use error::BrokerError;
+pub use open::BrokerBuilder;
+pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
-impl BrokerError {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(&self) -> Code {
-        self.code
-    }
-    /// When a retry makes sense, where that can be told.
-    #[must_use]
-    pub const fn retry_after_ms(&self) -> Option<u64> {
-        self.retry_after_ms
-    }
-    /// Whether the same request may succeed later.
-    #[must_use]
-    pub const fn is_retryable(&self) -> bool {
-        self.code.is_retryable()
-    }
-}
-
-/// Collects what a broker needs before it opens.
-#[derive(Debug)]
-pub struct BrokerBuilder {}
-
-#[allow(missing_docs)]
-impl BrokerBuilder {
-    /// Lets `observer` see every step of every event.
-    #[must_use]
-    pub fn observer(self, _observer: std::sync::Arc<dyn crate::status::Observer>) -> Self {
-        unimplemented!()
-    }
-    /// Takes the time from `clock`.
-    #[must_use]
-    pub fn clock(self, _clock: std::sync::Arc<dyn eventail_wire::Clock>) -> Self {
-        unimplemented!()
-    }
-    /// Opens the broker: recovers the logs, rebuilds what is missing, starts the triggers.
-    ///
-    /// # Errors
-    /// Where the data folder cannot be used or is corrupt.
-    pub async fn open(self) -> Result<Broker, BrokerError> {
-        unimplemented!()
-    }
-}
+use journal::Journal;
+use letters::Letters;
+use lookup::Lookup;
+use topic::{InFlight, check_batch};
+use topics::Topics;
+use triggers::Triggers;
+use upkeep::Tasks;
 
 /// A running broker. Cheap to clone; all clones are the same broker.
-#[derive(Clone, Debug)]
-pub struct Broker {}
+#[derive(Clone)]
+pub struct Broker {
+    core: Arc<Core>,
+}
 
-#[allow(clippy::unused_async, missing_docs)]
+/// What stands behind the handle.
+pub(crate) struct Core {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    observer: Option<Arc<dyn Observer>>,
+    store: Arc<DiskStore>,
+    topics: Topics,
+    journal: Arc<Journal>,
+    triggers: Triggers,
+    subscribers: subscriber::Subscribers,
+    letters: Letters,
+    lookup: Lookup,
+    in_flight: Arc<InFlight>,
+    stopping: AtomicBool,
+    /// Set when lanes stop leasing.
+    stop: watch::Sender<bool>,
+    /// Set when the last lane is at rest, to end the tasks below them.
+    ended: watch::Sender<bool>,
+    /// Set when the store is closed.
+    closed: watch::Sender<bool>,
+    tasks: Tasks,
+    seed: u64,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("data_dir", &self.core.config.data_dir).finish_non_exhaustive()
+    }
+}
+
 impl Broker {
+    /// Begins a broker with this configuration.
     #[must_use]
-    pub fn builder(_config: Config) -> BrokerBuilder {
-        unimplemented!()
+    pub fn builder(config: Config) -> BrokerBuilder {
+        BrokerBuilder::new(config)
     }
-    pub async fn open(_config: Config) -> Result<Self, BrokerError> {
-        unimplemented!()
+
+    /// Opens a broker with the system's clock and no observer.
+    ///
+    /// # Errors
+    /// As [`BrokerBuilder::open`].
+    pub async fn open(config: Config) -> Result<Self, BrokerError> {
+        Self::builder(config).open().await
     }
+
+    /// The configuration that the broker runs with.
     #[must_use]
     pub fn config(&self) -> &Config {
-        unimplemented!()
+        &self.core.config
     }
-    /// Appends events; answers when they are durable. All or none of a batch are taken.
+
+    /// The clock that the broker goes by.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.core.clock
+    }
+
+    /// Appends events and answers where each went, in order, when the topic's durability is reached. All or none are taken. The
+    /// append is under way after the first poll, so that futures polled in order append in order.
+    ///
+    /// # Errors
+    /// A limit, an unknown topic, too much under way, or a log that cannot take them.
     pub async fn publish(
         &self,
-        _topic: &TopicName,
-        _events: Vec<Event>,
+        topic: &TopicName,
+        events: Vec<Event>,
     ) -> Result<Vec<Published>, BrokerError> {
-        unimplemented!()
+        let core = &self.core;
+        if core.stopping.load(Ordering::Acquire) {
+            return Err(BrokerError::ShuttingDown);
+        }
+        let bytes = check_batch(&events, &core.config.limits)?;
+        let _room = core.in_flight.enter(bytes, core.config.limits.in_flight_bytes_max)?;
+        let topic = match core.topics.get(topic) {
+            Some(topic) => topic,
+            None => core.topic_for_publish(topic).await?,
+        };
+        let appended = topic.append(&events).await?;
+        core.lookup.appended(appended.last().map(|last| last.offset), appended.len());
+        if let Some(observer) = &core.observer {
+            for (event, at) in events.iter().zip(&appended).filter(|(_, at)| !at.duplicate) {
+                let (topic, event) = (topic.name.clone(), event.clone());
+                observer.observe(&Observation::Appended { topic, offset: at.offset, event });
+            }
+        }
+        Ok(appended.into_iter().map(|at| Published { offset: at.offset, duplicate: at.duplicate }).collect())
     }
-    /// Reads from an offset; waits up to `wait` for something to come where there is nothing yet.
+
+    /// Reads at most `limit` events from an offset on. Where there is nothing yet it waits up to `wait` for something to come.
+    ///
+    /// # Errors
+    /// An unknown topic, an offset that retention took, or stored bytes that are damaged.
     pub async fn read(
         &self,
-        _topic: &TopicName,
-        _from: Offset,
-        _limit: usize,
-        _wait: Duration,
+        topic: &TopicName,
+        from: Offset,
+        limit: usize,
+        wait: Duration,
     ) -> Result<Vec<StoredEvent>, BrokerError> {
-        unimplemented!()
+        let topic = self.core.topic(topic)?;
+        let limit =
+            ReadLimit { records: limit.clamp(1, limits::PAGE_EVENTS_MAX), bytes: limits::PAGE_BYTES_MAX };
+        let mut end = topic.log.durable_end();
+        let wait = wait.min(Duration::from_millis(limits::WAIT_MS_MAX));
+        if !wait.is_zero() {
+            let mut stop = self.core.stop.subscribe();
+            // Running out of time is an answer too: an empty page.
+            tokio::select! {
+                _ = tokio::time::timeout(wait, end.wait_for(|end| *end > from)) => {}
+                _ = stop.wait_for(|stopped| *stopped) => {}
+            }
+        }
+        let read_failed = |source| BrokerError::Read { log: topic.name.to_string(), source };
+        let records = match topic.log.read_tail(from, limit) {
+            Some(records) => records,
+            None => topic.log.read(from, limit).await.map_err(read_failed)?,
+        };
+        Ok(records
+            .into_iter()
+            .filter_map(|record| {
+                let event = Event::from_stored(record.payload).ok()?;
+                Some(StoredEvent { offset: record.offset, appended_at: record.appended_at, event })
+            })
+            .collect())
     }
-    /// The first offset whose event was appended at or after a time.
-    pub async fn offset_at(&self, _topic: &TopicName, _time: Timestamp) -> Result<Offset, BrokerError> {
-        unimplemented!()
+
+    /// The first offset whose event was appended at or after a time; the durable end where there is none.
+    ///
+    /// # Errors
+    /// An unknown topic, or a log that cannot be read.
+    pub async fn offset_at(&self, topic: &TopicName, time: Timestamp) -> Result<Offset, BrokerError> {
+        let topic = self.core.topic(topic)?;
+        topic
+            .log
+            .offset_at(time)
+            .await
+            .map_err(|source| BrokerError::Read { log: topic.name.to_string(), source })
     }
+
+    /// All topics, by name.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicStatus> {
-        unimplemented!()
+        self.core.topics.all().iter().map(|topic| topic.status()).collect()
     }
-    pub fn topic(&self, _name: &TopicName) -> Result<TopicStatus, BrokerError> {
-        unimplemented!()
+
+    /// One topic.
+    ///
+    /// # Errors
+    /// Where there is none of this name.
+    pub fn topic(&self, name: &TopicName) -> Result<TopicStatus, BrokerError> {
+        Ok(self.core.topic(name)?.status())
     }
-    /// Creates a topic with the default options; `false` where it exists.
-    pub async fn create_topic(&self, _name: &TopicName) -> Result<bool, BrokerError> {
-        unimplemented!()
+
+    /// Creates a topic; `false` where it exists.
+    ///
+    /// # Errors
+    /// Where there are too many, or the disk refuses.
+    pub async fn create_topic(&self, name: &TopicName) -> Result<bool, BrokerError> {
+        if self.core.topics.get(name).is_some() {
+            return Ok(false);
+        }
+        self.core.topic_or_create(name).await.map(|_| true)
     }
+
+    /// All triggers, by name.
     #[must_use]
     pub fn triggers(&self) -> Vec<TriggerStatus> {
-        unimplemented!()
+        self.core.triggers.all().map(|trigger| trigger.status(self.core.clock.now())).collect()
     }
-    pub fn trigger(&self, _name: &TriggerName) -> Result<TriggerStatus, BrokerError> {
-        unimplemented!()
+
+    /// One trigger.
+    ///
+    /// # Errors
+    /// Where there is none of this name.
+    pub fn trigger(&self, name: &TriggerName) -> Result<TriggerStatus, BrokerError> {
+        Ok(self.core.triggers.get(name)?.status(self.core.clock.now()))
     }
+
+    /// Stops a trigger until it is resumed, also over a restart.
+    ///
+    /// # Errors
+    /// Where there is none of this name, or the journal cannot be written.
     pub async fn pause_trigger(
         &self,
-        _name: &TriggerName,
-        _reason: &str,
+        name: &TriggerName,
+        reason: &str,
     ) -> Result<TriggerStatus, BrokerError> {
-        unimplemented!()
+        self.core.triggers.get(name)?.pause(reason).await?;
+        self.trigger(name)
     }
-    /// Also brings a disabled trigger back.
-    pub async fn resume_trigger(&self, _name: &TriggerName) -> Result<TriggerStatus, BrokerError> {
-        unimplemented!()
+
+    /// Lets a paused, disabled or stopped trigger go on.
+    ///
+    /// # Errors
+    /// Where there is none of this name, or the journal cannot be written.
+    pub async fn resume_trigger(&self, name: &TriggerName) -> Result<TriggerStatus, BrokerError> {
+        self.core.triggers.get(name)?.resume().await?;
+        self.trigger(name)
     }
-    /// Moves the cursor forward; what is passed over counts as expired.
+
+    /// Moves a trigger's cursor forward. What matched and is passed over counts as expired; a cursor never moves back.
+    ///
+    /// # Errors
+    /// Where there is none of this name, the offset lies behind the topic's end, or the journal cannot be written.
     pub async fn skip_trigger_to(
         &self,
-        _name: &TriggerName,
-        _to: Offset,
+        name: &TriggerName,
+        to: Offset,
     ) -> Result<TriggerStatus, BrokerError> {
-        unimplemented!()
+        self.core.triggers.get(name)?.skip_to(to).await?;
+        self.trigger(name)
     }
-    /// Newest last; at most `limit`, after `after` (exclusive) where given.
+
+    /// Dead letters that the filter chooses, by topic and offset, at most `limit`, behind `after` where given.
+    ///
+    /// # Errors
+    /// Where the index cannot be read.
     pub async fn dead_letters(
         &self,
-        _filter: &DeadLetterFilter,
-        _after: Option<(TopicName, Offset)>,
-        _limit: usize,
+        filter: &DeadLetterFilter,
+        after: Option<(TopicName, Offset)>,
+        limit: usize,
     ) -> Result<Vec<DeadLetterSummary>, BrokerError> {
-        unimplemented!()
+        self.core.letters.list(&self.core, filter, after, limit).await
     }
-    pub async fn dead_letter(&self, _topic: &TopicName, _offset: Offset) -> Result<DeadLetter, BrokerError> {
-        unimplemented!()
+
+    /// One dead letter with its event.
+    ///
+    /// # Errors
+    /// Where there is none at this place.
+    pub async fn dead_letter(&self, topic: &TopicName, offset: Offset) -> Result<DeadLetter, BrokerError> {
+        self.core.letters.show(&self.core, topic, offset).await
     }
-    /// Delivers dead letters again to the trigger that gave up on them.
-    pub async fn redrive(&self, _request: &RedriveRequest) -> Result<BulkResult, BrokerError> {
-        unimplemented!()
+
+    /// Hands dead letters to the triggers that gave up on them once more. It goes on if the caller does not wait for its end.
+    ///
+    /// # Errors
+    /// Where the index or a log cannot be read or written.
+    pub async fn redrive(&self, request: &RedriveRequest) -> Result<BulkResult, BrokerError> {
+        let (core, request) = (Arc::clone(&self.core), request.clone());
+        tokio::spawn(async move { redrive::redrive(&core, &request).await }).await?
     }
+
+    /// Takes dead letters out of sight for good; their records go with their topic's retention.
+    ///
+    /// # Errors
+    /// Where the index or a log cannot be read or written.
     pub async fn purge_dead_letters(
         &self,
-        _filter: &DeadLetterFilter,
-        _dry_run: bool,
+        filter: &DeadLetterFilter,
+        dry_run: bool,
     ) -> Result<BulkResult, BrokerError> {
-        unimplemented!()
+        let (core, filter) = (Arc::clone(&self.core), filter.clone());
+        tokio::spawn(async move { redrive::purge(&core, &filter, dry_run).await }).await?
     }
-    pub async fn find_event(&self, _id: &str) -> Result<Vec<EventPlace>, BrokerError> {
-        unimplemented!()
+
+    /// Where events with this id are.
+    ///
+    /// # Errors
+    /// Where the index or a log cannot be read.
+    pub async fn find_event(&self, id: &str) -> Result<Vec<EventPlace>, BrokerError> {
+        self.core.lookup.find(&self.core, id).await
     }
+
+    /// Whether events can be taken and delivered.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        unimplemented!()
+        let mut problems = Vec::new();
+        if self.core.stopping.load(Ordering::Acquire) {
+            problems.push(("broker".to_owned(), "it is stopping".to_owned()));
+        }
+        for topic in self.topics() {
+            problems.extend(topic.refusal.map(|code| (format!("topic {}", topic.name), code.to_string())));
+        }
+        problems.extend(self.core.journal.refusal().map(|reason| ("journal".to_owned(), reason.to_owned())));
+        Readiness { ready: problems.is_empty(), problems }
     }
-    /// A durable subscription by name, as a client or an embedding program uses it.
-    pub async fn subscribe(&self, _options: SubscribeOptions) -> Result<Subscriber, BrokerError> {
-        unimplemented!()
+
+    /// Joins a durable subscription by name, as a client or an embedding program does. Several subscribers of one name share
+    /// its events.
+    ///
+    /// # Errors
+    /// An unknown topic, a pattern that is none, or a name in use with other options.
+    pub async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscriber, BrokerError> {
+        self.core.subscribe(options).await
     }
-    /// Stops taking events, lets attempts end within the drain time, syncs. Idempotent.
+
+    /// Stops: takes no more events, lets attempts end within the drain time, hands back what is left, syncs. Calling it again
+    /// does nothing more.
+    ///
+    /// # Errors
+    /// Where the last state could not be written.
     pub async fn shutdown(&self) -> Result<(), BrokerError> {
-        unimplemented!()
-    }
-}
-
-/// What a subscriber asks for.
-#[derive(Clone, Debug)]
-pub struct SubscribeOptions {
-    /// The subscription's name; its state is durable under it.
-    pub name: TriggerName,
-    /// The topic.
-    pub topic: TopicName,
-    /// A pattern as JSON text; everything where absent.
-    pub pattern: Option<String>,
-    /// Where a subscription without a past begins.
-    pub start: StartPosition,
-    /// How long a delivery is leased before it is redelivered.
-    pub lease_ms: u64,
-    /// Deliveries at most before one is dead-lettered; 0 means without end.
-    pub max_attempts: u32,
-}
-
-/// One delivery to a subscriber.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Names the lease; goes back with the outcome.
-    pub token: u64,
-    /// The place of the event.
-    pub offset: Offset,
-    /// When it was appended.
-    pub appended_at: Timestamp,
-    /// Which try this is.
-    pub attempt: u32,
-    /// When the lease ends.
-    pub deadline: Timestamp,
-    /// The event.
-    pub event: Event,
-}
-
-/// The receiving end of a subscription. Dropping it hands its leases back.
-#[derive(Debug)]
-pub struct Subscriber {}
-
-#[allow(clippy::unused_async, missing_docs)]
-impl Subscriber {
-    /// The next deliveries, at least one and at most `max`; waits for them. `None` when the broker stops.
-    pub async fn next(&mut self, _max: usize) -> Option<Vec<Delivery>> {
-        unimplemented!()
-    }
-    /// Settles deliveries in one go; answers the tokens that were stale.
-    pub async fn settle(&self, _outcomes: Vec<(u64, Outcome)>) -> Result<Vec<u64>, BrokerError> {
-        let _ = RejectReason::Refused;
-        unimplemented!()
-    }
-    /// Prolongs leases to `lease_ms` from now; answers the tokens that were stale.
-    pub async fn extend(&self, _tokens: Vec<u64>) -> Result<Vec<u64>, BrokerError> {
-        unimplemented!()
+        self.core.shutdown().await
     }
 }

@@ -1,0 +1,186 @@
+//! Why the broker could not do what it was asked, with the stable code that every edge passes on.
+
+use eventail_storage::log::{AppendError, ReadError};
+use eventail_triggers::pattern::PatternError;
+use eventail_wire::{Code, NameError, Offset, TopicName, TriggerName};
+
+/// Why the broker could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// The data folder cannot be opened.
+    #[error("the data folder cannot be opened")]
+    Open(#[from] eventail_storage::OpenError),
+    /// A log refused an append.
+    #[error("topic `{log}`: {source}")]
+    Append {
+        /// The log.
+        log: String,
+        /// Why.
+        source: AppendError,
+    },
+    /// A log could not be read.
+    #[error("topic `{log}`: {source}")]
+    Read {
+        /// The log.
+        log: String,
+        /// Why.
+        source: ReadError,
+    },
+    /// The topic does not exist.
+    #[error("there is no topic `{0}`; create it, or set `topics.auto_create`")]
+    UnknownTopic(TopicName),
+    /// There are as many topics as there may be.
+    #[error(
+        "topic `{topic}` cannot be created: there are {limit} topics, as many as `limits.topics_max` allows"
+    )]
+    TooManyTopics {
+        /// The topic that was to be created.
+        topic: TopicName,
+        /// The limit.
+        limit: usize,
+    },
+    /// The trigger does not exist.
+    #[error("there is no trigger `{0}`")]
+    UnknownTrigger(TriggerName),
+    /// The dead letter does not exist.
+    #[error("there is no dead letter {topic}/{offset}")]
+    UnknownDeadLetter {
+        /// Its topic.
+        topic: TopicName,
+        /// Its offset.
+        offset: Offset,
+    },
+    /// An event is too large.
+    #[error("event {index} has {bytes} bytes, more than `limits.event_bytes_max` of {limit}")]
+    EventTooLarge {
+        /// Its place in the batch, from 0.
+        index: usize,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A publish has too many events.
+    #[error("the batch has {events} events, more than `limits.batch_events_max` of {limit}")]
+    BatchEvents {
+        /// How many.
+        events: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A publish has too many bytes.
+    #[error("the batch has {bytes} bytes, more than `limits.batch_bytes_max` of {limit}")]
+    BatchBytes {
+        /// How many.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too much waits for its sync.
+    #[error(
+        "{bytes} bytes wait for their sync, more than `limits.in_flight_bytes_max` of {limit}; try again in {retry_after_ms} ms"
+    )]
+    Overloaded {
+        /// How many would.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// A name is not one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A pattern is not one.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A key is none.
+    #[error(transparent)]
+    Key(#[from] eventail_triggers::key::KeyPathError),
+    /// A target's options make no target.
+    #[error("trigger `{trigger}`")]
+    Target {
+        /// Whose target.
+        trigger: TriggerName,
+        /// Why.
+        source: eventail_triggers::http::HttpTargetError,
+    },
+    /// An offset lies outside of its topic.
+    #[error("offset {asked} is behind the end of the topic, {end}")]
+    OffsetBeyondEnd {
+        /// What was asked for.
+        asked: Offset,
+        /// The end.
+        end: Offset,
+    },
+    /// A subscription of this name reads another topic.
+    #[error("subscription `{name}` is in use with other options")]
+    SubscriptionInUse {
+        /// Its name.
+        name: TriggerName,
+    },
+    /// What the journal holds of a subscription cannot be read.
+    #[error("the journal of settlements has a record at offset {offset} that cannot be read")]
+    Journal {
+        /// Its place.
+        offset: Offset,
+        /// The decoder's word.
+        source: rmp_serde::decode::Error,
+    },
+    /// An event with all that a dead letter adds to it is more than the format can tell.
+    #[error("the dead letter cannot be encoded")]
+    Letter(#[from] eventail_wire::EventError),
+    /// The index does not answer.
+    #[error("the index cannot be read")]
+    Index(#[from] eventail_storage::index::IndexError),
+    /// The broker is stopping.
+    #[error("the broker is stopping")]
+    ShuttingDown,
+    /// A task of the broker ended in a way that it never should.
+    #[error("a task of the broker failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl BrokerError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Append { source, .. } => source.code(),
+            Self::Read { source, .. } => source.code(),
+            Self::UnknownTopic(_) => Code::UnknownTopic,
+            Self::TooManyTopics { .. } => Code::TooManyTopics,
+            Self::UnknownTrigger(_) => Code::UnknownTrigger,
+            Self::UnknownDeadLetter { .. } => Code::UnknownEvent,
+            Self::EventTooLarge { .. } => Code::EventTooLarge,
+            Self::BatchEvents { .. } | Self::BatchBytes { .. } => Code::BatchTooLarge,
+            Self::Overloaded { .. } => Code::Overloaded,
+            Self::Name(_) => Code::InvalidName,
+            Self::Pattern(_) | Self::Key(_) | Self::Target { .. } | Self::OffsetBeyondEnd { .. } => {
+                Code::InvalidParameter
+            }
+            Self::SubscriptionInUse { .. } => Code::Conflict,
+            Self::ShuttingDown => Code::ShuttingDown,
+            Self::Open(_) | Self::Letter(_) | Self::Journal { .. } | Self::Index(_) | Self::Task(_) => {
+                Code::Internal
+            }
+        }
+    }
+
+    /// When a retry makes sense, where that can be told.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Overloaded { retry_after_ms, .. } => Some(*retry_after_ms),
+            error if error.code() == Code::StorageFull => Some(5_000),
+            _ => None,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.code().is_retryable()
+    }
+}

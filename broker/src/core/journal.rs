@@ -1,0 +1,288 @@
+//! The journal of settlements: an internal log that says what became of every delivery.
+//!
+//! Each record holds entries of one lane, or a lane's whole state (a snapshot). A lane hands its entries over while it
+//! holds its own lock, and this task appends them in the order in which they came, so that replaying the log ends in the
+//! state that the lane had. When enough was written every lane adds a snapshot, and what lies before the first of them goes.
+//!
+//! The log is `buffered`: a `kill -9` loses nothing that was handed over and written, a power cut may repeat the last few
+//! deliveries, which is what *at least once* allows. While the journal cannot be written no lane delivers ([`Journal::refusal`]).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+use eventail_storage::log::{AppendError, Log, NewRecord, ReadLimit};
+use eventail_triggers::subscription::{Entry, Snapshot};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::BrokerError;
+
+/// The name of the internal log.
+pub(crate) const JOURNAL_LOG: &str = "_settlements";
+/// Segments of the journal: small, so that old ones go soon.
+pub(crate) const JOURNAL_SEGMENT_BYTES: u64 = 16 << 20;
+/// Bytes after which every lane writes a snapshot.
+const SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
+/// Hand-overs that may wait before lanes stop delivering.
+const BACKLOG_MAX: u64 = 65_536;
+/// Hand-overs that go into one append.
+const GATHER_MAX: usize = 1024;
+/// How long the journal waits after a refused write before it tries a whole snapshot.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[derive(Serialize, Deserialize)]
+enum JournalRecord<'a> {
+    Entries(std::borrow::Cow<'a, str>, Vec<Entry>),
+    Snapshot(std::borrow::Cow<'a, str>, Box<Snapshot>),
+}
+
+enum Message {
+    Entries(Arc<str>, Vec<Entry>, Option<oneshot::Sender<Result<(), AppendError>>>),
+    Snapshot(Arc<str>, Box<Snapshot>),
+    SnapshotAll(oneshot::Sender<Result<(), AppendError>>),
+}
+
+/// Something whose state the journal keeps.
+pub(crate) trait Journaled: Send + Sync {
+    /// Calls `write` with the state, under the lock under which entries are handed over too.
+    fn with_snapshot(&self, write: &mut dyn FnMut(Snapshot));
+}
+
+/// The way into the journal.
+pub(crate) struct Journal {
+    sender: mpsc::UnboundedSender<Message>,
+    backlog: AtomicU64,
+    failing: AtomicU64,
+    lanes: Mutex<HashMap<Arc<str>, Weak<dyn Journaled>>>,
+    /// States of lanes that no one uses now; they are kept for when somebody does.
+    dormant: Mutex<HashMap<String, Snapshot>>,
+}
+
+impl Journal {
+    /// Replays the log.
+    pub(crate) async fn open(log: Arc<dyn Log>) -> Result<(Arc<Self>, JournalTask), BrokerError> {
+        let states = replay(log.as_ref()).await?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let journal = Arc::new(Self {
+            sender,
+            backlog: AtomicU64::new(0),
+            failing: AtomicU64::new(0),
+            lanes: Mutex::default(),
+            dormant: Mutex::new(states),
+        });
+        let task = JournalTask { log, journal: Arc::clone(&journal), receiver, written: 0 };
+        Ok((journal, task))
+    }
+
+    /// Takes a lane's state to go on from it.
+    pub(crate) fn wake(&self, lane: &str) -> Option<Snapshot> {
+        lock(&self.dormant).remove(lane)
+    }
+
+    /// Lets snapshots of this lane be asked for.
+    pub(crate) fn register(&self, lane: &Arc<str>, journaled: &Arc<impl Journaled + 'static>) {
+        let weak: Weak<dyn Journaled> = Arc::<_>::downgrade(journaled) as Weak<dyn Journaled>;
+        lock(&self.lanes).insert(Arc::clone(lane), weak);
+    }
+
+    /// Hands entries over. Call it under the lock of the state that they are about.
+    pub(crate) fn hand_over(&self, lane: &Arc<str>, entries: Vec<Entry>) {
+        if !entries.is_empty() {
+            self.send(Message::Entries(Arc::clone(lane), entries, None));
+        }
+    }
+
+    /// Hands a lane's whole state over. Call it under the same lock.
+    pub(crate) fn hand_over_snapshot(&self, lane: &Arc<str>, snapshot: Snapshot) {
+        self.send(Message::Snapshot(Arc::clone(lane), Box::new(snapshot)));
+    }
+
+    /// Gives a lane's state back when nobody uses the lane any more.
+    pub(crate) fn sleep(&self, lane: &str, snapshot: Snapshot) {
+        lock(&self.lanes).remove(lane);
+        lock(&self.dormant).insert(lane.to_owned(), snapshot);
+    }
+
+    /// Hands entries over and answers when they are written.
+    pub(crate) fn write(
+        &self,
+        lane: &Arc<str>,
+        entries: Vec<Entry>,
+    ) -> impl Future<Output = Result<(), BrokerError>> + use<> {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::Entries(Arc::clone(lane), entries, Some(done)));
+        answered(answer)
+    }
+
+    /// Writes every lane's state; answers when it is written.
+    pub(crate) fn snapshot_all(&self) -> impl Future<Output = Result<(), BrokerError>> + use<> {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::SnapshotAll(done));
+        answered(answer)
+    }
+
+    /// Why nothing may be delivered now, if so.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        if self.failing.load(Ordering::Relaxed) > 0 {
+            return Some("the journal of settlements cannot be written");
+        }
+        (self.backlog.load(Ordering::Relaxed) > BACKLOG_MAX).then_some("the journal of settlements is behind")
+    }
+
+    fn send(&self, message: Message) {
+        self.backlog.fetch_add(1, Ordering::Relaxed);
+        if self.sender.send(message).is_err() {
+            tracing::error!("the journal task is gone; settlements are no longer kept");
+            self.failing.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn answered(answer: oneshot::Receiver<Result<(), AppendError>>) -> Result<(), BrokerError> {
+    let failed = |source| BrokerError::Append { log: JOURNAL_LOG.to_owned(), source };
+    answer.await.unwrap_or(Err(AppendError::Closed)).map_err(failed)
+}
+
+/// The task that owns the log.
+pub(crate) struct JournalTask {
+    log: Arc<dyn Log>,
+    journal: Arc<Journal>,
+    receiver: mpsc::UnboundedReceiver<Message>,
+    written: u64,
+}
+
+impl JournalTask {
+    /// Appends what is handed over until `stop` is set and nothing waits.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut messages = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                received = self.receiver.recv_many(&mut messages, GATHER_MAX) => if received == 0 { return },
+                _ = stop.wait_for(|stopped| *stopped) => return,
+            }
+            self.journal.backlog.fetch_sub(messages.len() as u64, Ordering::Relaxed);
+            let outcome = self.append(&mut messages).await;
+            if outcome.is_err() || self.written > SNAPSHOT_EVERY_BYTES {
+                self.snapshot_until_written(&mut stop).await;
+            }
+        }
+    }
+
+    async fn append(&mut self, messages: &mut Vec<Message>) -> Result<(), AppendError> {
+        let mut records = Vec::with_capacity(messages.len());
+        let mut waiting = Vec::new();
+        let mut snapshots_wanted = Vec::new();
+        for message in messages.drain(..) {
+            match message {
+                Message::Entries(lane, entries, done) => {
+                    records.push(encode(&JournalRecord::Entries((&*lane).into(), entries)));
+                    waiting.extend(done);
+                }
+                Message::Snapshot(lane, snapshot) => {
+                    records.push(encode(&JournalRecord::Snapshot((&*lane).into(), snapshot)));
+                }
+                Message::SnapshotAll(done) => snapshots_wanted.push(done),
+            }
+        }
+        self.written += records.iter().map(|record| record.payload.len() as u64).sum::<u64>();
+        let outcome = self.log.append(records).await.map(|_| ());
+        for done in waiting {
+            // Whoever asked may have gone; the entries are written all the same.
+            drop(done.send(outcome.clone()));
+        }
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "the journal of settlements cannot be written; no trigger delivers until it can");
+        }
+        for done in snapshots_wanted {
+            let written = self.snapshot().await;
+            drop(done.send(written));
+        }
+        outcome
+    }
+
+    /// After a refused write only a whole snapshot makes the log true again.
+    async fn snapshot_until_written(&mut self, stop: &mut watch::Receiver<bool>) {
+        while let Err(error) = self.snapshot().await {
+            self.journal.failing.store(1, Ordering::Relaxed);
+            tracing::error!(%error, "no snapshot of the settlements can be written");
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                _ = stop.wait_for(|stopped| *stopped) => return,
+            }
+        }
+        self.journal.failing.store(0, Ordering::Relaxed);
+    }
+
+    async fn snapshot(&mut self) -> Result<(), AppendError> {
+        // What waits now is older than the snapshots; it goes first, so that no entry is replayed onto a newer state.
+        let begin = *self.log.durable_end().borrow();
+        let mut records = Vec::new();
+        for (lane, state) in lock(&self.journal.dormant).iter() {
+            records.push(encode(&JournalRecord::Snapshot(lane.into(), Box::new(state.clone()))));
+        }
+        let lanes: Vec<_> = {
+            let mut lanes = lock(&self.journal.lanes);
+            lanes.retain(|_, lane| lane.strong_count() > 0);
+            lanes.iter().filter_map(|(name, lane)| Some((Arc::clone(name), lane.upgrade()?))).collect()
+        };
+        for (name, lane) in lanes {
+            lane.with_snapshot(&mut |state| self.journal.hand_over_snapshot(&name, state));
+        }
+        let mut waiting = Vec::new();
+        while let Ok(message) = self.receiver.try_recv() {
+            self.journal.backlog.fetch_sub(1, Ordering::Relaxed);
+            match message {
+                Message::Entries(lane, entries, done) => {
+                    records.push(encode(&JournalRecord::Entries((&*lane).into(), entries)));
+                    waiting.extend(done);
+                }
+                Message::Snapshot(lane, state) => {
+                    records.push(encode(&JournalRecord::Snapshot((&*lane).into(), state)));
+                }
+                Message::SnapshotAll(done) => waiting.push(done),
+            }
+        }
+        let outcome = self.log.append(records).await.map(|_| ());
+        for done in waiting {
+            drop(done.send(outcome.clone()));
+        }
+        outcome?;
+        self.written = 0;
+        self.log.trim(begin).await.map(|_| ())
+    }
+}
+
+fn encode(record: &JournalRecord<'_>) -> NewRecord {
+    let payload = rmp_serde::to_vec(record).expect("plain data always encodes into memory");
+    NewRecord { payload: Bytes::from(payload), fingerprint: None }
+}
+
+async fn replay(log: &dyn Log) -> Result<HashMap<String, Snapshot>, BrokerError> {
+    let read_failed = |source| BrokerError::Read { log: JOURNAL_LOG.to_owned(), source };
+    let mut states: HashMap<String, Snapshot> = HashMap::new();
+    let mut from = log.status().range.start;
+    loop {
+        let limit = ReadLimit { records: 4096, bytes: 4 << 20 };
+        let records = log.read(from, limit).await.map_err(read_failed)?;
+        let Some(last) = records.last() else { return Ok(states) };
+        from = last.offset.plus(1);
+        for record in &records {
+            let journaled: JournalRecord<'_> = rmp_serde::from_slice(&record.payload)
+                .map_err(|source| BrokerError::Journal { offset: record.offset, source })?;
+            match journaled {
+                JournalRecord::Snapshot(lane, state) => drop(states.insert(lane.into_owned(), *state)),
+                JournalRecord::Entries(lane, entries) => {
+                    let state = states.entry(lane.into_owned()).or_default();
+                    entries.iter().for_each(|entry| state.apply(entry));
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,168 @@
+//! Filling a lane: from its topic's feed while it keeps up, from the log while it does not.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use eventail_storage::log::{ReadError, ReadLimit, Record};
+use eventail_triggers::pattern::{Matcher, Scratch};
+use eventail_triggers::subscription::Subscription;
+use eventail_wire::{Event, Offset};
+
+use super::{HELD_BYTES_MAX, Lane};
+use crate::core::feed::{Feed, Incoming, Reach, detached};
+
+/// What one read of a lane that lags takes at most.
+const READ_LIMIT: ReadLimit = ReadLimit { records: 1024, bytes: 1 << 20 };
+/// What stands between the log and the subscription.
+#[derive(Default)]
+pub(super) struct Intake {
+    /// Matched events that found no room yet.
+    waiting: VecDeque<Incoming>,
+    /// Everything before this was matched, and what matched is offered or waiting.
+    reached: Offset,
+    /// Whether the feed fills the waiting ones.
+    member: bool,
+    scratch: Scratch,
+    taken: Vec<Incoming>,
+}
+
+/// Why filling ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// There is no room, or nothing more yet; the feed will wake the lane.
+    Waiting,
+    /// The lane has read everything and watches the durable end by itself.
+    AtEnd,
+    /// The log cannot be read now.
+    Failed,
+}
+
+impl Lane {
+    /// Offers matched events while there is room for them.
+    pub(crate) async fn fill(&self, feed: Option<(&Arc<Feed>, usize)>) -> Filled {
+        let mut intake = self.filling.lock().await;
+        let intake = &mut *intake;
+        let scanned = self.look(Subscription::scanned);
+        if scanned > intake.reached {
+            // A skip or a loss moved on: what waits from before is not wanted any more.
+            intake.reached = scanned;
+            intake.waiting.retain(|incoming| incoming.offset >= scanned);
+        }
+        loop {
+            if intake.member
+                && let Some((feed, seat)) = feed
+            {
+                intake.take(feed, seat);
+            }
+            if !self.offer(intake) {
+                return Filled::Waiting;
+            }
+            if intake.member {
+                return Filled::Waiting;
+            }
+            let end = *self.log.durable_end().borrow();
+            if let Some((feed, seat)) = feed
+                && intake.reached >= end
+                && feed.join(seat, intake.reached)
+            {
+                intake.member = true;
+                continue;
+            }
+            if intake.reached >= end {
+                return Filled::AtEnd;
+            }
+            if !self.read_batch(intake).await {
+                return Filled::Failed;
+            }
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Offers what waits; `false` where some of it found no room.
+    fn offer(&self, intake: &mut Intake) -> bool {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        while let Some(incoming) = intake.waiting.front() {
+            if state.subscription.room() == 0 || state.held_bytes > HELD_BYTES_MAX {
+                break;
+            }
+            let Incoming { offset, appended_at, event } = incoming;
+            let key = self.key.as_ref().and_then(|key| key.key_of(event));
+            if state.subscription.offer(*offset, *appended_at, key) {
+                state.held_bytes += event.as_bytes().len();
+                state.held.insert(*offset, event.clone());
+            }
+            intake.waiting.pop_front();
+        }
+        let scanned = intake.waiting.front().map_or(intake.reached, |incoming| incoming.offset);
+        state.subscription.advance(scanned);
+        if state.subscription.is_checkpoint_due() {
+            self.flush(state);
+        }
+        intake.waiting.is_empty()
+    }
+
+    async fn read_batch(&self, intake: &mut Intake) -> bool {
+        let records = match self.log.read_tail(intake.reached, READ_LIMIT) {
+            Some(records) => Ok(records),
+            None => self.log.read(intake.reached, READ_LIMIT).await,
+        };
+        match records {
+            Ok(records) => intake.select(&self.matcher, &records),
+            Err(ReadError::Trimmed { start, .. }) => {
+                self.lose_before(start);
+                intake.reached = start;
+            }
+            Err(error @ ReadError::Corrupt { .. }) => {
+                self.stop(&error.to_string());
+                return false;
+            }
+            Err(error) => {
+                tracing::warn!(trigger = %self.trigger, topic = %self.topic, %error, "the log cannot be read");
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Intake {
+    fn take(&mut self, feed: &Feed, seat: usize) {
+        let reach = feed.take(seat, &mut self.taken);
+        let known = self.reached;
+        self.waiting.extend(self.taken.drain(..).filter(|incoming| incoming.offset >= known));
+        match reach {
+            Reach::Member(position) => self.reached = self.reached.max(position),
+            Reach::Left(position) => {
+                self.reached = self.reached.max(position);
+                self.member = false;
+            }
+        }
+    }
+
+    fn select(&mut self, matcher: &Matcher, records: &[Record]) {
+        let mut matched = Vec::new();
+        let first = self.waiting.len();
+        let (mut wanted_bytes, mut batch_bytes) = (0, 0);
+        for record in records {
+            self.reached = record.offset.plus(1);
+            batch_bytes += record.payload.len();
+            let Ok(event) = Event::from_stored(record.payload.clone()) else { continue };
+            matcher.matches(&event, &mut self.scratch, &mut matched);
+            if !matched.is_empty() {
+                wanted_bytes += record.payload.len();
+                self.waiting.push_back(Incoming {
+                    offset: record.offset,
+                    appended_at: record.appended_at,
+                    event,
+                });
+            }
+        }
+        if wanted_bytes * 2 < batch_bytes {
+            self.waiting
+                .iter_mut()
+                .skip(first)
+                .for_each(|incoming| incoming.event = detached(&incoming.event));
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! A lane: one subscription on one log, and what it needs to be filled, leased from and settled.
+//!
+//! Triggers, redrives and subscribers are all lanes; they differ in who takes the leases. All state stands behind one lock that is
+//! never held across an await, and entries are handed to the journal under it, so that the journal has them in order. Payloads
+//! of events that wait for a retry are not kept: they are read again from the log.
+
+mod drive;
+mod intake;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use eventail_storage::log::{AppendError, Appended, BoxFuture, Log, NewRecord, ReadError, ReadLimit};
+use eventail_triggers::key::KeyPath;
+use eventail_triggers::pattern::{Matcher, Pattern};
+use eventail_triggers::policy::DeliveryPolicy;
+use eventail_triggers::subscription::{
+    Effect, Ending, Entry, Lease, Settled, Snapshot, State as SubscriptionState, Subscription, Verdict,
+};
+use eventail_wire::{Event, Offset, Timestamp, TopicName, TriggerName};
+use tokio::sync::{Notify, watch};
+
+use super::graveyard::Burial;
+use super::journal::{Journal, Journaled};
+use super::letter;
+use crate::metrics::TriggerMetrics;
+
+pub(crate) use drive::Driver;
+pub(crate) use intake::Filled;
+
+/// Payload bytes that a lane holds for events that wait for their first attempt.
+const HELD_BYTES_MAX: usize = 16 << 20;
+
+/// What a lane is made of.
+pub(crate) struct LaneOptions {
+    /// Under which the journal keeps its state.
+    pub(crate) name: Arc<str>,
+    pub(crate) trigger: TriggerName,
+    pub(crate) topic: TopicName,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) pattern: Option<Pattern>,
+    pub(crate) key: Option<KeyPath>,
+    pub(crate) policy: DeliveryPolicy,
+    /// Where it begins if the journal knows nothing of it.
+    pub(crate) start: Offset,
+    pub(crate) dead_letter_topic: TopicName,
+    /// Whether records are dead letters that are to be delivered as the events that they were.
+    pub(crate) redrives: bool,
+    pub(crate) seed: u64,
+}
+
+/// One subscription on one log.
+pub(crate) struct Lane {
+    pub(crate) name: Arc<str>,
+    pub(crate) trigger: TriggerName,
+    pub(crate) topic: TopicName,
+    pub(crate) dead_letter_topic: TopicName,
+    pub(crate) metrics: TriggerMetrics,
+    redrives: bool,
+    log: Arc<dyn Log>,
+    matcher: Matcher,
+    key: Option<KeyPath>,
+    wake: Arc<Notify>,
+    journal: Arc<Journal>,
+    state: Mutex<State>,
+    filling: tokio::sync::Mutex<intake::Intake>,
+}
+
+struct State {
+    subscription: Subscription,
+    held: HashMap<Offset, Event>,
+    held_bytes: usize,
+    /// Entries of this turn, on their way to the journal.
+    entries: Vec<Entry>,
+    effects: Vec<Effect>,
+    /// Dead letters that are being written.
+    burying: usize,
+}
+
+/// A lease together with what is delivered under it.
+#[derive(Debug)]
+pub(crate) struct Consignment {
+    pub(crate) lease: Lease,
+    /// `None` where it has to be read again.
+    pub(crate) event: Option<Event>,
+}
+
+impl Lane {
+    pub(crate) fn open(journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
+        let journal = Arc::clone(journal);
+        let recovered = journal.wake(&options.name);
+        let is_new = recovered.is_none();
+        let subscription = match recovered {
+            Some(snapshot) => Subscription::restore(options.policy, snapshot, options.seed),
+            None => Subscription::new(options.policy, options.start, options.seed),
+        };
+        let state = State {
+            subscription,
+            held: HashMap::new(),
+            held_bytes: 0,
+            entries: Vec::new(),
+            effects: Vec::new(),
+            burying: 0,
+        };
+        let wake = Arc::new(Notify::new());
+        let lane = Arc::new(Self {
+            metrics: TriggerMetrics::new(&options.trigger),
+            name: options.name,
+            trigger: options.trigger,
+            topic: options.topic,
+            dead_letter_topic: options.dead_letter_topic,
+            redrives: options.redrives,
+            log: options.log,
+            matcher: Matcher::new(&[options.pattern]),
+            key: options.key,
+            wake,
+            journal,
+            filling: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+        });
+        lane.journal.register(&lane.name, &lane);
+        if is_new {
+            // Entries are replayed onto a state, so the state has to be there first.
+            lane.with_snapshot(&mut |snapshot| lane.journal.hand_over_snapshot(&lane.name, snapshot));
+        }
+        lane
+    }
+
+    /// The end of the lane's log, to be watched.
+    pub(crate) fn durable_end(&self) -> watch::Receiver<Offset> {
+        self.log.durable_end()
+    }
+
+    /// Appends to the lane's own log: how redriven events get into it.
+    pub(crate) fn append(
+        &self,
+        records: Vec<NewRecord>,
+    ) -> impl Future<Output = Result<Vec<Appended>, AppendError>> + use<> {
+        self.log.append(records)
+    }
+
+    /// What wakes whoever drives the lane.
+    pub(crate) fn wake(&self) -> &Arc<Notify> {
+        &self.wake
+    }
+
+    /// Looks at the subscription.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Subscription) -> T) -> T {
+        look(&self.lock().subscription)
+    }
+
+    /// Changes the subscription from outside and answers when the change is journaled.
+    pub(crate) fn change(
+        &self,
+        change: impl FnOnce(&mut Subscription) -> Entry,
+    ) -> BoxFuture<'static, Result<(), super::BrokerError>> {
+        let mut state = self.lock();
+        let entries = vec![change(&mut state.subscription)];
+        let cursor = state.subscription.cursor();
+        state.let_go_before(cursor);
+        let written = self.journal.write(&self.name, entries);
+        drop(state);
+        self.wake.notify_one();
+        Box::pin(written)
+    }
+
+    /// Leases what may go now.
+    pub(crate) fn lease(&self, now: Timestamp, max: usize, into: &mut Vec<Consignment>) {
+        if self.journal.refusal().is_some() {
+            return;
+        }
+        let mut leases = Vec::new();
+        let mut state = self.lock();
+        let state = &mut *state;
+        state.subscription.lease(now, max, &mut leases);
+        into.extend(
+            leases
+                .into_iter()
+                .map(|lease| Consignment { event: state.held.get(&lease.offset).cloned(), lease }),
+        );
+    }
+
+    /// When something is due by itself.
+    pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
+        self.lock().subscription.next_wakeup()
+    }
+
+    /// Settles leases and hands the entries over. Answers what came of each, `None` where the lease was stale, and the dead letters
+    /// that have to be written.
+    pub(crate) fn settle(
+        &self,
+        now: Timestamp,
+        endings: impl IntoIterator<Item = (u64, Ending)>,
+    ) -> (Vec<Option<Settled>>, Vec<Burial>) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let mut settled = Vec::new();
+        for (token, ending) in endings {
+            let one = state.subscription.settle(now, token, ending, &mut state.effects).ok();
+            if let Some(Settled { offset, verdict: Verdict::Delivered | Verdict::Retry { .. }, .. }) = one {
+                // A retry reads it again: what waits long must not hold memory.
+                state.let_go(offset);
+            }
+            settled.push(one);
+        }
+        let burials = self.take_effects(state);
+        (settled, burials)
+    }
+
+    /// Redelivers what was leased for too long.
+    pub(crate) fn expire_leases(&self, now: Timestamp) -> Vec<Burial> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.subscription.expire_leases(now, &mut state.effects);
+        self.take_effects(state)
+    }
+
+    /// Hands leases back as if they had never been taken.
+    pub(crate) fn release(&self, tokens: impl IntoIterator<Item = u64>) {
+        let mut state = self.lock();
+        for token in tokens {
+            // A lease that ran out meanwhile is back already.
+            let _ = state.subscription.release(token);
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Prolongs leases; answers the tokens that were stale.
+    pub(crate) fn extend(&self, now: Timestamp, tokens: &[u64], lease_ms: u64) -> Vec<u64> {
+        let mut state = self.lock();
+        tokens
+            .iter()
+            .copied()
+            .filter(|&token| state.subscription.extend(now, token, lease_ms).is_err())
+            .collect()
+    }
+
+    /// Notes that a dead letter is durable. If the lane stood still because it could not be written, it goes on.
+    pub(crate) fn buried(&self, offset: Offset) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.burying -= 1;
+        let entry = state.subscription.dead_letter_written(offset);
+        state.entries.extend(entry);
+        if state.burying == 0 && state.subscription.state() == SubscriptionState::Stopped {
+            let entry = state.subscription.resume();
+            state.entries.push(entry);
+        }
+        self.flush(state);
+        drop(guard);
+        self.wake.notify_one();
+    }
+
+    /// Gives up on writing a dead letter: its event went with retention, or the broker stops and will see it again.
+    pub(crate) fn abandon_burial(&self) {
+        self.lock().burying -= 1;
+        self.lose_before(self.log.status().range.start);
+        self.wake.notify_one();
+    }
+
+    /// Whether nothing is under way: no attempt and no dead letter.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let state = self.lock();
+        state.burying == 0 && state.subscription.in_flight() == 0
+    }
+
+    /// Reads one event again. `Ok(None)` where retention took it.
+    pub(crate) async fn read_again(&self, offset: Offset) -> Result<Option<Event>, ReadError> {
+        let limit = ReadLimit { records: 1, bytes: 1 };
+        let records = match self.log.read_tail(offset, limit) {
+            Some(records) => records,
+            None => match self.log.read(offset, limit).await {
+                Err(ReadError::Trimmed { .. }) => return Ok(None),
+                records => records?,
+            },
+        };
+        Ok(records.into_iter().next().and_then(|record| Event::from_stored(record.payload).ok()))
+    }
+
+    /// What a target gets to see of a stored event, and where it first was.
+    pub(crate) fn unpack(&self, offset: Offset, stored: Event) -> (Event, TopicName, Offset) {
+        if self.redrives
+            && let (Some(origin), Some(event)) = (letter::origin_of(&stored), letter::event_of(&stored))
+        {
+            return (event, origin.topic, origin.offset);
+        }
+        (stored, self.topic.clone(), offset)
+    }
+
+    /// Expires and counts what retention took before it was delivered or read, and tells.
+    pub(crate) fn lose_before(&self, start: Offset) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if let Some(entry) = state.subscription.lost(start) {
+            if let Entry::Lost { lost, expired, .. } = entry {
+                tracing::warn!(
+                    trigger = %self.trigger, topic = %self.topic, start = %start, lost, expired,
+                    "retention took events before the trigger had delivered them"
+                );
+            }
+            state.entries.push(entry);
+            state.let_go_before(start);
+            self.flush(state);
+        }
+    }
+
+    /// Stops the lane for a reason that an operator has to see.
+    pub(crate) fn stop(&self, reason: &str) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.subscription.state() != SubscriptionState::Stopped {
+            tracing::error!(trigger = %self.trigger, topic = %self.topic, reason, "trigger stopped");
+            let entry = state.subscription.stop(reason.to_owned());
+            state.entries.push(entry);
+            self.flush(state);
+        }
+    }
+
+    fn take_effects(&self, state: &mut State) -> Vec<Burial> {
+        let mut burials = Vec::new();
+        for effect in std::mem::take(&mut state.effects) {
+            match effect {
+                Effect::Journal(entry) => state.entries.push(entry),
+                Effect::DeadLetter(order) => {
+                    state.burying += 1;
+                    burials.push(Burial { event: state.let_go(order.offset), order });
+                }
+            }
+        }
+        self.flush(state);
+        burials
+    }
+
+    fn flush(&self, state: &mut State) {
+        if state.subscription.is_checkpoint_due() {
+            let checkpoint = state.subscription.checkpoint();
+            state.entries.push(checkpoint);
+        }
+        let mut entries = std::mem::take(&mut state.entries);
+        Entry::merge(&mut entries);
+        self.journal.hand_over(&self.name, entries);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Journaled for Lane {
+    fn with_snapshot(&self, write: &mut dyn FnMut(Snapshot)) {
+        let state = self.lock();
+        write(state.subscription.snapshot());
+    }
+}
+
+impl State {
+    /// Lets go of an event's payload.
+    fn let_go(&mut self, offset: Offset) -> Option<Event> {
+        let event = self.held.remove(&offset)?;
+        self.held_bytes -= event.as_bytes().len();
+        Some(event)
+    }
+
+    fn let_go_before(&mut self, start: Offset) {
+        self.held.retain(|&offset, _| offset >= start);
+        self.held_bytes = self.held.values().map(|event| event.as_bytes().len()).sum();
+    }
+}

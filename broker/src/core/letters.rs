@@ -1,0 +1,253 @@
+//! Finding dead letters: an index over the records of the dead-letter topics, and the marks that say which were redriven or purged.
+//!
+//! The truth is in the logs: dead letters in their topics, marks in a log of the broker's own. The index holds a row for each
+//! dead letter, and how far each log was read into it, so that it is rebuilt where it is missing and brought up to date where it
+//! is behind.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eventail_storage::DiskStore;
+use eventail_storage::index::{Index, IndexBatch};
+use eventail_storage::log::{Durability, Log, LogOptions, NewRecord, ReadError, ReadLimit};
+use eventail_wire::{Event, Offset, TopicName};
+use serde::{Deserialize, Serialize};
+
+use super::letter;
+use super::open::open_log;
+use super::{BrokerError, Core};
+use crate::status::{DeadLetter, DeadLetterFilter, DeadLetterSummary};
+
+/// The internal log of marks.
+const MARKS_LOG: &str = "_dead-letter-marks";
+/// Rows of dead letters: this, the topic, 0, the offset (big-endian).
+const ROW_PREFIX: &[u8] = b"letter/";
+/// How far a log was read: this and the log's name.
+const APPLIED_PREFIX: &[u8] = b"letters-applied/";
+/// What one read takes at most.
+const READ_LIMIT: ReadLimit = ReadLimit { records: 1024, bytes: 4 << 20 };
+
+/// What happened to a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Mark {
+    /// It was handed to its trigger again.
+    Redriven,
+    /// It is not wanted any more.
+    Purged,
+}
+
+/// A mark as the log holds it.
+#[derive(Serialize, Deserialize)]
+struct MarkRecord {
+    topic: TopicName,
+    offset: Offset,
+    mark: Mark,
+}
+
+/// The dead letters of all topics.
+pub(crate) struct Letters {
+    index: Arc<dyn Index>,
+    marks: Arc<dyn Log>,
+}
+
+impl Letters {
+    pub(crate) async fn open(store: &Arc<DiskStore>, index: Arc<dyn Index>) -> Result<Self, BrokerError> {
+        let options =
+            LogOptions { durability: Durability::Sync, segment_bytes: 16 << 20, ..LogOptions::default() };
+        let marks = open_log(store, MARKS_LOG.to_owned(), options).await?;
+        Ok(Self { index, marks })
+    }
+
+    /// Reads into the index what the logs have and it has not.
+    pub(crate) async fn catch_up(&self, core: &Core) -> Result<(), BrokerError> {
+        let mut topics: BTreeSet<&TopicName> =
+            core.config.triggers.values().map(|trigger| &trigger.dead_letter_topic).collect();
+        let subscribers = super::subscriber::dead_letter_topic()?;
+        topics.insert(&subscribers);
+        for name in topics {
+            let Some(topic) = core.topics.get(name) else { continue };
+            self.apply_log(topic.log.as_ref(), |record, batch| {
+                let Ok(event) = Event::from_stored(record.payload.clone()) else { return };
+                let key = row_key(name, record.offset);
+                // A row that is there may bear marks already.
+                let is_known = matches!(self.index.get(&key), Ok(Some(_)));
+                if let (false, Some(letter)) =
+                    (is_known, letter::read(name, record.offset, record.appended_at, &event))
+                {
+                    batch.put(key, encode(&letter.summary));
+                }
+            })
+            .await?;
+        }
+        self.apply_log(self.marks.as_ref(), |record, batch| {
+            if let Ok(marked) = rmp_serde::from_slice::<MarkRecord>(&record.payload) {
+                self.apply_mark(&marked, batch);
+            }
+        })
+        .await
+    }
+
+    /// Adds a dead letter that was just written.
+    pub(crate) fn note(&self, summary: &DeadLetterSummary) -> Result<(), BrokerError> {
+        let mut batch = IndexBatch::default();
+        batch.put(row_key(&summary.topic, summary.offset), encode(summary));
+        Ok(self.index.apply(batch)?)
+    }
+
+    /// Dead letters that the filter chooses, in order.
+    pub(crate) async fn list(
+        &self,
+        core: &Core,
+        filter: &DeadLetterFilter,
+        after: Option<(TopicName, Offset)>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterSummary>, BrokerError> {
+        let prefix = match &filter.topic {
+            Some(topic) => topic_prefix(topic),
+            None => ROW_PREFIX.to_vec(),
+        };
+        let from = after.map(|(topic, offset)| row_key(&topic, offset.plus(1)));
+        let (index, filter) = (Arc::clone(&self.index), filter.clone());
+        let starts: std::collections::BTreeMap<TopicName, Offset> =
+            core.topics.all().iter().map(|topic| (topic.name.clone(), topic.start())).collect();
+        let scan = move || {
+            let mut found = Vec::new();
+            index.scan(&prefix, from.as_deref(), &mut |_, value| {
+                if let Ok(summary) = rmp_serde::from_slice::<DeadLetterSummary>(value)
+                    && starts.get(&summary.topic).is_some_and(|start| summary.offset >= *start)
+                    && chosen(&filter, &summary)
+                {
+                    found.push(summary);
+                }
+                found.len() < limit
+            })?;
+            Ok(found)
+        };
+        tokio::task::spawn_blocking(scan).await?
+    }
+
+    /// One dead letter with its event.
+    pub(crate) async fn show(
+        &self,
+        core: &Core,
+        topic: &TopicName,
+        offset: Offset,
+    ) -> Result<DeadLetter, BrokerError> {
+        let unknown = || BrokerError::UnknownDeadLetter { topic: topic.clone(), offset };
+        let stored = self.stored(core, topic, offset).await?;
+        let event = letter::event_of(&stored).ok_or_else(unknown)?;
+        let row = self.index.get(&row_key(topic, offset))?.ok_or_else(unknown)?;
+        let summary: DeadLetterSummary = rmp_serde::from_slice(&row).map_err(|_| unknown())?;
+        if summary.purged { Err(unknown()) } else { Ok(DeadLetter { summary, event }) }
+    }
+
+    /// A dead letter's record as it lies in its topic.
+    pub(crate) async fn stored(
+        &self,
+        core: &Core,
+        topic: &TopicName,
+        offset: Offset,
+    ) -> Result<Event, BrokerError> {
+        let unknown = || BrokerError::UnknownDeadLetter { topic: topic.clone(), offset };
+        let topic = core.topics.get(topic).ok_or_else(unknown)?;
+        let records =
+            topic.log.read(offset, ReadLimit { records: 1, bytes: 1 }).await.map_err(
+                |source| match source {
+                    ReadError::Trimmed { .. } => unknown(),
+                    source => BrokerError::Read { log: topic.name.to_string(), source },
+                },
+            )?;
+        let record =
+            records.into_iter().next().filter(|record| record.offset == offset).ok_or_else(unknown)?;
+        let event = Event::from_stored(record.payload).map_err(|_| unknown())?;
+        if letter::origin_of(&event).is_some() { Ok(event) } else { Err(unknown()) }
+    }
+
+    /// Marks a dead letter, durably.
+    pub(crate) async fn mark(
+        &self,
+        topic: &TopicName,
+        offset: Offset,
+        mark: Mark,
+    ) -> Result<(), BrokerError> {
+        let marked = MarkRecord { topic: topic.clone(), offset, mark };
+        let record = NewRecord { payload: Bytes::from(encode(&marked)), fingerprint: None };
+        let appended = self.marks.append(vec![record]).await;
+        let at = appended.map_err(|source| BrokerError::Append { log: MARKS_LOG.to_owned(), source })?;
+        let mut batch = IndexBatch::default();
+        self.apply_mark(&marked, &mut batch);
+        if let Some(at) = at.first() {
+            batch.put(applied_key(MARKS_LOG), at.offset.plus(1).0.to_be_bytes().to_vec());
+        }
+        Ok(self.index.apply(batch)?)
+    }
+
+    fn apply_mark(&self, marked: &MarkRecord, batch: &mut IndexBatch) {
+        let key = row_key(&marked.topic, marked.offset);
+        // A row that is not there went with its topic's retention.
+        let row = batch.pending(&key).map(<[u8]>::to_vec).or_else(|| self.index.get(&key).ok().flatten());
+        let Some(mut summary) = row.and_then(|row| rmp_serde::from_slice::<DeadLetterSummary>(&row).ok())
+        else {
+            return;
+        };
+        match marked.mark {
+            Mark::Redriven => summary.redriven += 1,
+            Mark::Purged => summary.purged = true,
+        }
+        batch.put(key, encode(&summary));
+    }
+
+    async fn apply_log(
+        &self,
+        log: &dyn Log,
+        mut apply: impl FnMut(&eventail_storage::log::Record, &mut IndexBatch),
+    ) -> Result<(), BrokerError> {
+        let key = applied_key(log.name());
+        let applied =
+            self.index.get(&key)?.and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
+        let mut from = Offset(applied.unwrap_or(0)).max(log.status().range.start);
+        loop {
+            let records = log
+                .read(from, READ_LIMIT)
+                .await
+                .map_err(|source| BrokerError::Read { log: log.name().to_owned(), source })?;
+            let Some(last) = records.last() else { return Ok(()) };
+            from = last.offset.plus(1);
+            let mut batch = IndexBatch::default();
+            records.iter().for_each(|record| apply(record, &mut batch));
+            batch.put(key.clone(), from.0.to_be_bytes().to_vec());
+            self.index.apply(batch)?;
+        }
+    }
+}
+
+fn chosen(filter: &DeadLetterFilter, summary: &DeadLetterSummary) -> bool {
+    let DeadLetterFilter { topic, offset, trigger, reason, event_id, since, until, include_redriven } =
+        filter;
+    !summary.purged
+        && (*include_redriven || summary.redriven == 0)
+        && topic.as_ref().is_none_or(|topic| summary.topic == *topic)
+        && offset.is_none_or(|offset| summary.offset == offset)
+        && trigger.as_ref().is_none_or(|trigger| summary.trigger == *trigger)
+        && reason.is_none_or(|reason| summary.reason == reason)
+        && event_id.as_ref().is_none_or(|id| summary.event_id == *id)
+        && since.is_none_or(|since| summary.at >= since)
+        && until.is_none_or(|until| summary.at < until)
+}
+
+fn topic_prefix(topic: &TopicName) -> Vec<u8> {
+    [ROW_PREFIX, topic.as_str().as_bytes(), &[0]].concat()
+}
+
+fn row_key(topic: &TopicName, offset: Offset) -> Vec<u8> {
+    [&topic_prefix(topic)[..], &offset.0.to_be_bytes()].concat()
+}
+
+fn applied_key(log: &str) -> Vec<u8> {
+    [APPLIED_PREFIX, log.as_bytes()].concat()
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).expect("plain data always encodes into memory")
+}

@@ -1,0 +1,172 @@
+//! Opening a broker: what is on disk is recovered, what can be rebuilt is rebuilt, and then the triggers run.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use eventail_storage::DiskStore;
+use eventail_storage::disk_io::{Disk, OsDisk};
+use eventail_storage::log::{Durability, Log, LogOptions};
+use eventail_wire::{Clock, TopicName};
+use rand::RngCore;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::watch;
+
+use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
+use super::letters::Letters;
+use super::lookup::Lookup;
+use super::topic::{Topic, log_options};
+use super::{Broker, BrokerError, Core};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::status::Observer;
+
+/// The folder of the logs in the data folder.
+const LOGS_DIR: &str = "logs";
+/// The folder of the index in the data folder. It may be deleted while the broker is down.
+const INDEX_DIR: &str = "index";
+/// The topic that is always there.
+const DEFAULT_TOPIC: &str = "default";
+
+/// Collects what a broker needs before it opens.
+pub struct BrokerBuilder {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    observer: Option<Arc<dyn Observer>>,
+    seed: Option<u64>,
+}
+
+impl std::fmt::Debug for BrokerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BrokerBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl BrokerBuilder {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, clock: Arc::new(SystemClock), disk: Arc::new(OsDisk), observer: None, seed: None }
+    }
+
+    /// Lets `observer` see every step of every event.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Takes the time from `clock` instead of the system.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Keeps the logs on `disk` instead of the system's.
+    #[must_use]
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
+        self
+    }
+
+    /// Draws jitter from this seed instead of the system's randomness.
+    #[must_use]
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Opens the broker: recovers the logs, rebuilds what is missing, starts the triggers. It needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Where the data folder cannot be used or is corrupt, or a trigger cannot be made.
+    pub async fn open(self) -> Result<Broker, BrokerError> {
+        let Self { config, clock, disk, observer, seed } = self;
+        let store = open_store(config.data_dir.join(LOGS_DIR), disk, Arc::clone(&clock)).await?;
+        let journal_options = LogOptions {
+            durability: Durability::Buffered,
+            segment_bytes: JOURNAL_SEGMENT_BYTES,
+            ..LogOptions::default()
+        };
+        let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
+        let (journal, journal_task) = Journal::open(journal_log).await?;
+        let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
+        let letters = Letters::open(&store, Arc::clone(&index)).await?;
+        let lookup = Lookup::new(index);
+        let core = Arc::new(Core {
+            seed: seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64()),
+            config,
+            clock,
+            observer,
+            store,
+            topics: super::topics::Topics::default(),
+            journal,
+            triggers: super::triggers::Triggers::default(),
+            subscribers: super::subscriber::Subscribers::default(),
+            letters,
+            lookup,
+            in_flight: Arc::default(),
+            stopping: AtomicBool::new(false),
+            stop: watch::Sender::new(false),
+            ended: watch::Sender::new(false),
+            closed: watch::Sender::new(false),
+            tasks: super::upkeep::Tasks::default(),
+        });
+        core.tasks.spawn_below("journal", journal_task.run(core.ended.subscribe()));
+        core.open_topics().await?;
+        core.letters.catch_up(&core).await?;
+        core.start_triggers().await?;
+        core.start_upkeep();
+        core.start_indexing();
+        Ok(Broker { core })
+    }
+}
+
+impl Core {
+    /// Opens every topic that is on disk or in the configuration.
+    async fn open_topics(&self) -> Result<(), BrokerError> {
+        let on_disk = self.store.names()?;
+        let mut names: BTreeSet<TopicName> =
+            on_disk.iter().filter_map(|name| TopicName::new(name).ok()).collect();
+        names.insert(TopicName::new(DEFAULT_TOPIC)?);
+        names.extend(self.config.topics.named.keys().cloned());
+        for name in names {
+            let options = self.topic_options(&name).clone();
+            let log = open_log(&self.store, name.to_string(), log_options(&options)).await?;
+            self.topics.insert(Topic::new(name, log, &options));
+        }
+        Ok(())
+    }
+
+    /// Opens a log of the broker's own.
+    pub(super) async fn open_internal(
+        &self,
+        name: String,
+        durability: Durability,
+    ) -> Result<Arc<dyn Log>, BrokerError> {
+        let options =
+            LogOptions { durability, segment_bytes: JOURNAL_SEGMENT_BYTES, ..LogOptions::default() };
+        open_log(&self.store, name, options).await
+    }
+}
+
+async fn open_store(
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<DiskStore>, BrokerError> {
+    let (store, report) = tokio::task::spawn_blocking(move || DiskStore::open(&dir, disk, clock)).await??;
+    tracing::debug!(?report, "data folder opened");
+    Ok(Arc::new(store))
+}
+
+pub(super) async fn open_log(
+    store: &Arc<DiskStore>,
+    name: String,
+    options: LogOptions,
+) -> Result<Arc<dyn Log>, BrokerError> {
+    let store = Arc::clone(store);
+    Ok(tokio::task::spawn_blocking(move || store.open_or_create(&name, options)).await??)
+}

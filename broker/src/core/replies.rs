@@ -1,0 +1,93 @@
+//! Replies: an event that a target answers with is published, tied to the one that caused it, and loops come to an end.
+
+use std::sync::Arc;
+
+use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
+use eventail_triggers::subscription::Ending;
+use eventail_wire::{Event, EventError, ValueKind};
+
+use super::letter::HOPS_ATTRIBUTE;
+use super::topic::Topic;
+
+/// Publishes the replies of one trigger.
+pub(crate) struct Replies {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) hops_max: u32,
+    pub(crate) event_bytes_max: usize,
+}
+
+impl Replies {
+    /// Publishes a reply; the delivery counts only when the reply is safe.
+    pub(crate) async fn publish(&self, cause: &Event, reply: Event) -> Ending {
+        let hops = hops_of(cause).saturating_add(1);
+        if hops > self.hops_max {
+            let error = format!("the reply would be hop {hops} of at most {}", self.hops_max);
+            return reject(RejectReason::HopLimit, error);
+        }
+        let reply = match tie(cause, reply, hops) {
+            Ok(reply) if reply.as_bytes().len() <= self.event_bytes_max => reply,
+            Ok(reply) => {
+                let error = format!(
+                    "the reply has {} bytes, more than `limits.event_bytes_max` of {}",
+                    reply.as_bytes().len(),
+                    self.event_bytes_max
+                );
+                return reject(RejectReason::InvalidReply, error);
+            }
+            Err(error) => return reject(RejectReason::InvalidReply, error.to_string()),
+        };
+        match self.topic.append(std::slice::from_ref(&reply)).await {
+            Ok(_) => {
+                tracing::trace!(id = reply.id(), topic = %self.topic.name, correlation_id = reply.correlation_id(), "reply published");
+                Ending::Ack
+            }
+            // Our disk's fault and not the event's: it costs no attempt.
+            Err(error) => Ending::Retry {
+                class: RetryClass::Unreachable,
+                after_ms: None,
+                response: Response {
+                    error: format!("the reply was not stored: {error}"),
+                    ..Response::default()
+                },
+            },
+        }
+    }
+}
+
+/// How many replies led to this event.
+fn hops_of(event: &Event) -> u32 {
+    event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0)
+}
+
+fn tie(cause: &Event, reply: Event, hops: u32) -> Result<Event, EventError> {
+    let mut builder = reply.to_builder().attribute(HOPS_ATTRIBUTE, hops.to_string(), ValueKind::Integer);
+    if builder.get("correlationid").is_none() {
+        builder = builder.extension("correlationid", cause.correlation_id());
+    }
+    if builder.get("traceparent").is_none() {
+        builder = builder.extension("traceparent", cause.traceparent());
+    }
+    builder.extension("causationid", cause.id()).build()
+}
+
+fn reject(reason: RejectReason, error: String) -> Ending {
+    Ending::Reject { reason, response: Response { error, ..Response::default() }, disable: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_tied_to_its_cause_and_counts_its_hops() {
+        let cause = Event::builder("1", "/s", "t").extension("correlationid", "c").build().unwrap();
+        let reply = Event::builder("2", "/r", "t").build().unwrap();
+        let first = tie(&cause, reply.clone(), hops_of(&cause) + 1).unwrap();
+        assert_eq!(first.attribute("causationid"), Some("1"));
+        assert_eq!(first.correlation_id(), "c");
+        assert_eq!(first.traceparent(), cause.traceparent());
+        let second = tie(&first, reply, hops_of(&first) + 1).unwrap();
+        assert_eq!(hops_of(&second), 2);
+        assert_eq!(second.correlation_id(), "c");
+    }
+}

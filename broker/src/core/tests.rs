@@ -1,0 +1,262 @@
+//! The broker whole, in one process, with scripted targets and a real disk.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use eventail_triggers::outcome::{Outcome, RejectReason, Response, RetryClass};
+use eventail_triggers::policy::{DeliveryPolicy, Ordering};
+use eventail_triggers::target::{BoxFuture, Invocation, Target};
+use eventail_wire::{Event, Offset, TopicName, TriggerName};
+
+use super::{Broker, SubscribeOptions};
+use crate::config::{Config, StartPosition, TargetOptions, Trigger};
+use crate::status::{DeadLetterFilter, RedriveRequest, TriggerState};
+
+/// A target that answers by script, and acknowledges when the script is over.
+#[derive(Default)]
+struct Scripted {
+    script: Mutex<VecDeque<Outcome>>,
+    seen: Mutex<Vec<Invocation>>,
+}
+
+impl Scripted {
+    fn answering(script: impl IntoIterator<Item = Outcome>) -> Arc<Self> {
+        Arc::new(Self { script: Mutex::new(script.into_iter().collect()), seen: Mutex::default() })
+    }
+
+    fn seen(&self) -> Vec<Invocation> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Target for Scripted {
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Outcome> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(invocation);
+        let next = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        Box::pin(async move { next.unwrap_or(Outcome::Ack { reply: None }) })
+    }
+}
+
+fn failed() -> Outcome {
+    Outcome::Retry { class: RetryClass::Failed, after_ms: None, response: Response::default() }
+}
+
+fn rejected() -> Outcome {
+    let response = Response { status: Some(422), body: "no".into(), error: "HTTP 422".into() };
+    Outcome::Reject { reason: RejectReason::Permanent, response, disable: false }
+}
+
+fn topic() -> TopicName {
+    "orders".parse().unwrap()
+}
+
+fn name() -> TriggerName {
+    "ship".parse().unwrap()
+}
+
+fn config(dir: &tempfile::TempDir, target: Arc<dyn Target>) -> Config {
+    let mut config = Config::embedded(dir.path());
+    let policy = DeliveryPolicy { backoff_initial_ms: 1, backoff_max_ms: 2, ..DeliveryPolicy::default() };
+    config.triggers.insert(
+        name(),
+        Trigger {
+            topic: topic(),
+            pattern: Some(r#"{"type":["order.created"]}"#.to_owned()),
+            target: TargetOptions::Handler(target),
+            policy,
+            key: "partitionkey".to_owned(),
+            start: StartPosition::Earliest,
+            dead_letter_topic: "dead-letters".parse().unwrap(),
+            reply_topic: None,
+        },
+    );
+    config
+}
+
+fn event(id: &str) -> Event {
+    Event::builder(id, "/shop", "order.created").json_data("{}").build().unwrap()
+}
+
+/// Waits until the condition holds; fails after ten seconds.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+}
+
+async fn settled(broker: &Broker, matched: u64) {
+    eventually("the trigger settles", async || {
+        let account = broker.trigger(&name()).unwrap().account;
+        account.matched == matched && account.pending == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_matches_is_delivered_and_what_does_not_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    let other = Event::builder("9", "/shop", "order.shipped").build().unwrap();
+    let published = broker.publish(&topic(), vec![event("1"), other, event("2")]).await.unwrap();
+    assert_eq!(published.iter().map(|one| one.offset.0).collect::<Vec<_>>(), [0, 1, 2]);
+    settled(&broker, 2).await;
+    let ids: Vec<_> = target.seen().iter().map(|seen| seen.event.id().to_owned()).collect();
+    assert_eq!(ids, ["1", "2"]);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_with_the_first_offset_and_not_delivered_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    let again = broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
+    assert!(again[0].duplicate && again[0].offset == Offset(0));
+    assert!(!again[1].duplicate && again[1].offset == Offset(1));
+    settled(&broker, 2).await;
+    assert_eq!(target.seen().len(), 2);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failure_is_retried_under_the_same_delivery_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([failed(), failed()]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    settled(&broker, 1).await;
+    let seen = target.seen();
+    assert_eq!(seen.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(seen.iter().all(|one| one.delivery_id == seen[0].delivery_id && one.event == seen[0].event));
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_a_dead_letter_that_can_be_redriven() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([rejected()]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    settled(&broker, 1).await;
+    let letters = broker.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].event_id.as_str(), letters[0].reason), ("1", RejectReason::Permanent));
+    assert_eq!(letters[0].response.status, Some(422));
+    let whole = broker.dead_letter(&letters[0].topic, letters[0].offset).await.unwrap();
+    assert_eq!(whole.event, event("1"));
+
+    let dry = RedriveRequest { dry_run: true, ..RedriveRequest::default() };
+    assert_eq!(broker.redrive(&dry).await.unwrap().done, 0);
+    let result = broker.redrive(&RedriveRequest::default()).await.unwrap();
+    assert_eq!((result.selected, result.done, result.failed), (1, 1, 0));
+    settled(&broker, 2).await;
+    let seen = target.seen();
+    assert_eq!(seen.len(), 2);
+    assert_eq!((&seen[1].delivery_id, &seen[1].event, seen[1].offset), (&seen[0].delivery_id, &event("1"), Offset(0)));
+    assert!(broker.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap().is_empty());
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_delivers_nothing_twice_and_keeps_accounts_marks_and_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([rejected()]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
+    settled(&broker, 2).await;
+    let before = broker.trigger(&name()).unwrap().account;
+    broker.shutdown().await.unwrap();
+    drop(broker);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    assert_eq!(broker.trigger(&name()).unwrap().account, before);
+    assert_eq!(broker.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap().len(), 1);
+    assert!(broker.publish(&topic(), vec![event("2")]).await.unwrap()[0].duplicate);
+    assert_eq!(broker.find_event("2").await.unwrap()[0].offset, Offset(1));
+    broker.publish(&topic(), vec![event("3")]).await.unwrap();
+    settled(&broker, 3).await;
+    assert_eq!(target.seen().len(), 3);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_paused_trigger_waits_and_a_skip_passes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    broker.pause_trigger(&name(), "for a test").await.unwrap();
+    broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
+    let status = broker.trigger(&name()).unwrap();
+    assert_eq!((status.state, status.reason.as_deref()), (TriggerState::Paused, Some("for a test")));
+    broker.skip_trigger_to(&name(), Offset(1)).await.unwrap();
+    broker.resume_trigger(&name()).await.unwrap();
+    eventually("the second event arrives", async || target.seen().len() == 1).await;
+    assert_eq!(target.seen()[0].event.id(), "2");
+    assert!(broker.skip_trigger_to(&name(), Offset(9)).await.is_err());
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_triggers_of_a_topic_each_get_what_they_want_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Scripted::answering([]);
+    let mut config = config(&dir, first.clone());
+    let mut trigger = config.triggers[&name()].clone();
+    let second = Scripted::answering([]);
+    trigger.target = TargetOptions::Handler(second.clone());
+    trigger.pattern = Some(r#"{"id":[{"prefix":"even-"}]}"#.to_owned());
+    trigger.policy.ordering = Ordering::Key;
+    trigger.key = "source".to_owned();
+    config.triggers.insert("even".parse().unwrap(), trigger);
+    let broker = Broker::open(config).await.unwrap();
+    for number in 0..5_000 {
+        let id = if number % 2 == 0 { format!("even-{number}") } else { format!("odd-{number}") };
+        broker.publish(&topic(), vec![event(&id)]).await.unwrap();
+    }
+    settled(&broker, 5_000).await;
+    eventually("the second trigger gets its half", async || second.seen().len() == 2_500).await;
+    let numbers: Vec<u64> = second.seen().iter().map(|seen| seen.offset.0).collect();
+    assert!(numbers.is_sorted(), "one key is delivered in order");
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subscriber_gets_acks_nacks_and_resumes_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(Config::embedded(dir.path())).await.unwrap();
+    let options = SubscribeOptions {
+        name: "worker".parse().unwrap(),
+        topic: topic(),
+        pattern: None,
+        start: StartPosition::Earliest,
+        lease_ms: 30_000,
+        max_attempts: 0,
+    };
+    let mut subscriber = broker.subscribe(options.clone()).await.unwrap();
+    broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
+    let first = subscriber.next(10).await.unwrap();
+    let ids: Vec<_> = first.iter().map(|delivery| delivery.event.id().to_owned()).collect();
+    assert_eq!(ids, ["1", "2"]);
+    let nack = Outcome::Retry { class: RetryClass::Failed, after_ms: Some(1), response: Response::default() };
+    let stale =
+        subscriber.settle(vec![(first[0].token, Outcome::Ack { reply: None }), (first[1].token, nack)]).await.unwrap();
+    assert!(stale.is_empty());
+    assert_eq!(subscriber.settle(vec![(first[0].token, failed())]).await.unwrap(), [first[0].token]);
+    let again = subscriber.next(10).await.unwrap();
+    assert_eq!((again[0].event.id(), again[0].attempt), ("2", 2));
+    drop(subscriber);
+
+    let mut subscriber = broker.subscribe(options).await.unwrap();
+    let resumed = subscriber.next(10).await.unwrap();
+    assert_eq!(resumed.len(), 1);
+    assert_eq!((resumed[0].event.id(), resumed[0].attempt), ("2", 2));
+    broker.shutdown().await.unwrap();
+    assert!(subscriber.next(1).await.is_none());
+}

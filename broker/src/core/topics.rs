@@ -1,0 +1,71 @@
+//! The topics that are open, by name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use eventail_wire::TopicName;
+
+use super::open::open_log;
+use super::topic::{Topic, log_options};
+use super::{BrokerError, Core};
+use crate::config::TopicOptions;
+
+/// The topics that are open.
+#[derive(Default)]
+pub(crate) struct Topics {
+    open: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
+    creating: tokio::sync::Mutex<()>,
+}
+
+impl Topics {
+    pub(crate) fn get(&self, name: &TopicName) -> Option<Arc<Topic>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn insert(&self, topic: Topic) -> Arc<Topic> {
+        let topic = Arc::new(topic);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.insert(topic.name.clone(), Arc::clone(&topic));
+        topic
+    }
+}
+
+impl Core {
+    /// The topic of this name.
+    pub(crate) fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, BrokerError> {
+        self.topics.get(name).ok_or_else(|| BrokerError::UnknownTopic(name.clone()))
+    }
+
+    /// The topic of this name, created if the configuration lets a publish do that.
+    pub(crate) async fn topic_for_publish(&self, name: &TopicName) -> Result<Arc<Topic>, BrokerError> {
+        if !self.config.topics.auto_create {
+            return self.topic(name);
+        }
+        self.topic_or_create(name).await
+    }
+
+    /// The topic of this name, created if there is none.
+    pub(crate) async fn topic_or_create(&self, name: &TopicName) -> Result<Arc<Topic>, BrokerError> {
+        let _one_at_a_time = self.topics.creating.lock().await;
+        if let Some(topic) = self.topics.get(name) {
+            return Ok(topic);
+        }
+        let limit = self.config.limits.topics_max;
+        if self.topics.all().len() >= limit {
+            return Err(BrokerError::TooManyTopics { topic: name.clone(), limit });
+        }
+        let options = self.topic_options(name).clone();
+        let log = open_log(&self.store, name.to_string(), log_options(&options)).await?;
+        tracing::info!(topic = %name, "topic created");
+        Ok(self.topics.insert(Topic::new(name.clone(), log, &options)))
+    }
+
+    /// How the topic of this name is kept.
+    pub(crate) fn topic_options(&self, name: &TopicName) -> &TopicOptions {
+        self.config.topics.named.get(name).unwrap_or(&self.config.topics.defaults)
+    }
+}

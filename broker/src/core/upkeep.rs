@@ -1,0 +1,119 @@
+//! What runs beside the events: retention, and the end of it all.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::{BrokerError, Core};
+
+/// How often retention is applied.
+const RETENTION_EVERY: Duration = Duration::from_secs(5);
+
+/// The broker's tasks: those that deliver, and those that serve them and end after them.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    lanes: Mutex<JoinSet<()>>,
+    below: Mutex<JoinSet<()>>,
+}
+
+impl Tasks {
+    /// Runs a task that ends when lanes stop.
+    pub(crate) fn spawn_lane(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        spawn(&self.lanes, name, task);
+    }
+
+    /// Runs a task that ends after the lanes.
+    pub(crate) fn spawn_below(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        spawn(&self.below, name, task);
+    }
+}
+
+fn spawn(set: &Mutex<JoinSet<()>>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+    set.spawn(async move {
+        task.await;
+        tracing::debug!(task = name, "task ended");
+    });
+}
+
+impl Core {
+    pub(crate) fn start_upkeep(self: &Arc<Self>) {
+        let core = Arc::downgrade(self);
+        let mut ended = self.ended.subscribe();
+        self.tasks.spawn_below("upkeep", async move {
+            let mut retention = tokio::time::interval(RETENTION_EVERY);
+            retention.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = retention.tick() => {}
+                    _ = ended.wait_for(|ended| *ended) => return,
+                }
+                let Some(core) = core.upgrade() else { return };
+                core.apply_retention().await;
+                core.tidy_index().await;
+            }
+        });
+    }
+
+    /// Lets go of what the operator no longer wants kept, and tells the triggers that had not read it.
+    async fn apply_retention(&self) {
+        let now = self.clock.now();
+        for topic in self.topics.all() {
+            if let Err(error) = topic.log.retain(now).await {
+                tracing::warn!(topic = %topic.name, %error, "retention was not applied");
+            }
+        }
+        for trigger in self.triggers.all() {
+            if let Some(topic) = self.topics.get(&trigger.lane.topic) {
+                trigger.lane.lose_before(topic.start());
+            }
+        }
+    }
+
+    /// Ends what runs: lanes first, within the drain time, then what serves them.
+    pub(crate) async fn shutdown(&self) -> Result<(), BrokerError> {
+        if self.stopping.swap(true, Ordering::AcqRel) {
+            wait_until(self.closed.subscribe()).await;
+            return Ok(());
+        }
+        tracing::info!("the broker stops taking events");
+        self.stop.send_replace(true);
+        let mut lanes = std::mem::take(&mut *self.tasks.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        let drain = Duration::from_millis(self.config.drain_ms);
+        let drained = tokio::time::timeout(drain, join(&mut lanes)).await.is_ok();
+        if !drained {
+            tracing::warn!(
+                drain_ms = self.config.drain_ms,
+                "attempts were still under way; their events will be delivered again"
+            );
+        }
+        lanes.shutdown().await;
+        let kept = self.journal.snapshot_all().await;
+        self.ended.send_replace(true);
+        let mut below = std::mem::take(&mut *self.tasks.below.lock().unwrap_or_else(PoisonError::into_inner));
+        join(&mut below).await;
+        let store = Arc::clone(&self.store);
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        self.closed.send_replace(true);
+        tracing::info!("the broker has stopped");
+        closed?;
+        kept
+    }
+}
+
+async fn join(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the broker failed");
+        }
+    }
+}
+
+async fn wait_until(mut signal: watch::Receiver<bool>) {
+    // The sender lives as long as the broker, and a broker that is gone is closed too.
+    drop(signal.wait_for(|is_set| *is_set).await);
+}
