@@ -2,6 +2,8 @@
 
 pub mod config;
 mod core;
+pub mod http;
+pub mod metrics;
 pub mod status;
 
 pub use core::{Broker, BrokerBuilder, BrokerError, Delivery, SubscribeOptions, Subscriber};

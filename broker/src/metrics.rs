@@ -1,0 +1,269 @@
+//! Every metric of the broker: one table of names with unit and help, and the handles that keep the hot path from looking
+//! a name up. Labels are bounded: topics, triggers, routes and the closed lists of codes, reasons and classes.
+//!
+//! The account of a trigger (`matched = delivered + dead_lettered + expired + pending` at rest) outlives a restart, so its
+//! counters are taken up from the journal with [`TriggerMetrics::resume`]. What is a state and no count is not kept up to
+//! date on the delivery path: [`record`] reads it from the status that the broker tells, once for each exposition.
+//!
+//! The metrics of the log itself are named and described in the storage crate.
+
+mod handles;
+
+use metrics::{Unit, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::status::{BreakerState, TopicStatus, TriggerState, TriggerStatus};
+
+pub use handles::{AttemptEnd, TopicMetrics, TriggerMetrics, class_label, reason_label};
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// It has a distribution.
+    Histogram,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name, unit and `_total` last.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What it counts in.
+    pub unit: Unit,
+    /// What it tells, and its labels.
+    pub help: &'static str,
+}
+
+macro_rules! table {
+    ($($constant:ident = $kind:ident $unit:ident $name:literal, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)*
+        /// Every metric of the broker.
+        pub const METRICS: &[Metric] = &[
+            $(Metric { name: $constant, kind: Kind::$kind, unit: Unit::$unit, help: $help }),*
+        ];
+    };
+}
+
+table! {
+    PUBLISHED_EVENTS = Counter Count "eventail_published_events_total",
+        "Events appended, by topic";
+    PUBLISHED_BYTES = Counter Bytes "eventail_published_bytes_total",
+        "Bytes of appended events, by topic";
+    PUBLISHED_DUPLICATES = Counter Count "eventail_published_duplicates_total",
+        "Events that were published again within the deduplication window and so not appended, by topic";
+    REFUSED_EVENTS = Counter Count "eventail_refused_events_total",
+        "Events of publishes that were refused, by topic and error code";
+    PUBLISH_SECONDS = Histogram Seconds "eventail_publish_seconds",
+        "Time from the publish to its acknowledgement, by topic";
+    TOPIC_START = Gauge Count "eventail_topic_start_offset",
+        "The first offset that is kept, by topic";
+    TOPIC_END = Gauge Count "eventail_topic_end_offset",
+        "The durable end, by topic";
+    TOPIC_BYTES = Gauge Bytes "eventail_topic_disk_bytes",
+        "Bytes of segments on disk, by topic";
+    TOPIC_SEGMENTS = Gauge Count "eventail_topic_segments",
+        "Segments on disk, by topic";
+    TOPIC_DEDUP_IDS = Gauge Count "eventail_topic_dedup_ids",
+        "Ids that deduplication remembers, by topic";
+    TOPIC_DEDUP_BYTES = Gauge Bytes "eventail_topic_dedup_bytes",
+        "Memory that deduplication takes, by topic";
+    TOPIC_WRITABLE = Gauge Count "eventail_topic_writable",
+        "1 while the topic takes publishes, else 0, by topic";
+    TRIGGER_MATCHED = Counter Count "eventail_trigger_matched_events_total",
+        "Events that matched, by trigger";
+    TRIGGER_DELIVERED = Counter Count "eventail_trigger_delivered_events_total",
+        "Events that the target took, by trigger";
+    TRIGGER_DEAD_LETTERED = Counter Count "eventail_trigger_dead_lettered_events_total",
+        "Events that were given up and kept as dead letters, by trigger";
+    TRIGGER_EXPIRED = Counter Count "eventail_trigger_expired_events_total",
+        "Events that matched and were lost to retention or passed over by a skip, by trigger";
+    TRIGGER_PENDING = Gauge Count "eventail_trigger_pending_events",
+        "Events that matched and wait, are under way or will be retried, by trigger";
+    TRIGGER_LOST = Counter Count "eventail_trigger_lost_events_total",
+        "Events that retention took before the trigger read them, by trigger";
+    TRIGGER_DEAD_LETTERS = Counter Count "eventail_trigger_dead_letters_total",
+        "Dead letters written since the start, by trigger and reason";
+    TRIGGER_ATTEMPTS = Counter Count "eventail_trigger_attempts_total",
+        "Attempts that ended, by trigger and outcome";
+    TRIGGER_ATTEMPT_SECONDS = Histogram Seconds "eventail_trigger_attempt_seconds",
+        "How long attempts took, by trigger";
+    TRIGGER_RETRIES = Counter Count "eventail_trigger_retries_total",
+        "Attempts that will be followed by another, by trigger and class";
+    TRIGGER_REPLIES = Counter Count "eventail_trigger_replies_total",
+        "Replies of the target that were published, by trigger";
+    TRIGGER_REDRIVEN = Counter Count "eventail_trigger_redriven_events_total",
+        "Dead letters that were handed to the trigger again, by trigger";
+    TRIGGER_PURGED = Counter Count "eventail_trigger_purged_events_total",
+        "Dead letters that were purged, by trigger";
+    TRIGGER_IN_FLIGHT = Gauge Count "eventail_trigger_in_flight_attempts",
+        "Attempts under way, by trigger";
+    TRIGGER_RETRYING = Gauge Count "eventail_trigger_retrying_events",
+        "Events that wait for a retry, by trigger";
+    TRIGGER_LAG = Gauge Count "eventail_trigger_lag_events",
+        "Events between the trigger's cursor and the topic's durable end, by trigger";
+    TRIGGER_LAG_SECONDS = Gauge Seconds "eventail_trigger_lag_seconds",
+        "Age of the oldest unsettled event, by trigger";
+    TRIGGER_BREAKER = Gauge Count "eventail_trigger_breaker_state",
+        "0 closed, 1 half open, 2 open, by trigger";
+    TRIGGER_RUNNING = Gauge Count "eventail_trigger_running",
+        "1 while the trigger delivers, 0 while it is paused, disabled or stopped, by trigger";
+    HTTP_REQUESTS = Counter Count "eventail_http_requests_total",
+        "HTTP requests answered, by route and status";
+    HTTP_PANICS = Counter Count "eventail_http_panics_total",
+        "Requests whose handler panicked: each is a mistake of the broker";
+    CONNECTIONS = Gauge Count "eventail_connections",
+        "Open connections, by listener (http, quic)";
+    REFUSED_CONNECTIONS = Counter Count "eventail_refused_connections_total",
+        "Connections refused because there were as many as there may be, by listener (http, quic)";
+}
+
+const PUBLISH_SECONDS_BUCKETS: &[f64] =
+    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const ATTEMPT_SECONDS_BUCKETS: &[f64] =
+    &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Tells the recorder the unit and help of every metric.
+pub fn describe() {
+    for metric in METRICS {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.unit, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.unit, metric.help),
+        }
+    }
+}
+
+/// A recorder for Prometheus whose histograms have buckets that fit what they measure.
+///
+/// # Errors
+/// None in practice: the buckets are constants that are not empty.
+pub fn prometheus() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(PUBLISH_SECONDS.to_owned()), PUBLISH_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(TRIGGER_ATTEMPT_SECONDS.to_owned()), ATTEMPT_SECONDS_BUCKETS)
+}
+
+/// Makes [`prometheus`] the recorder of this process and describes every metric. Must run before a broker opens, because
+/// handles that were made before go nowhere.
+///
+/// # Errors
+/// Where the process has a recorder already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = prometheus()?.install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+/// Sets the gauges of topics and triggers to what the broker tells of them now.
+#[allow(clippy::cast_precision_loss)]
+pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
+    for status in topics {
+        let set = |name, value: f64| gauge!(name, "topic" => status.name.as_str().to_owned()).set(value);
+        set(TOPIC_START, status.start.0 as f64);
+        set(TOPIC_END, status.end.0 as f64);
+        set(TOPIC_BYTES, status.bytes as f64);
+        set(TOPIC_SEGMENTS, status.segments as f64);
+        set(TOPIC_DEDUP_IDS, status.dedup_ids as f64);
+        set(TOPIC_DEDUP_BYTES, status.dedup_bytes as f64);
+        set(TOPIC_WRITABLE, if status.refusal.is_none() { 1.0 } else { 0.0 });
+    }
+    for status in triggers {
+        let set = |name, value: f64| gauge!(name, "trigger" => status.name.as_str().to_owned()).set(value);
+        set(TRIGGER_PENDING, status.account.pending as f64);
+        set(TRIGGER_IN_FLIGHT, status.in_flight as f64);
+        set(TRIGGER_RETRYING, status.retrying as f64);
+        set(TRIGGER_LAG, status.lag as f64);
+        set(TRIGGER_LAG_SECONDS, status.lag_ms as f64 / 1000.0);
+        set(TRIGGER_RUNNING, if status.state == TriggerState::Running { 1.0 } else { 0.0 });
+        let breaker = match status.breaker {
+            BreakerState::Closed => 0.0,
+            BreakerState::HalfOpen => 1.0,
+            BreakerState::Open => 2.0,
+        };
+        set(TRIGGER_BREAKER, breaker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eventail_triggers::outcome::{RejectReason, RetryClass};
+    use eventail_wire::{Code, TopicName, TriggerName};
+
+    #[test]
+    fn names_are_unique_and_end_in_their_unit() {
+        for (at, metric) in METRICS.iter().enumerate() {
+            assert!(metric.name.starts_with("eventail_"), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+            let stem = metric.name.trim_end_matches("_total");
+            match metric.unit {
+                Unit::Seconds => assert!(stem.ends_with("_seconds"), "{}", metric.name),
+                Unit::Bytes => assert!(stem.ends_with("_bytes"), "{}", metric.name),
+                _ => assert!(!stem.ends_with("_seconds") && !stem.ends_with("_bytes"), "{}", metric.name),
+            }
+            assert!(METRICS[..at].iter().all(|other| other.name != metric.name), "{} twice", metric.name);
+        }
+    }
+
+    #[test]
+    fn handles_count_into_the_recorder_under_their_labels() {
+        let recorder = prometheus().unwrap().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            let topic = TopicMetrics::new(&TopicName::new("orders").unwrap());
+            topic.published(3, 1, 900, 0.002);
+            topic.refused(Code::Overloaded, 2);
+            topic.refused(Code::Overloaded, 1);
+            let trigger = TriggerMetrics::new(&TriggerName::new("ship").unwrap());
+            trigger.matched.increment(4);
+            trigger.attempted(AttemptEnd::Failed(RetryClass::Timeout), 0.5);
+            trigger.retried(RetryClass::Timeout);
+            trigger.dead_lettered(RejectReason::MaxAttempts);
+        });
+        let text = handle.render();
+        for line in [
+            "eventail_published_events_total{topic=\"orders\"} 3",
+            "eventail_published_duplicates_total{topic=\"orders\"} 1",
+            "eventail_published_bytes_total{topic=\"orders\"} 900",
+            "eventail_publish_seconds_bucket{topic=\"orders\",le=\"0.002\"} 1",
+            "eventail_refused_events_total{topic=\"orders\",code=\"overloaded\"} 3",
+            "eventail_trigger_matched_events_total{trigger=\"ship\"} 4",
+            "eventail_trigger_attempts_total{trigger=\"ship\",outcome=\"timeout\"} 1",
+            "eventail_trigger_retries_total{trigger=\"ship\",class=\"timeout\"} 1",
+            "eventail_trigger_dead_lettered_events_total{trigger=\"ship\"} 1",
+            "eventail_trigger_dead_letters_total{trigger=\"ship\",reason=\"max_attempts\"} 1",
+            "# HELP eventail_publish_seconds",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_taken_up_where_the_journal_left_it() {
+        let recorder = prometheus().unwrap().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let trigger = TriggerMetrics::new(&TriggerName::new("ship").unwrap());
+            let account = crate::status::Account {
+                matched: 10,
+                delivered: 7,
+                dead_lettered: 1,
+                expired: 0,
+                pending: 2,
+            };
+            trigger.resume(&account, 5);
+            trigger.delivered.increment(1);
+        });
+        let text = handle.render();
+        assert!(text.contains("eventail_trigger_matched_events_total{trigger=\"ship\"} 10"), "{text}");
+        assert!(text.contains("eventail_trigger_delivered_events_total{trigger=\"ship\"} 8"), "{text}");
+        assert!(text.contains("eventail_trigger_lost_events_total{trigger=\"ship\"} 5"), "{text}");
+    }
+}

@@ -1,0 +1,245 @@
+//! Handles of metrics, made once for each topic and trigger, so that counting costs one atomic addition.
+
+use std::sync::OnceLock;
+
+use eventail_triggers::outcome::{Outcome, RejectReason, RetryClass};
+use eventail_wire::{Code, TopicName, TriggerName};
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::{
+    PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_DUPLICATES, PUBLISHED_EVENTS, REFUSED_EVENTS,
+    TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_DEAD_LETTERED, TRIGGER_DEAD_LETTERS,
+    TRIGGER_DELIVERED, TRIGGER_EXPIRED, TRIGGER_LOST, TRIGGER_MATCHED, TRIGGER_PURGED, TRIGGER_REDRIVEN,
+    TRIGGER_REPLIES, TRIGGER_RETRIES,
+};
+use crate::status::Account;
+
+/// How an attempt ended, as metrics and logs name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// The target took the event.
+    Delivered,
+    /// It failed in a way that may pass, and is charged to the budget of this class.
+    Failed(RetryClass),
+    /// It will not be tried again.
+    Rejected,
+}
+
+impl AttemptEnd {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Delivered,
+        Self::Failed(RetryClass::Throttled),
+        Self::Failed(RetryClass::Unreachable),
+        Self::Failed(RetryClass::Timeout),
+        Self::Failed(RetryClass::Failed),
+        Self::Rejected,
+    ];
+
+    /// The end that an outcome stands for.
+    #[must_use]
+    pub const fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Ack { .. } => Self::Delivered,
+            Outcome::Retry { class, .. } => Self::Failed(*class),
+            Outcome::Reject { .. } => Self::Rejected,
+        }
+    }
+
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed(class) => class_label(class),
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// The word of a class.
+#[must_use]
+pub const fn class_label(class: RetryClass) -> &'static str {
+    match class {
+        RetryClass::Throttled => "throttled",
+        RetryClass::Unreachable => "unreachable",
+        RetryClass::Timeout => "timeout",
+        RetryClass::Failed => "failed",
+    }
+}
+
+/// The word of a reason.
+#[must_use]
+pub const fn reason_label(reason: RejectReason) -> &'static str {
+    match reason {
+        RejectReason::Permanent => "permanent",
+        RejectReason::MaxAttempts => "max_attempts",
+        RejectReason::MaxAge => "max_age",
+        RejectReason::Refused => "refused",
+        RejectReason::HopLimit => "hop_limit",
+        RejectReason::InvalidReply => "invalid_reply",
+    }
+}
+
+/// Counters of one metric by a second label. Each is made when it is first needed: most codes and reasons never occur, and
+/// a series that stays 0 for each of them would only cost memory.
+#[derive(Debug)]
+struct ByLabel {
+    metric: &'static str,
+    owner: (&'static str, String),
+    label: &'static str,
+    counters: Vec<(&'static str, OnceLock<Counter>)>,
+}
+
+impl ByLabel {
+    fn new(
+        metric: &'static str,
+        owner: (&'static str, &str),
+        label: &'static str,
+        values: impl Iterator<Item = &'static str>,
+    ) -> Self {
+        let counters = values.map(|value| (value, OnceLock::new())).collect();
+        Self { metric, owner: (owner.0, owner.1.to_owned()), label, counters }
+    }
+
+    fn add(&self, value: &'static str, count: u64) {
+        if let Some((_, slot)) = self.counters.iter().find(|(known, _)| *known == value) {
+            let (label, name) = &self.owner;
+            slot.get_or_init(|| counter!(self.metric, *label => name.clone(), self.label => value))
+                .increment(count);
+        }
+    }
+}
+
+/// What is counted about one topic.
+#[derive(Debug)]
+pub struct TopicMetrics {
+    events: Counter,
+    bytes: Counter,
+    duplicates: Counter,
+    seconds: Histogram,
+    refused: ByLabel,
+}
+
+impl TopicMetrics {
+    /// Makes the handles for a topic.
+    #[must_use]
+    pub fn new(topic: &TopicName) -> Self {
+        let name = topic.as_str();
+        let codes = Code::ALL.iter().map(|code| code.as_str());
+        Self {
+            events: counter!(PUBLISHED_EVENTS, "topic" => name.to_owned()),
+            bytes: counter!(PUBLISHED_BYTES, "topic" => name.to_owned()),
+            duplicates: counter!(PUBLISHED_DUPLICATES, "topic" => name.to_owned()),
+            seconds: histogram!(PUBLISH_SECONDS, "topic" => name.to_owned()),
+            refused: ByLabel::new(REFUSED_EVENTS, ("topic", name), "code", codes),
+        }
+    }
+
+    /// Counts a publish that was acknowledged: events that were appended (`bytes` are theirs), duplicates that were not, and
+    /// the time that it took.
+    pub fn published(&self, appended: u64, duplicates: u64, bytes: u64, seconds: f64) {
+        self.events.increment(appended);
+        self.bytes.increment(bytes);
+        if duplicates > 0 {
+            self.duplicates.increment(duplicates);
+        }
+        self.seconds.record(seconds);
+    }
+
+    /// Counts the events of a publish that was refused.
+    pub fn refused(&self, code: Code, events: u64) {
+        self.refused.add(code.as_str(), events);
+    }
+}
+
+/// What is counted about one trigger.
+#[derive(Debug)]
+pub struct TriggerMetrics {
+    /// Events that matched.
+    pub matched: Counter,
+    /// Events that the target took.
+    pub delivered: Counter,
+    /// Events that matched and were lost to retention, or passed over by a skip.
+    pub expired: Counter,
+    /// Events that retention took before the trigger read them.
+    pub lost: Counter,
+    /// Replies that were published.
+    pub replies: Counter,
+    /// Dead letters that were handed to the trigger again.
+    pub redriven: Counter,
+    /// Dead letters that were purged.
+    pub purged: Counter,
+    dead_lettered: Counter,
+    dead_letters: ByLabel,
+    attempts: ByLabel,
+    attempt_seconds: Histogram,
+    retries: ByLabel,
+}
+
+impl TriggerMetrics {
+    /// Makes the handles for a trigger.
+    #[must_use]
+    pub fn new(trigger: &TriggerName) -> Self {
+        let name = trigger.as_str();
+        let owner = ("trigger", name);
+        let count = |metric: &'static str| counter!(metric, "trigger" => name.to_owned());
+        let ends = AttemptEnd::ALL.iter().map(|end| end.as_str());
+        Self {
+            matched: count(TRIGGER_MATCHED),
+            delivered: count(TRIGGER_DELIVERED),
+            expired: count(TRIGGER_EXPIRED),
+            lost: count(TRIGGER_LOST),
+            replies: count(TRIGGER_REPLIES),
+            redriven: count(TRIGGER_REDRIVEN),
+            purged: count(TRIGGER_PURGED),
+            dead_lettered: count(TRIGGER_DEAD_LETTERED),
+            dead_letters: ByLabel::new(
+                TRIGGER_DEAD_LETTERS,
+                owner,
+                "reason",
+                REASONS.map(reason_label).into_iter(),
+            ),
+            attempts: ByLabel::new(TRIGGER_ATTEMPTS, owner, "outcome", ends),
+            attempt_seconds: histogram!(TRIGGER_ATTEMPT_SECONDS, "trigger" => name.to_owned()),
+            retries: ByLabel::new(TRIGGER_RETRIES, owner, "class", CLASSES.map(class_label).into_iter()),
+        }
+    }
+
+    /// Takes the account up where the journal left it, so that the counters agree with each other after a restart.
+    pub fn resume(&self, account: &Account, lost: u64) {
+        self.matched.absolute(account.matched);
+        self.delivered.absolute(account.delivered);
+        self.dead_lettered.absolute(account.dead_lettered);
+        self.expired.absolute(account.expired);
+        self.lost.absolute(lost);
+    }
+
+    /// Counts an attempt that ended.
+    pub fn attempted(&self, end: AttemptEnd, seconds: f64) {
+        self.attempts.add(end.as_str(), 1);
+        self.attempt_seconds.record(seconds);
+    }
+
+    /// Counts that an event will be tried again.
+    pub fn retried(&self, class: RetryClass) {
+        self.retries.add(class_label(class), 1);
+    }
+
+    /// Counts a dead letter that was written.
+    pub fn dead_lettered(&self, reason: RejectReason) {
+        self.dead_lettered.increment(1);
+        self.dead_letters.add(reason_label(reason), 1);
+    }
+}
+
+const REASONS: [RejectReason; 6] = [
+    RejectReason::Permanent,
+    RejectReason::MaxAttempts,
+    RejectReason::MaxAge,
+    RejectReason::Refused,
+    RejectReason::HopLimit,
+    RejectReason::InvalidReply,
+];
+const CLASSES: [RetryClass; 4] =
+    [RetryClass::Throttled, RetryClass::Unreachable, RetryClass::Timeout, RetryClass::Failed];
