@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod config;
 mod core;
+pub mod http;
 pub mod metrics;
 pub mod status;
 

@@ -1,0 +1,40 @@
+//! Whether the broker lives and is ready, what it counts, and what it offers.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::OPENAPI;
+use super::api::Call;
+use super::problem::{Problem, Reply, json, json_bytes, with_type};
+
+/// The media type of Prometheus' text format.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// `GET /healthz`: answered for as long as the process can answer at all.
+pub(super) async fn alive(_call: Call) -> Result<Reply, Problem> {
+    Ok(json_bytes(StatusCode::OK, Bytes::from_static(b"{\"alive\":true}")))
+}
+
+/// `GET /readyz`
+pub(super) async fn ready(call: Call) -> Result<Reply, Problem> {
+    let readiness = call.api.broker.readiness();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &readiness)
+}
+
+/// `GET /metrics`: empty where this process has no recorder for Prometheus.
+pub(super) async fn metrics(call: Call) -> Result<Reply, Problem> {
+    let text = match &call.api.exposition {
+        Some(exposition) => {
+            crate::metrics::record(&call.api.broker.topics(), &call.api.broker.triggers());
+            exposition.render()
+        }
+        None => String::new(),
+    };
+    Ok(with_type(StatusCode::OK, PROMETHEUS_TEXT, text.into()))
+}
+
+/// `GET /openapi.json`
+pub(super) async fn openapi(_call: Call) -> Result<Reply, Problem> {
+    Ok(json_bytes(StatusCode::OK, Bytes::from_static(OPENAPI.as_bytes())))
+}

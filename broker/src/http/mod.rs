@@ -1,0 +1,35 @@
+//! The HTTP API: publishing and reading events, topics, triggers, dead letters, health and metrics, on one listener that
+//! speaks HTTP/1.1 and HTTP/2 with prior knowledge.
+//!
+//! - Every refusal is `application/problem+json` with a stable `code` and, for a limit, the limit and the value. The two
+//!   exceptions are made by hyper before there is a request to answer: a head that is no HTTP (400) or is many times over its limits
+//!   (431), both without a body.
+//! - The routes are one table (`routes.rs`); the router is built from it, and a test holds `openapi.json` against it.
+//! - Nothing a peer does ends the server or takes memory without bound: heads, bodies, connections and the time that each may
+//!   take are limited, and a handler that panics becomes a 500.
+//!
+//! It holds no state of its own: it must not know topics, triggers or logs but through [`crate::Broker`].
+
+mod api;
+mod body;
+mod connection;
+mod dead_letters;
+mod events;
+mod health;
+mod problem;
+mod publish;
+mod query;
+mod requests;
+mod routes;
+mod server;
+mod stall;
+mod topics;
+mod triggers;
+
+#[cfg(test)]
+mod tests;
+
+pub use server::{Drained, HttpError, HttpOptions, HttpServer, serve, serve_on};
+
+/// The OpenAPI 3.1 description that `/openapi.json` answers with.
+pub const OPENAPI: &str = include_str!("openapi.json");

@@ -1,0 +1,252 @@
+//! `POST /v1/topics/{topic}/events`: events in, acknowledged when they are as safe as their topic promises.
+//!
+//! The content type tells the mode (CloudEvents HTTP binding). A request that carries no CloudEvents header at all is a plain
+//! body: the data of one event whose attributes are query parameters.
+
+use bytes::Bytes;
+use eventail_wire::cloudevents::{
+    BatchLimits, CloudEventError, Mode, decode_batch, decode_binary, decode_structured,
+};
+use eventail_wire::{Code, Event, EventError, TopicName};
+use http::{HeaderMap, StatusCode, header, request};
+
+use super::api::{Api, Call};
+use super::body::BodyLimit;
+use super::problem::{Problem, Reply, json_bytes};
+use super::query::Parameters;
+use crate::status::Published;
+
+/// The attributes that a plain body takes from the query.
+const PLAIN_PARAMETERS: &[&str] = &["type", "source", "id", "subject", "time"];
+
+/// The route's handler.
+pub(super) async fn answer(call: Call) -> Result<Reply, Problem> {
+    let topic = call.topic()?;
+    publish(&call.api, &topic, &call.parts, call.body).await
+}
+
+/// Publishes what a request carries.
+pub(super) async fn publish<B>(
+    api: &Api,
+    topic: &TopicName,
+    parts: &request::Parts,
+    body: B,
+) -> Result<Reply, Problem>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let content_type = content_type(&parts.headers)?;
+    let mode = Mode::of_content_type(content_type)?;
+    let query = Parameters::parse(parts.uri.query(), PLAIN_PARAMETERS)?;
+    let plain = mode == Mode::Binary && !has_cloudevents_headers(&parts.headers);
+    if !plain && !query.is_empty() {
+        let why = "type, source, id, subject and time are parameters for plain bodies; a CloudEvent carries its own";
+        return Err(Problem::parameter(why));
+    }
+    if plain {
+        check_plain(&query)?;
+    }
+    let received = api.receive(&parts.headers, body, body_limit(api, mode)).await?;
+    let body = received.bytes().clone();
+    let events = match mode {
+        Mode::Binary if plain => vec![plain_event(api, &query, content_type, body)?],
+        Mode::Binary => vec![binary_event(&parts.headers, body)?],
+        Mode::Structured => vec![decode_structured(&body)?],
+        Mode::Batched => {
+            let (events_max, bytes_max) = (api.limits.batch_events_max, api.limits.batch_bytes_max);
+            decode_batch(&body, BatchLimits { events_max, bytes_max })?
+        }
+    };
+    check_sizes(api, &events, mode)?;
+    let published = api.broker.publish(topic, events).await?;
+    Ok(json_bytes(StatusCode::OK, results(&published)))
+}
+
+/// The body's limit by mode. JSON may spell an event's bytes twice as long (escapes, base64), so one structured event has
+/// more room than its bytes may take in the end; what it really takes is checked when it is decoded.
+fn body_limit(api: &Api, mode: Mode) -> BodyLimit {
+    let event_bytes_max = api.limits.event_bytes_max;
+    match mode {
+        Mode::Binary => {
+            BodyLimit { bytes: event_bytes_max, code: Code::EventTooLarge, what: "bytes of the event's data" }
+        }
+        Mode::Structured => BodyLimit {
+            bytes: event_bytes_max.saturating_mul(2),
+            code: Code::EventTooLarge,
+            what: "bytes of the event as JSON",
+        },
+        Mode::Batched => BodyLimit {
+            bytes: api.limits.batch_bytes_max,
+            code: Code::BatchTooLarge,
+            what: "bytes of the batch",
+        },
+    }
+}
+
+fn check_sizes(api: &Api, events: &[Event], mode: Mode) -> Result<(), Problem> {
+    let limit = api.limits.event_bytes_max;
+    match events.iter().position(|event| event.as_bytes().len() > limit) {
+        None => Ok(()),
+        Some(index) => {
+            let value = events[index].as_bytes().len() as u64;
+            let what = "bytes of the event (limits.event_bytes_max)";
+            let problem = Problem::over_limit(Code::EventTooLarge, what, value, limit as u64);
+            Err(if mode == Mode::Batched {
+                problem.at(format_args!("event {index} of the batch"))
+            } else {
+                problem
+            })
+        }
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::new(Code::Malformed, "the header content-type is given twice"));
+    }
+    let text = first.to_str().map_err(|_| {
+        Problem::new(Code::Malformed, "the header content-type has characters that are not ASCII")
+    })?;
+    Ok(Some(text.trim()).filter(|text| !text.is_empty()))
+}
+
+fn has_cloudevents_headers(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("ce-"))
+}
+
+fn binary_event(headers: &HeaderMap, body: Bytes) -> Result<Event, CloudEventError> {
+    let relevant =
+        headers.iter().filter(|(name, _)| *name == header::CONTENT_TYPE || name.as_str().starts_with("ce-"));
+    decode_binary(relevant.map(|(name, value)| (name.as_str(), value.as_bytes())), body)
+}
+
+/// Looks for the parameters before the body is received: who forgot them should not have to send it first.
+fn check_plain(query: &Parameters) -> Result<(), Problem> {
+    for required in ["type", "source"] {
+        if query.get(required).is_none_or(str::is_empty) {
+            return Err(Problem::new(
+                Code::InvalidEvent,
+                format!(
+                    "`{required}` is missing: send a CloudEvent (ce- headers, or the content type \
+                     application/cloudevents+json), or a plain body with ?type= and ?source="
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn plain_event(
+    api: &Api,
+    query: &Parameters,
+    content_type: Option<&str>,
+    body: Bytes,
+) -> Result<Event, EventError> {
+    let id = query.get("id").map_or_else(|| api.new_id(), str::to_owned);
+    let text = |name: &str| query.get(name).unwrap_or_default();
+    let mut builder = Event::builder(id, text("source"), text("type"));
+    for name in ["subject", "time"] {
+        if let Some(value) = query.get(name) {
+            builder = builder.extension(name, value);
+        }
+    }
+    if let Some(media_type) = content_type {
+        builder = builder.data_content_type(media_type);
+    }
+    if body.is_empty() { builder.build() } else { builder.data(body).build() }
+}
+
+/// `{"results":[{"offset":0,"duplicate":false}]}`, by hand: this is the hot path.
+fn results(published: &[Published]) -> Bytes {
+    let mut out = String::with_capacity(16 + published.len() * 44);
+    out.push_str("{\"results\":[");
+    for (index, place) in published.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push_str("{\"offset\":");
+        push_number(&mut out, place.offset.0);
+        out.push_str(if place.duplicate { ",\"duplicate\":true}" } else { ",\"duplicate\":false}" });
+    }
+    out.push_str("]}");
+    out.into()
+}
+
+fn push_number(out: &mut String, mut number: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend(digits[at..].iter().map(|&digit| char::from(digit)));
+}
+
+impl From<CloudEventError> for Problem {
+    fn from(error: CloudEventError) -> Self {
+        let code = error.code();
+        match error {
+            CloudEventError::Event(error) => error.into(),
+            CloudEventError::Element { index, source } => {
+                Self::from(*source).at(format_args!("event {index} of the batch"))
+            }
+            CloudEventError::BatchTooLarge { what, value, limit } => {
+                Self::over_limit(code, what, value as u64, limit as u64)
+            }
+            other => Self::new(code, other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eventail_wire::Offset;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_answer_by_hand_is_the_json_of_the_results() {
+        let published: Vec<Published> = [0, 7, 10, 1_234_567_890, u64::MAX]
+            .into_iter()
+            .map(|offset| Published { offset: Offset(offset), duplicate: offset % 2 == 1 })
+            .collect();
+        for count in 0..=published.len() {
+            let parsed: serde_json::Value = serde_json::from_slice(&results(&published[..count])).unwrap();
+            assert_eq!(parsed, serde_json::json!({ "results": &published[..count] }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_headers_panic(
+            names in proptest::collection::vec("ce-[a-zA-Z0-9_-]{0,20}|content-type", 0..12),
+            values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 12),
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in names.iter().zip(&values) {
+                let value = HeaderValue::from_bytes(value);
+                if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name.as_bytes()), value) {
+                    headers.append(name, value);
+                }
+            }
+            let body = Bytes::from(body);
+            if let Ok(content_type) = content_type(&headers) {
+                let _mode = Mode::of_content_type(content_type).is_ok();
+            }
+            if let Ok(event) = binary_event(&headers, body.clone()) {
+                prop_assert_eq!(event.attribute("specversion"), Some("1.0"));
+            }
+            let _structured = decode_structured(&body).is_ok();
+            let _batch = decode_batch(&body, BatchLimits { events_max: 10, bytes_max: 100 }).is_ok();
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The listener: accepting connections up to their cap, and stopping in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::PrometheusHandle;
+use rand::rngs::SmallRng;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::api::Api;
+use super::{connection, routes};
+use crate::Broker;
+use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
+
+/// How long accepting pauses after it failed, for instance because the process has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the recorder's histograms are gathered in, without which they would grow until somebody asks for them.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Connections over the cap that are told so at once; any more are closed without a word.
+const REFUSALS_MAX: usize = 64;
+/// How long a refused connection may take to read why.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// What a connection over the cap reads.
+const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
+    content-type: application/problem+json\r\ncontent-length: 150\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
+    {\"type\":\"/errors/overloaded\",\"title\":\"Overloaded\",\"status\":429,\
+    \"detail\":\"there are as many connections as limits.connections_max\",\"code\":\"overloaded\"}";
+
+/// Whether the server takes connections and requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It does.
+    Running,
+    /// Requests under way are finished; there will be no others.
+    Draining,
+    /// Whatever is still open is closed.
+    Cut,
+}
+
+/// What a server is given besides its broker.
+#[derive(Debug)]
+pub struct HttpOptions {
+    /// Makes the ids of events that come without one.
+    pub ids: SmallRng,
+    /// What `/metrics` shows; without it the answer is empty.
+    pub exposition: Option<PrometheusHandle>,
+}
+
+/// Why a server cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The listener does not tell its address.
+    #[error("the listener has no address")]
+    Address {
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl HttpError {
+    /// Whether the same may succeed later: an address in use may become free.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        let (Self::Bind { source, .. } | Self::Address { source }) = self;
+        source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that had to be cut, because they did not end within the drain time.
+    pub cut: usize,
+}
+
+/// A running server. Dropping it cuts every connection; [`HttpServer::shutdown`] stops in order.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: SocketAddr,
+    phase: watch::Sender<Phase>,
+    accepting: JoinHandle<()>,
+    slots: Arc<Semaphore>,
+    connections_max: u32,
+}
+
+/// Listens on `address` and serves the API of `broker`.
+///
+/// # Errors
+/// Where the address cannot be listened on.
+pub async fn serve(
+    broker: Broker,
+    address: SocketAddr,
+    options: HttpOptions,
+) -> Result<HttpServer, HttpError> {
+    let listener = TcpListener::bind(address).await.map_err(|source| HttpError::Bind { address, source })?;
+    serve_on(broker, listener, options)
+}
+
+/// Serves the API of `broker` on a listener that is there already. Must be called within a tokio runtime.
+///
+/// # Errors
+/// Where the listener does not tell its address.
+pub fn serve_on(
+    broker: Broker,
+    listener: TcpListener,
+    options: HttpOptions,
+) -> Result<HttpServer, HttpError> {
+    let address = listener.local_addr().map_err(|source| HttpError::Address { source })?;
+    let (phase, watching) = watch::channel(Phase::Running);
+    let connections_max = u32::try_from(broker.config().limits.connections_max).unwrap_or(u32::MAX);
+    let slots = Arc::new(Semaphore::new(connections_max as usize));
+    if let Some(exposition) = options.exposition.clone() {
+        tokio::spawn(upkeep(exposition, watching.clone()));
+    }
+    let api = Api::new(broker, options.ids, options.exposition, watching);
+    let accepting = tokio::spawn(accept(listener, api, slots.clone()));
+    info!(%address, "http api listening");
+    Ok(HttpServer { address, phase, accepting, slots, connections_max })
+}
+
+impl HttpServer {
+    /// Where it listens: with the real port where port 0 was asked for.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, lets requests under way end within `drain`, closes idle connections at once.
+    pub async fn shutdown(self, drain: Duration) -> Drained {
+        self.phase.send_replace(Phase::Draining);
+        // It ends by itself; were it to panic, the listener is closed just the same.
+        let _joined = self.accepting.await;
+        if tokio::time::timeout(drain, self.slots.acquire_many(self.connections_max)).await.is_ok() {
+            return Drained { cut: 0 };
+        }
+        let cut = (self.connections_max as usize).saturating_sub(self.slots.available_permits());
+        warn!(address = %self.address, cut, "http connections cut after the drain time");
+        self.phase.send_replace(Phase::Cut);
+        let _all_closed = self.slots.acquire_many(self.connections_max).await;
+        Drained { cut }
+    }
+}
+
+async fn upkeep(exposition: PrometheusHandle, mut phase: watch::Receiver<Phase>) {
+    let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => exposition.run_upkeep(),
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
+    let router = routes::router(&api);
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let refused = counter!(REFUSED_CONNECTIONS, "listener" => "http");
+    let mut phase = api.phase.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "cannot accept an http connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match slots.clone().try_acquire_owned() {
+            Ok(slot) => {
+                tokio::spawn(hold(slot, connection::serve(api.clone(), router.clone(), stream)));
+            }
+            Err(_) => {
+                refused.increment(1);
+                if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                    tokio::spawn(refuse(stream, permit));
+                }
+            }
+        }
+    }
+}
+
+/// Counts a connection for as long as it is served.
+async fn hold(slot: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
+    struct Open(metrics::Gauge, #[allow(dead_code)] OwnedSemaphorePermit);
+    impl Drop for Open {
+        fn drop(&mut self) {
+            self.0.decrement(1.0);
+        }
+    }
+    let open = Open(gauge!(CONNECTIONS, "listener" => "http"), slot);
+    open.0.increment(1.0);
+    serving.await;
+}
+
+async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    let telling = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        // Closing on bytes that were not read would reset the connection before the peer has read why.
+        let mut ignored = [0; 1024];
+        while stream.read(&mut ignored).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether the peer listens to the reason is its own affair.
+    let _told = tokio::time::timeout(REFUSAL_TIME, telling).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_is_a_whole_answer() {
+        let text = std::str::from_utf8(REFUSAL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(parsed["code"], "overloaded");
+    }
+}

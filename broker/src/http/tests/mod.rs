@@ -1,0 +1,3 @@
+//! The API over real sockets, against a real broker in a scratch folder.
+
+mod openapi;
