@@ -1,5 +1,6 @@
 //! Eventail as a library: the broker that the `eventail` binary runs, in the process of whoever opens it.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 mod core;

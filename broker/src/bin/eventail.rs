@@ -1,1 +1,8 @@
-fn main() {}
+//! The `eventail` binary.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    eventail_broker::cli::main()
+}

@@ -1,5 +1,8 @@
 //! A trigger's pattern, written as a TOML table or as a string of JSON; the broker gets JSON either way.
 
+use std::ops::Range;
+
+use eventail_triggers::pattern::Pattern;
 use serde_json::{Map, Number, Value};
 use toml::de::DeValue;
 
@@ -23,12 +26,29 @@ pub(super) fn read(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<String>
             return None;
         }
     };
-    if let Err(error) = serde_json::from_str::<Map<String, Value>>(&text) {
-        let problem = Problem::PatternJson { key: found.key.clone(), message: error.to_string() };
-        reader.note(problem, &found.span);
+    if let Err(source) = Pattern::parse(&text) {
+        let span = place(found, &source.path);
+        let is_json = found.value.is_str();
+        reader.note(Problem::Pattern { key: found.key.clone(), source, is_json }, &span);
         return None;
     }
     Some(text)
+}
+
+/// Where in the file a path of the pattern such as `.data.total[0]` is; the whole pattern where that cannot be told, as in
+/// a string of JSON or behind keys that have dots themselves.
+fn place(found: &Found<'_>, path: &str) -> Range<usize> {
+    let (mut value, mut span) = (found.value, found.span.clone());
+    let steps = path.split(['.', '[']).filter(|step| !step.is_empty());
+    for step in steps {
+        let next = match step.strip_suffix(']') {
+            Some(index) => index.parse::<usize>().ok().and_then(|index| value.get(index)),
+            None => value.get(step),
+        };
+        let Some(next) = next else { break };
+        (value, span) = (next.get_ref(), next.span());
+    }
+    span
 }
 
 /// A TOML value as JSON, or what it has that JSON has not.

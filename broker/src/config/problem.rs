@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eventail_triggers::pattern::PatternError;
 use eventail_wire::NameError;
 
 use super::units::UnitError;
@@ -152,13 +153,15 @@ pub enum Problem {
         /// What was written.
         value: String,
     },
-    /// A pattern that is not JSON.
-    #[error("`{key}` is not JSON: {message}")]
-    PatternJson {
+    /// A pattern that is refused.
+    #[error("`{key}{}` is refused: {}", source.path, source.problem)]
+    Pattern {
         /// Whose value.
         key: String,
-        /// The parser's word.
-        message: String,
+        /// Why.
+        source: PatternError,
+        /// Whether it is written as JSON, so that the lines and columns of the error are ones that can be looked up.
+        is_json: bool,
     },
     /// A pattern with a value that JSON does not have.
     #[error("`{key}` has {found}, which no JSON value is equal to")]
@@ -284,6 +287,9 @@ impl Problem {
             }
             Self::Conflict { conflict: Conflict::KeyWithoutOrdering, .. } => {
                 "add `ordering = \"key\"`, or take the key away".to_owned()
+            }
+            Self::Pattern { source, is_json: true, .. } => {
+                format!("look at line {}, column {} of the pattern", source.line, source.column)
             }
             Self::Conflict { conflict: Conflict::DeadLettersReturn, .. } => "name another topic".to_owned(),
             _ => return None,

@@ -255,6 +255,23 @@ fn starts_and_keys_are_checked() {
 }
 
 #[test]
+fn patterns_are_checked_and_the_mistake_is_pointed_at() {
+    let pattern = |value: &str| format!("[triggers.t]\npattern = {value}\ntarget.http.url = \"http://a/\"");
+    assert!(parse(&pattern("'{\"type\": [\"a\"]}'")).is_ok());
+    for (value, column) in [
+        ("{ type = \"order.created\" }", 20),
+        ("{ type = [\"a\"], data = { total = [\"x\", { numerc = 1 }] } }", 50),
+        ("'{\"type\": '", 11),
+        ("{ time = [2026-11-23] }", 11),
+        ("[]", 11),
+    ] {
+        let told = errors(&pattern(value));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(&format!("2:{column} `pattern")), "{told:?}");
+    }
+}
+
+#[test]
 fn urls_headers_and_statuses_of_a_target_are_checked() {
     let target = |keys: &str| errors(&format!("[triggers.t.target.http]\n{keys}"));
     assert_eq!(target(""), ["1:20 [triggers.t.target.http] needs `url`"]);

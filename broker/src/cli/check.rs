@@ -1,0 +1,47 @@
+//! `eventail check`: a configuration read as `serve` would read it, and all that is wrong with it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::error::CliError;
+use super::exit::Exit;
+use super::screen::{Paint, Screen};
+use crate::config::{Config, FILE_NAME};
+
+const EXAMPLES: &str = "\
+Examples:
+  eventail check
+  eventail check --config deploy/eventail.toml && systemctl restart eventail";
+
+/// The arguments of `check`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The configuration
+    #[arg(long, short, default_value = FILE_NAME, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Exit 1 and every error at once, or one line that says what is in the file.
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
+    let config = Config::load(&arguments.config)?;
+    let ok = screen.paint(Paint::Success, "ok");
+    let listener = |address: Option<_>| {
+        address.map_or_else(|| "off".to_owned(), |a: std::net::SocketAddr| a.to_string())
+    };
+    screen.line(&format!(
+        "{ok}: {}: {}, {}, http {}, quic {}",
+        arguments.config.display(),
+        counted(config.topics.named.len(), "topic"),
+        counted(config.triggers.len(), "trigger"),
+        listener(config.http),
+        listener(config.quic),
+    ))?;
+    Ok(Exit::Done)
+}
+
+/// `1 topic`, `2 topics`.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,231 @@
+//! Why a command failed: the cause, and the next step for whoever reads it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use eventail_wire::Code;
+use eventail_wire::cloudevents::CloudEventError;
+
+use super::exit::Exit;
+use super::screen::{Paint, Screen};
+use crate::BrokerError;
+use crate::config::ConfigErrors;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// No connection.
+    #[error("the broker at {url} cannot be reached: {source}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The connection ended before the answer.
+    #[error("the connection to the broker at {url} broke: {source}")]
+    Broken {
+        /// Where.
+        url: String,
+        /// hyper's word.
+        source: hyper::Error,
+    },
+    /// No answer in time.
+    #[error("the broker at {url} did not answer within {seconds} s")]
+    Timeout {
+        /// Where.
+        url: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A request cannot be built from what was given.
+    #[error("this makes no request: {source}")]
+    Request {
+        /// Why not.
+        source: http::Error,
+    },
+    /// The broker said no.
+    #[error("{detail} [{code}]")]
+    Refused {
+        /// Its stable code.
+        code: Code,
+        /// What it said.
+        detail: String,
+    },
+    /// Something answered that is no broker, or a newer one.
+    #[error("what answers at {url} is no broker that this command understands: {source}")]
+    Answer {
+        /// Where.
+        url: String,
+        /// What does not fit.
+        source: serde_json::Error,
+    },
+    /// Something answered with a status and no problem document.
+    #[error("what answers at {url} said {status}, and not as a broker does")]
+    Status {
+        /// Where.
+        url: String,
+        /// What it said.
+        status: u16,
+    },
+    /// A file or standard input cannot be read.
+    #[error("{name} cannot be read: {source}")]
+    Input {
+        /// Which.
+        name: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A line of the input is not what it must be.
+    #[error("line {line} of {name}: {problem}")]
+    Line {
+        /// Where.
+        name: String,
+        /// Which, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: LineProblem,
+    },
+    /// The input is not an event and no type was given to make it one.
+    #[error("{name} is no CloudEvent in JSON")]
+    NotAnEvent {
+        /// Which.
+        name: String,
+    },
+    /// Publishing stopped on the way.
+    #[error("{source}")]
+    Stopped {
+        /// How many were published before.
+        published: u64,
+        /// The lines of the batch that was refused.
+        lines: (u64, u64),
+        /// Why.
+        source: Box<CliError>,
+    },
+    /// An event that the broker returned is none.
+    #[error("the event at offset {offset} cannot be read: {source}")]
+    Event {
+        /// Where.
+        offset: u64,
+        /// Why.
+        source: CloudEventError,
+    },
+    /// The answer cannot be printed.
+    #[error("the output cannot be written: {source}")]
+    Output {
+        /// The system's word.
+        #[from]
+        source: io::Error,
+    },
+    /// The broker does not open.
+    #[error("the broker cannot open {}: {source}", data_dir.display())]
+    Open {
+        /// Its folder.
+        data_dir: PathBuf,
+        /// Why.
+        source: BrokerError,
+    },
+    /// A listener cannot be.
+    #[error("the {protocol} listener cannot be at {address}: {source}")]
+    Listen {
+        /// `HTTP` or `QUIC`.
+        protocol: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The process cannot do what it needs.
+    #[error("the process cannot start: {source}")]
+    Runtime {
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// What is wrong with a line of NDJSON.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineProblem {
+    /// It is not JSON.
+    #[error("it is not JSON: {0}")]
+    Json(serde_json::Error),
+    /// It is JSON but no CloudEvent.
+    #[error("it is no CloudEvent, it has no `specversion`")]
+    NotAnEvent,
+}
+
+impl CliError {
+    /// The exit code for it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Timeout { .. } => Exit::Unreachable,
+            Self::Refused { code, .. } if is_absence(*code) => Exit::Negative,
+            Self::Refused { .. } | Self::Answer { .. } | Self::Status { .. } => Exit::Refused,
+            Self::Stopped { source, .. } => source.exit(),
+            // Whoever closed the pipe has seen enough.
+            Self::Output { source } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Request { .. } => Exit::Usage,
+            _ => Exit::Negative,
+        }
+    }
+
+    /// What to do next, where that can be told.
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreachable { .. } | Self::Timeout { .. } => {
+                "start one with `eventail serve`, or name another with --url or EVENTAIL_URL".to_owned()
+            }
+            Self::Broken { .. } => "ask again; the broker may have been stopped or restarted".to_owned(),
+            Self::Answer { .. } | Self::Status { .. } => "is it the HTTP address of a broker?".to_owned(),
+            Self::Refused { code: Code::UnknownTopic, .. } => {
+                "`eventail topics` lists those that exist".to_owned()
+            }
+            Self::Refused { code: Code::UnknownTrigger, .. } => {
+                "`eventail triggers` lists those that exist".to_owned()
+            }
+            Self::Refused { code, .. } if code.is_retryable() => "the same may succeed later".to_owned(),
+            Self::NotAnEvent { .. } | Self::Line { problem: LineProblem::NotAnEvent, .. } => {
+                "give --type to publish it as the data of an event".to_owned()
+            }
+            Self::Stopped { published, lines: (first, last), .. } => {
+                format!("{published} events were published before; nothing of lines {first} to {last} was")
+            }
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another process listens there; stop it, or choose another address".to_owned()
+            }
+            _ => return None,
+        })
+    }
+
+    /// Says it on a screen.
+    pub(super) fn print(&self, screen: &mut Screen) -> Result<(), Self> {
+        if self.exit() == Exit::Done {
+            return Ok(());
+        }
+        if let Self::Config(errors) = self {
+            let colours = screen.colours();
+            return screen.raw(&errors.render(colours));
+        }
+        let title = screen.paint(Paint::Failure, "error");
+        screen.line(&format!("{title}: {}", super::screen::visible(&self.to_string())))?;
+        match self.help() {
+            Some(help) => screen.line(&format!("  next: {help}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a code says that something is not there.
+fn is_absence(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NotFound | Code::UnknownTopic | Code::UnknownTrigger | Code::UnknownEvent | Code::OffsetTrimmed
+    )
+}

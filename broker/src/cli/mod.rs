@@ -1,0 +1,163 @@
+//! The command line: `eventail serve` and the commands that talk to a running broker over its HTTP API.
+//!
+//! - Answers go to standard output, everything else to standard error, so that output can be piped.
+//! - Every listing can be had as a table or as JSON; JSON is what the API answered.
+//! - A command ends with one of the exit codes of [`Exit`], which `--help` lists.
+//! - Colours appear on terminals only, and not where `NO_COLOR` is set.
+
+mod api;
+mod check;
+mod completions;
+mod dead_letters;
+mod error;
+mod exit;
+mod publish;
+mod screen;
+
+mod table;
+mod tail;
+mod topics;
+mod triggers;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use error::CliError;
+pub use exit::Exit;
+
+use api::{Api, ApiUrl};
+use screen::Screen;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the answer is negative: a check failed, something was not found, an input or a file is wrong
+  2  the command line is wrong
+  3  the broker cannot be reached
+  4  the broker refused; the message ends with its stable code
+
+Environment:
+  EVENTAIL_URL  the broker's HTTP address, as --url
+  NO_COLOR      no colours, even on a terminal
+
+Examples:
+  eventail quickstart                       see it work, with nothing set up
+  eventail serve                            run a broker on 127.0.0.1:4080
+  echo '{\"total\":7}' | eventail publish orders --type order.created
+  eventail tail orders --follow";
+
+/// An event bus in one binary: events go into a durable log, and every trigger whose pattern matches calls its target.
+#[derive(Debug, Parser)]
+#[command(name = "eventail", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration and tell everything that is wrong with it
+    Check(check::Arguments),
+    /// Publish events from a file or standard input
+    Publish(publish::Arguments),
+    /// Show the events of a topic
+    Tail(tail::Arguments),
+    /// List, show or create topics
+    Topics(topics::Arguments),
+    /// List, show, pause, resume or move triggers
+    Triggers(triggers::Arguments),
+    /// List, show, redrive or purge dead letters
+    DeadLetters(dead_letters::Arguments),
+
+    /// Print a script that completes commands in a shell
+    Completions(completions::Arguments),
+}
+
+/// How to reach a broker.
+#[derive(Clone, Debug, Args)]
+struct Connection {
+    /// Where the broker's HTTP API is
+    #[arg(
+        long,
+        global = true,
+        env = "EVENTAIL_URL",
+        default_value = "http://127.0.0.1:4080",
+        value_name = "URL"
+    )]
+    url: ApiUrl,
+}
+
+impl Connection {
+    fn api(&self) -> Api {
+        Api::new(self.url.clone())
+    }
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Aligned columns, for people
+    #[default]
+    Table,
+    /// What the API answered, for programs
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Output {
+    /// How to print the answer
+    #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// Runs the command line of this process: all that the binary does.
+#[must_use]
+pub fn main() -> ExitCode {
+    run(std::env::args_os()).into()
+}
+
+/// Runs a command line, program name first, and says what on standard error if it failed.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too. Where even this cannot be printed, the exit code is all there is.
+            let _unprintable = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    match cli.command.run(&mut Screen::stdout()) {
+        Ok(exit) => exit,
+        Err(error) => {
+            let mut screen = Screen::stderr();
+            let _unprintable = error.print(&mut screen);
+            error.exit()
+        }
+    }
+}
+
+impl Command {
+    fn run(self, screen: &mut Screen) -> Result<Exit, CliError> {
+        match self {
+            Self::Check(arguments) => check::run(&arguments, screen),
+            Self::Publish(arguments) => block_on(publish::run(arguments, screen)),
+            Self::Tail(arguments) => block_on(tail::run(arguments, screen)),
+            Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
+            Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
+            Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
+
+            Self::Completions(arguments) => completions::run(&arguments, screen),
+        }
+    }
+}
+
+/// Runs a command that waits for one connection: one thread is enough.
+fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|source| CliError::Runtime { source })?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! Command lines as people write them, against a broker that answers what a test tells it to.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use clap::CommandFactory;
+
+use super::*;
+
+/// Something to print into and look at afterwards.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The exit code and all that was printed, errors included.
+fn eventail(arguments: &[&str]) -> (Exit, String) {
+    let paper = Paper::default();
+    let mut screen = Screen::plain(paper.clone());
+    let cli = Cli::try_parse_from(std::iter::once(&"eventail").chain(arguments)).unwrap();
+    let exit = cli.command.run(&mut screen).unwrap_or_else(|error| {
+        error.print(&mut screen).unwrap();
+        error.exit()
+    });
+    let printed = paper.0.lock().unwrap().clone();
+    (exit, String::from_utf8(printed).unwrap())
+}
+
+/// Answers one request and gives back what it was.
+fn answer(status: &str, body: &str) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let read = stream.read(&mut buffer).unwrap();
+            request.extend_from_slice(&buffer[..read]);
+            let text = String::from_utf8_lossy(&request);
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                break;
+            }
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    (url, server)
+}
+
+const TRIGGER: &str = r#"{"name":"ship","topic":"orders","target":"http http://a/","state":"paused","reason":"moves",
+    "cursor":3,"scanned":5,"lag":2,"lag_ms":90000,"in_flight":0,"retrying":1,"breaker":"closed","held_until":null,"lost":0,
+    "account":{"matched":5,"delivered":3,"dead_lettered":0,"expired":0,"pending":2},
+    "last_failure":{"status":503,"body":"later \u001b[2J","error":""}}"#;
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_lists_the_exit_codes_and_every_command_has_examples() {
+    let mut command = Cli::command();
+    let help = command.render_long_help().to_string();
+    for text in [
+        "0  done",
+        "1  the answer is negative",
+        "2  the command line",
+        "3  the broker cannot",
+        "4  the broker refused",
+    ] {
+        assert!(help.contains(text), "{text}");
+    }
+    for subcommand in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+        assert!(subcommand.render_long_help().to_string().contains("Examples:"), "{}", subcommand.get_name());
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_usage_and_help_and_version_are_not() {
+    let run = |arguments: &[&str]| super::run(arguments.iter().map(OsString::from));
+    assert_eq!(run(&["eventail", "topics", "--no-such-option"]), Exit::Usage);
+    assert_eq!(run(&["eventail", "tail", "a/b"]), Exit::Usage);
+    assert_eq!(run(&["eventail", "triggers", "skip-to", "ship"]), Exit::Usage);
+    assert_eq!(run(&["eventail", "--version"]), Exit::Done);
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_unreachable() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (exit, printed) = eventail(&["topics", "--url", &format!("http://127.0.0.1:{port}")]);
+    assert_eq!(exit, Exit::Unreachable);
+    assert!(printed.contains("cannot be reached") && printed.contains("next: start one with"), "{printed}");
+}
+
+#[test]
+fn what_is_not_there_is_negative_and_a_refusal_is_told_with_its_code() {
+    let problem = |code: &str| {
+        format!(r#"{{"type":"x","title":"x","status":400,"detail":"no such thing","code":"{code}"}}"#)
+    };
+    let (url, _server) = answer("404 Not Found", &problem("unknown_topic"));
+    let (exit, printed) = eventail(&["topics", "show", "orders", "--url", &url]);
+    assert_eq!(
+        (exit, printed.lines().next()),
+        (Exit::Negative, Some("error: no such thing [unknown_topic]"))
+    );
+    let (url, _server) = answer("429 Too Many Requests", &problem("overloaded"));
+    assert_eq!(eventail(&["topics", "--url", &url]).0, Exit::Refused);
+    let (url, _server) = answer("200 OK", "<html>");
+    assert_eq!(eventail(&["topics", "--url", &url]).0, Exit::Refused);
+}
+
+#[test]
+fn triggers_are_listed_as_a_table_or_as_json() {
+    let (url, server) = answer("200 OK", &format!(r#"{{"triggers":[{TRIGGER}],"next":null}}"#));
+    let (exit, printed) = eventail(&["triggers", "--url", &url]);
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(
+        printed.lines().collect::<Vec<_>>(),
+        [
+            "TRIGGER  TOPIC   STATE   LAG  IN FLIGHT  RETRYING  MATCHED  DELIVERED  DEAD  EXPIRED  PENDING  TARGET",
+            "ship     orders  paused    2          0         1        5          3     0        0        2  http http://a/",
+        ]
+    );
+    assert!(server.join().unwrap().starts_with("GET /v1/triggers?limit=1000 HTTP/1.1\r\n"));
+    let (url, _server) = answer("200 OK", &format!(r#"{{"triggers":[{TRIGGER}],"next":null}}"#));
+    let (_, printed) = eventail(&["triggers", "list", "--url", &url, "-o", "json"]);
+    let parsed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(parsed["triggers"][0]["lag"], 2);
+}
+
+#[test]
+fn a_trigger_is_paused_with_a_reason_and_shown_harmlessly() {
+    let (url, server) = answer("200 OK", TRIGGER);
+    let (_, printed) = eventail(&["triggers", "pause", "ship", "--reason", "moves", "--url", &url]);
+    assert!(printed.contains("503  later \\u{1b}[2J") && !printed.contains('\u{1b}'), "{printed}");
+    let request = server.join().unwrap();
+    assert!(
+        request.starts_with("POST /v1/triggers/ship/pause ") && request.ends_with(r#"{"reason":"moves"}"#),
+        "{request}"
+    );
+}
+
+#[test]
+fn a_redrive_says_what_it_did() {
+    let (url, server) = answer("200 OK", r#"{"selected":3,"done":2,"failed":1}"#);
+    let (exit, printed) =
+        eventail(&["dead-letters", "redrive", "--trigger", "ship", "--rate", "5", "--url", &url]);
+    assert_eq!((exit, printed.as_str()), (Exit::Negative, "2 of 3 dead letters redriven, 1 could not be\n"));
+    assert!(
+        server
+            .join()
+            .unwrap()
+            .contains(r#"{"trigger":"ship","include_redriven":false,"per_second":5,"dry_run":false}"#)
+    );
+}
+
+#[test]
+fn a_file_is_published_as_the_data_of_an_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("order.json");
+    std::fs::write(&file, "{\"total\": 7}").unwrap();
+    let (url, server) = answer("200 OK", r#"{"results":[{"offset":4,"duplicate":false}]}"#);
+    let file = file.display().to_string();
+    let (exit, printed) =
+        eventail(&["publish", "orders", &file, "--type", "a b", "--id", "1", "--url", &url]);
+    assert_eq!((exit, printed.as_str()), (Exit::Done, "published 1 event to orders at offset 4\n"));
+    let request = server.join().unwrap();
+    assert!(
+        request.starts_with("POST /v1/topics/orders/events?type=a%20b&source=%2Feventail%2Fcli&id=1 "),
+        "{request}"
+    );
+    assert!(request.ends_with("\r\n\r\n{\"total\": 7}"), "{request}");
+}
+
+#[test]
+fn lines_are_published_in_batches_and_a_bad_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lines.ndjson");
+    std::fs::write(&file, "{\"a\":1}\n\n{\"a\":2}\n").unwrap();
+    let (url, server) =
+        answer("200 OK", r#"{"results":[{"offset":0,"duplicate":true},{"offset":1,"duplicate":false}]}"#);
+    let path = file.display().to_string();
+    let (exit, printed) =
+        eventail(&["publish", "orders", &path, "--ndjson", "--type", "t", "--id", "x", "--url", &url]);
+    assert_eq!(
+        (exit, printed.as_str()),
+        (Exit::Done, "published 2 events to orders at offset 1; 1 of them was there already\n")
+    );
+    let request = server.join().unwrap();
+    assert!(
+        request.contains("application/cloudevents-batch+json") && request.contains("\"id\":\"x-3\""),
+        "{request}"
+    );
+    let (exit, printed) = eventail(&["publish", "orders", &path, "--ndjson", "--url", &url]);
+    assert_eq!(exit, Exit::Negative);
+    assert!(printed.contains("line 1 of") && printed.contains("no CloudEvent"), "{printed}");
+    assert_eq!(eventail(&["publish", "orders", "/nowhere", "--url", &url]).0, Exit::Negative);
+}
+
+#[test]
+fn a_tail_shows_what_matches() {
+    let event = |offset: u64, kind: &str| {
+        format!(
+            r#"{{"offset":{offset},"appended_at":"2026-11-23T10:00:00.000Z","event":{{"specversion":"1.0","id":"{offset}","source":"/s","type":"{kind}","data":{{"n":{offset}}}}}}}"#
+        )
+    };
+    let page = format!(
+        r#"{{"events":[{},{}],"next":2,"end":2}}"#,
+        event(0, "order.created"),
+        event(1, "user.created")
+    );
+    let arguments = ["tail", "orders", "--from", "0", "--filter", r#"{"type":["user.created"]}"#, "--url"];
+    let (url, server) = answer("200 OK", &page);
+    let (exit, printed) = eventail(&[&arguments[..], &[&url]].concat());
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(printed, "       1  2026-11-23T10:00:00.000Z  user.created  /s 1  {\"n\":1}\n");
+    assert!(server.join().unwrap().starts_with("GET /v1/topics/orders/events?from=0&limit=500 "));
+    let (url, _server) = answer("200 OK", &page);
+    let (_, printed) = eventail(&[&arguments[..], &[&url, "--output", "json"]].concat());
+    assert_eq!(printed.trim_end(), event(1, "user.created"));
+}
+
+#[test]
+fn check_tells_what_is_in_a_file_or_all_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("eventail.toml");
+    let path = file.display().to_string();
+    std::fs::write(&file, "[triggers.t.target.http]\nurl = \"http://127.0.0.1/\"\n").unwrap();
+    let (exit, printed) = eventail(&["check", "--config", &path]);
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(
+        printed,
+        format!("ok: {path}: 0 topics, 1 trigger, http 127.0.0.1:4080, quic 127.0.0.1:4081\n")
+    );
+    std::fs::write(&file, "drain = 1\n[listen]\nhtpp = \"off\"\n").unwrap();
+    let (exit, printed) = eventail(&["check", "--config", &path]);
+    assert_eq!(exit, Exit::Negative);
+    assert!(
+        printed.contains(":1:9") && printed.contains(":3:1") && printed.contains("did you mean `http`?"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (exit, printed) = eventail(&["completions", shell]);
+        assert!(exit == Exit::Done && printed.contains("dead-letters"), "{shell}");
+    }
+}
