@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use eventail_wire::limits;
 
+use super::amount::{Count, count, set};
 use super::model::{AddressRange, Config, Limits, TlsFiles};
 use super::problem::{Conflict, Problem};
-use super::amount::{Count, count, set};
 use super::reader::{Reader, Section};
 use super::schema;
 use super::units::{ByteSize, Duration};

@@ -9,9 +9,9 @@ use eventail_triggers::outcome::RetryClass;
 use http::{HeaderName, HeaderValue, Uri};
 use toml::de::DeValue;
 
+use super::amount::{Count, count};
 use super::model::TargetOptions;
 use super::problem::Problem;
-use super::amount::{Count, count};
 use super::reader::{Found, Reader, Section, choose};
 use super::{schema, secret};
 

@@ -3,9 +3,9 @@
 use eventail_storage::log::Durability;
 use eventail_wire::TopicName;
 
+use super::amount::{Count, count, set};
 use super::model::{TopicOptions, Topics};
 use super::problem::Problem;
-use super::amount::{Count, count, set};
 use super::reader::{Reader, Section};
 use super::schema;
 use super::units::{ByteSize, Duration};

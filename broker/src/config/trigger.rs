@@ -7,9 +7,9 @@ use eventail_wire::event::rules;
 use eventail_wire::{Timestamp, TopicName, TriggerName};
 use toml::de::DeValue;
 
+use super::amount::{Count, count, set};
 use super::model::{StartPosition, Trigger};
 use super::problem::{Conflict, Problem};
-use super::amount::{Count, count, set};
 use super::reader::{Found, Reader, Section};
 use super::units::Duration;
 use super::{http_target, pattern, schema, topics};
