@@ -39,8 +39,12 @@ impl Answer {
     }
 
     /// The same answer where its status is `status`; panics with the body otherwise.
-    #[must_use]
     #[track_caller]
+    #[allow(
+        clippy::must_use_candidate,
+        clippy::return_self_not_must_use,
+        reason = "often only the check is wanted"
+    )]
     pub fn expect_status(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
         self

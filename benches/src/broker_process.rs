@@ -1,0 +1,151 @@
+//! The real `eventail serve` in a process of its own, with a configuration that the run writes.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use eventail_client::Fingerprint;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use crate::requests;
+
+/// Where one broker lives: its data and its configuration.
+#[derive(Debug)]
+pub struct BrokerFolder {
+    folder: tempfile::TempDir,
+    binary: PathBuf,
+}
+
+/// A running broker. Dropping it kills the process.
+#[derive(Debug)]
+pub struct BrokerProcess {
+    child: Child,
+    /// Its HTTP listener.
+    pub http: SocketAddr,
+    /// Its QUIC listener.
+    pub quic: SocketAddr,
+    /// From the start of the process to its first answer on `/readyz`.
+    pub ready_after: Duration,
+    log: PathBuf,
+}
+
+impl BrokerFolder {
+    /// A fresh folder in `parent`, the disk that is measured, for the broker that was built beside this program.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made or the binary is missing.
+    pub fn new(parent: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::TempDir::with_prefix_in("eventail-bench-", parent)?;
+        let program = std::env::current_exe()?;
+        let binary = program.with_file_name("eventail");
+        ensure!(
+            binary.exists(),
+            "{} is missing: build it with the same profile (cargo build --release -p eventail-broker)",
+            binary.display()
+        );
+        Ok(Self { folder, binary })
+    }
+
+    /// Where the broker keeps its data.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Starts the broker with these tables in its configuration and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where it ends or does not become ready.
+    pub async fn start(&self, tables: &str) -> anyhow::Result<BrokerProcess> {
+        let (http, quic) = (TcpListener::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+        let (http, quic) = (http.local_addr()?, quic.local_addr()?);
+        let config = self.folder.path().join("eventail.toml");
+        let data = self.data().display().to_string();
+        std::fs::write(
+            &config,
+            format!(
+                "data_dir = {data:?}\n[listen]\nhttp = \"{http}\"\nquic = \"{quic}\"\n[egress]\nallow = [\"127.0.0.0/8\"]\n{tables}\n"
+            ),
+        )?;
+        let log = self.folder.path().join("serve.log");
+        let output = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        let begun = Instant::now();
+        let child = Command::new(&self.binary)
+            .args(["serve", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut broker = BrokerProcess { child, http, quic, ready_after: Duration::ZERO, log };
+        broker.wait_until_ready(begun).await?;
+        Ok(broker)
+    }
+}
+
+impl BrokerProcess {
+    async fn wait_until_ready(&mut self, begun: Instant) -> anyhow::Result<()> {
+        while begun.elapsed() < Duration::from_secs(120) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the broker ended with {status}:\n{}", self.log_text());
+            }
+            if let Ok((status, _)) = requests::get(self.http, "/readyz").await
+                && status == 200
+            {
+                self.ready_after = begun.elapsed();
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bail!("the broker was not ready in two minutes:\n{}", self.log_text());
+    }
+
+    /// The process's number.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        self.child.id().context("the broker has ended")
+    }
+
+    /// What it wrote.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGTERM, and waits for exit code 0.
+    ///
+    /// # Errors
+    /// Where it ends otherwise.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let id = Pid::from_raw(i32::try_from(self.id()?)?).context("a process id")?;
+        kill_process(id, Signal::TERM)?;
+        let status = self.child.wait().await?;
+        ensure!(status.success(), "the broker ended with {status}:\n{}", self.log_text());
+        Ok(())
+    }
+
+    /// The fingerprint of its certificate, as it logs it.
+    ///
+    /// # Errors
+    /// Where it logged none.
+    pub fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
+        let log = self.log_text();
+        let digits = |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let found = log.split(|c: char| !c.is_ascii_alphanumeric()).rfind(digits);
+        Ok(found.context("the broker logged no fingerprint")?.parse()?)
+    }
+
+    /// The answer to `GET path` as JSON.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn json(&self, path: &str) -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&requests::get(self.http, path).await?.1)?)
+    }
+}

@@ -1,0 +1,133 @@
+//! The scenarios of the load harness. Each starts what it needs, loads it, proves every event, and answers figures.
+
+pub mod custom;
+mod dedup;
+mod deliver;
+mod idle;
+mod latency;
+pub mod matching;
+mod publish;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+use eventail_wire::TopicName;
+
+use crate::report::Figure;
+
+pub use publish::{Load, Published, QuicPublish};
+
+/// What holds for every scenario.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The disk that is measured: data folders are made in it.
+    pub dir: PathBuf,
+    /// Runs of each figure; the median counts.
+    pub runs: usize,
+    /// How long each run loads.
+    pub duration: Duration,
+    /// Bytes of each event's data.
+    pub data_bytes: usize,
+    /// When the broker acknowledges.
+    pub durability: Durability,
+    /// Events of the backlog that is delivered.
+    pub backlog: u64,
+    /// How much log lies in the folder at the large start.
+    pub log_gib: u64,
+}
+
+/// When the broker acknowledges a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// After its sync.
+    Sync,
+    /// After its write.
+    Buffered,
+}
+
+/// The scenarios by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Scenario {
+    /// 1,024 events under way over one QUIC connection.
+    PublishWindow,
+    /// Batches of 1,000 over one QUIC connection.
+    PublishBatch,
+    /// One event after the other over QUIC.
+    PublishOne,
+    /// Single HTTP POSTs on 64 connections.
+    PublishHttp,
+    /// A backlog drained to one HTTP target, 128 at once, beside the same client without a broker.
+    Deliver,
+    /// Publish to arrival at 1,000 events per second, open loop.
+    Latency,
+    /// Publishing with and without deduplication, in turns.
+    Dedup,
+    /// Matching with 10 and with 1,000 triggers.
+    Triggers,
+    /// Memory at rest, and the time from start to the first acknowledged publish.
+    Idle,
+}
+
+impl Durability {
+    /// As it stands in the configuration and in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Buffered => "buffered",
+        }
+    }
+}
+
+impl Scenario {
+    /// All of them, in the order of the table.
+    pub const ALL: &'static [Self] = &[
+        Self::PublishWindow,
+        Self::PublishBatch,
+        Self::PublishOne,
+        Self::PublishHttp,
+        Self::Deliver,
+        Self::Latency,
+        Self::Dedup,
+        Self::Triggers,
+        Self::Idle,
+    ];
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Where something does not run, or an answer is wrong.
+    pub async fn run(self, settings: &Settings) -> anyhow::Result<Vec<Figure>> {
+        match self {
+            Self::PublishWindow => publish::window(settings).await,
+            Self::PublishBatch => publish::batch(settings).await,
+            Self::PublishOne => publish::one(settings).await,
+            Self::PublishHttp => publish::http(settings).await,
+            Self::Deliver => deliver::run(settings).await,
+            Self::Latency => latency::run(settings).await,
+            Self::Dedup => dedup::run(settings).await,
+            Self::Triggers => matching::run(settings),
+            Self::Idle => idle::run(settings).await,
+        }
+    }
+}
+
+/// How a backlog is filled: as fast as it goes.
+pub(crate) const BACKLOG_LOAD: Load = Load { batch: 1_000, window: 8_000 };
+
+/// The topic that all scenarios use.
+pub(crate) fn topic() -> TopicName {
+    TopicName::new("load").expect("a valid name")
+}
+
+/// The `[topics]` table of a run.
+pub(crate) fn topics(settings: &Settings) -> String {
+    format!("[topics]\ndurability = \"{}\"\n", settings.durability.as_str())
+}
+
+/// A number for the arithmetic of rates.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub(crate) const fn float(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,106 @@
+//! The start, the end and what lies between them: drain, restart, and what survives.
+
+use std::time::{Duration, Instant};
+
+use eventail_tests::events::event;
+use eventail_tests::script::{always, first};
+use eventail_tests::{Home, Receiver, Reply};
+use serde_json::Value;
+
+use crate::support::{at_rest, count, trigger, trigger_until};
+
+#[tokio::test]
+async fn a_stop_lets_attempts_end_and_repeats_none_of_them() {
+    let slow = Reply::After(Duration::from_millis(700), Box::new(Reply::Status(204)));
+    let receiver = Receiver::with(always(slow)).await;
+    let home = Home::new(&trigger("ship", &receiver.url("/"), "concurrency = 2"));
+    let server = home.start().await;
+    let batch: Vec<Value> = (0..2).map(|n| event(&n.to_string(), "order.created")).collect();
+    server.api().publish_all("orders", &batch).await;
+    receiver.wait_for(2).await;
+    server.stop().await;
+
+    let server = home.start().await;
+    let status = at_rest(server.api(), "ship", 2).await;
+    assert_eq!((count(&status, "delivered"), receiver.count()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_stop_waits_no_longer_than_its_drain_time() {
+    let receiver = Receiver::with(first(vec![Reply::Hang])).await;
+    let home = Home::with_keys("drain = \"300ms\"", &trigger("ship", &receiver.url("/"), ""));
+    let server = home.start().await;
+    server.api().publish("orders", &event("1", "order.created")).await;
+    receiver.wait_for(1).await;
+    let begun = Instant::now();
+    server.stop().await;
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
+
+    // What was handed back is delivered by the next one, and the attempt did not count.
+    let server = home.start().await;
+    let status = at_rest(server.api(), "ship", 1).await;
+    assert_eq!(count(&status, "delivered"), 1);
+    assert_eq!(receiver.count(), 2);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let receiver = Receiver::with(always(Reply::Hang)).await;
+    let home = Home::with_keys("drain = \"60s\"", &trigger("ship", &receiver.url("/"), "timeout = \"60s\""));
+    let mut server = home.start().await;
+    server.api().publish("orders", &event("1", "order.created")).await;
+    receiver.wait_for(1).await;
+    server.terminate();
+    let api = server.api();
+    eventail_tests::eventually("the first signal to be seen", async || {
+        let answer = api.send(http::Request::get("/readyz").body(Default::default()).unwrap()).await;
+        answer.map_or(true, |answer| answer.status != 200).then_some(())
+    })
+    .await;
+    let begun = Instant::now();
+    server.terminate();
+    server.ended().await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn attempts_and_due_times_survive_a_kill() {
+    let receiver = Receiver::with(first(vec![Reply::Status(500), Reply::Status(500)])).await;
+    let keys = r#"
+retry = { max_attempts = 5, backoff_initial = "3s", backoff_max = "3s" }
+breaker = { failures = 1000 }
+"#;
+    let home = Home::new(&trigger("ship", &receiver.url("/"), keys));
+    let server = home.start().await;
+    server.api().publish("orders", &event("1", "order.created")).await;
+    receiver.wait_for(2).await;
+    let before =
+        trigger_until(server.api(), "ship", "the event to wait", |status| status["retrying"] == 1).await;
+    assert_eq!(before["last_failure"]["status"], 500, "{before}");
+    server.kill_9().await;
+
+    let server = home.start().await;
+    let requests = receiver.wait_for(3).await;
+    assert_eq!(requests[2].header("eventail-attempt"), "3");
+    assert_eq!(requests[2].header("webhook-id"), requests[0].header("webhook-id"));
+    assert_eq!(count(&at_rest(server.api(), "ship", 1).await, "delivered"), 1);
+}
+
+#[tokio::test]
+async fn a_data_folder_serves_one_broker_at_a_time() {
+    let home = Home::new("");
+    let server = home.start().await;
+    let (http, quic) = eventail_tests::home::free_addresses();
+    let other = home.path().join("other.toml");
+    let text = std::fs::read_to_string(home.path().join("eventail.toml")).unwrap();
+    let text = text.replace(&server.api().address().to_string(), &http.to_string());
+    std::fs::write(&other, text.replace(&server.quic().to_string(), &quic.to_string())).unwrap();
+    let second = home.command(&["serve", "--config", &other.display().to_string()]).output().await.unwrap();
+    assert!(!second.status.success());
+    let said =
+        String::from_utf8_lossy(&second.stderr).into_owned() + &String::from_utf8_lossy(&second.stdout);
+    assert!(said.contains("data"), "{said}");
+    server.api().publish("orders", &event("1", "order.created")).await;
+    server.stop().await;
+}
