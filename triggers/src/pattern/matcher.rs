@@ -103,6 +103,9 @@ enum Standing {
     Depends,
 }
 
+/// Reads an attribute that every event has.
+type Read = fn(&Event) -> &str;
+
 /// One event on its way through the structure.
 struct Session<'a> {
     compiled: &'a Compiled,
@@ -127,7 +130,7 @@ impl<'a> Session<'a> {
 
     fn take_attributes(&mut self, event: &Event) {
         let named = &self.compiled.attributes;
-        let fixed: [(Option<PathId>, fn(&Event) -> &str); 5] = [
+        let fixed: [(_, Read); 5] = [
             (named.id, Event::id),
             (named.source, Event::source),
             (named.event_type, Event::event_type),

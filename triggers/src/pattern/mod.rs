@@ -32,6 +32,9 @@ mod table;
 mod tree;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{PatternError, PatternProblem};
 pub use matcher::{Matcher, Scratch};
 pub use parse::{FIELDS_MAX, Pattern};

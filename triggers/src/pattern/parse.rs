@@ -236,7 +236,6 @@ impl Parser<'_> {
     fn excluded_prefixes(&self, node: &Node) -> Parsed<Vec<Box<str>>> {
         let one = |node: &Node| match &node.value {
             Json::Text(text) if !text.is_empty() => Ok(text.as_str().into()),
-            Json::Object(members) => Err(self.nested(operator::PREFIX, self.only(node.at, members)?)),
             _ => Err(self.operand(operator::PREFIX, node, EXCLUDABLE_PREFIX)),
         };
         match &node.value {
