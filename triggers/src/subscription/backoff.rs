@@ -22,8 +22,9 @@ pub(super) fn retry_ms(policy: &DeliveryPolicy, nth: u32, after_ms: Option<u64>,
 /// How long a throttled subscription holds: what the target asked for, else a delay that grows with each throttle in a
 /// row. Only half of it is jittered: full jitter could make a hold that is none.
 pub(super) fn hold_ms(policy: &DeliveryPolicy, nth: u32, after_ms: Option<u64>, rng: &mut SmallRng) -> u64 {
-    if after_ms.is_some() {
-        return asked_ms(policy, after_ms).max(DELAY_MS_MIN);
+    let asked_ms = asked_ms(policy, after_ms);
+    if asked_ms > 0 {
+        return asked_ms;
     }
     let ceiling = ceiling_ms(policy, nth);
     rng.random_range(ceiling / 2..=ceiling).max(DELAY_MS_MIN)

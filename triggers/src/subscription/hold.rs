@@ -41,6 +41,8 @@ impl Hold {
         after_ms: Option<u64>,
         rng: &mut SmallRng,
     ) -> bool {
+        // `Retry-After: 0` tells nothing that would keep us from asking too soon again.
+        let after_ms = after_ms.filter(|after_ms| *after_ms > 0);
         let same_burst = lease_epoch != self.epoch;
         if same_burst && after_ms.is_none() {
             return false;

@@ -39,8 +39,8 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use eventail_wire::{Offset, Timestamp};
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 
 pub use self::breaker::{OpenBreaker, Run};
 pub use self::entry::{DeadLetterOrder, Effect, Entry, GivenBack, Tries};
@@ -102,7 +102,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// A subscription that begins at `start` and has seen nothing. `seed` is for jitter.
+    /// A subscription that begins at `start` and has seen nothing. `seed` is for jitter and tokens:
+    /// give each life of a subscription another one.
     #[must_use]
     pub fn new(policy: DeliveryPolicy, start: Offset, seed: u64) -> Self {
         Self::restore(policy, Snapshot::new(start), seed)
@@ -113,10 +114,13 @@ impl Subscription {
     #[must_use]
     pub fn restore(policy: DeliveryPolicy, mut snapshot: Snapshot, seed: u64) -> Self {
         snapshot.normalise();
+        let mut rng = SmallRng::seed_from_u64(seed);
+        // Tokens of an earlier life, which a subscriber may still show, should not be those of this one.
+        let leases = u64::from(rng.random::<u32>());
         let last = snapshot.retries.values().max_by_key(|tries| tries.last_at);
         Self {
             policy,
-            rng: SmallRng::seed_from_u64(seed),
+            rng,
             state: snapshot.state,
             reason: snapshot.reason,
             scanned: snapshot.cursor,
@@ -128,7 +132,7 @@ impl Subscription {
             waiting: BTreeSet::new(),
             deadlines: Deadlines::default(),
             in_flight: 0,
-            leases: 0,
+            leases,
             retried_last: false,
             breaker: Breaker::restore(snapshot.open, snapshot.run),
             hold: Hold::restore(snapshot.held_until, snapshot.throttles),

@@ -4,7 +4,8 @@ use eventail_wire::{Offset, Timestamp};
 
 use super::entry::Tries;
 
-/// The bits of a token that name the slot; the rest is a count of leases.
+/// The bits of a token that name the slot; the rest is a count of leases. The count wraps after 2^40 leases: a token that
+/// is older than that by exactly as many, and of the same slot, is the only stale one that could be taken for a new one.
 const INDEX_BITS: u32 = 24;
 
 /// The most events that can be pending at once: what a token can name.

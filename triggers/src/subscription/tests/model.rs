@@ -299,8 +299,8 @@ impl Model {
             self.throttles += 1;
             self.hold_epoch += 1;
         }
-        if let Some(after_ms) = after_ms {
-            let asked = now + after_ms.min(self.policy.retry_after_max_ms).max(1);
+        if let Some(after_ms) = after_ms.filter(|after_ms| *after_ms > 0) {
+            let asked = now + after_ms.min(self.policy.retry_after_max_ms);
             self.held_until = self.held_until.max(asked);
         } else if first_of_burst {
             let until = until.expect("a new burst of throttles holds");

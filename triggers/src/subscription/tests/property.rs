@@ -13,6 +13,10 @@ enum Step {
     /// Appends and scans.
     Append(u8),
     Wait(u16),
+    /// The clock is set back.
+    SetBack(u16),
+    /// The policy is read again: concurrency and time-out.
+    Reload(u8, u16),
     Lease(u8),
     /// The nth lease that stands ends.
     Settle(u8, Ending),
@@ -56,6 +60,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (1..8_u8).prop_map(Step::Append),
         6 => (0..400_u16).prop_map(Step::Wait),
+        1 => (0..400_u16).prop_map(Step::SetBack),
+        1 => (1..6_u8, 1..600_u16).prop_map(|(wide, ms)| Step::Reload(wide, ms)),
         12 => (1..6_u8).prop_map(Step::Lease),
         20 => (any::<u8>(), endings()).prop_map(|(nth, ending)| Step::Settle(nth, ending)),
         1 => any::<u8>().prop_map(Step::Release),
@@ -105,6 +111,7 @@ const fn key(offset: u64) -> Option<u64> {
 
 struct Day {
     now: u64,
+    lives: u64,
     /// When each record was appended.
     log: Vec<u64>,
     machine: Subscription,
@@ -118,7 +125,8 @@ struct Day {
 impl Day {
     fn new(policy: DeliveryPolicy) -> Self {
         Self {
-            now: 1_000,
+            now: 1_000_000,
+            lives: 1,
             log: Vec::new(),
             machine: Subscription::new(policy.clone(), Offset(0), 1),
             model: Model::new(policy),
@@ -148,6 +156,7 @@ impl Day {
                 self.scan();
             }
             Step::Wait(ms) => self.now += u64::from(ms),
+            Step::SetBack(ms) => self.now -= u64::from(ms),
             Step::Lease(max) => self.lease(max.into()),
             Step::Settle(nth, ending) => self.settle(nth, ending),
             Step::Release(nth) => {
@@ -173,6 +182,22 @@ impl Day {
                     self.model.dead_letter_written(*offset);
                 }
             }
+            other => self.control(other),
+        }
+    }
+
+    /// What operators, the broker and fate do.
+    fn control(&mut self, step: Step) {
+        match step {
+            Step::Reload(concurrency, timeout_ms) => {
+                let policy = DeliveryPolicy {
+                    concurrency: concurrency.into(),
+                    timeout_ms: timeout_ms.into(),
+                    ..self.model.policy.clone()
+                };
+                self.model.policy = policy.clone();
+                self.machine.set_policy(policy);
+            }
             Step::Pause => {
                 self.journal.push(self.machine.pause("lunch".to_owned()));
                 self.model.state = State::Paused;
@@ -196,6 +221,7 @@ impl Day {
                 self.journal.clear();
             }
             Step::Crash => self.crash(),
+            _ => unreachable!("the others are in `step`"),
         }
     }
 
@@ -305,13 +331,13 @@ impl Day {
         let bytes = rmp_serde::to_vec(&replayed).unwrap();
         let replayed: Snapshot = rmp_serde::from_slice(&bytes).unwrap();
         self.forget_leases_before(u64::MAX);
-        self.stale.clear();
         let policy = self.machine.policy().clone();
-        self.machine = Subscription::restore(policy, replayed, self.now);
+        self.lives += 1;
+        self.machine = Subscription::restore(policy, replayed, self.lives);
         self.model.crash();
         self.read_again();
-        let room = self.machine.snapshot();
-        assert_eq!(room, live, "and what goes on is what was");
+        let goes_on = self.machine.snapshot();
+        assert_eq!(goes_on, live, "and what goes on is what was");
     }
 
     /// Matches and offers everything up to where it had been before the crash.
