@@ -147,7 +147,7 @@ async fn index_topic(
     topic: &Topic,
     ended: &tokio::sync::watch::Receiver<bool>,
 ) -> Result<(), BrokerError> {
-    let mut from = ids.indexed_to(&topic.name.to_string())?;
+    let mut from = ids.indexed_to(topic.name.as_str())?;
     let first_kept = Offset(topic.start().0.next_multiple_of(event_ids::BLOCK));
     from = from.max(first_kept);
     while from.plus(event_ids::BLOCK) <= topic.end() && !*ended.borrow() {

@@ -23,11 +23,11 @@ mod triggers;
 mod upkeep;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use eventail_storage::DiskStore;
-use eventail_storage::log::ReadLimit;
+use eventail_storage::log::{Appended, ReadLimit};
 use eventail_wire::{Clock, Event, Offset, Timestamp, TopicName, TriggerName, limits};
 use tokio::sync::watch;
 
@@ -76,7 +76,7 @@ pub(crate) struct Core {
     /// Set when the store is closed.
     closed: watch::Sender<bool>,
     tasks: Tasks,
-    seed: u64,
+    seeds: AtomicU64,
 }
 
 impl std::fmt::Debug for Broker {
@@ -126,13 +126,13 @@ impl Broker {
         if core.stopping.load(Ordering::Acquire) {
             return Err(BrokerError::ShuttingDown);
         }
-        let bytes = check_batch(&events, &core.config.limits)?;
-        let _room = core.in_flight.enter(bytes, core.config.limits.in_flight_bytes_max)?;
         let topic = match core.topics.get(topic) {
             Some(topic) => topic,
             None => core.topic_for_publish(topic).await?,
         };
-        let appended = topic.append(&events).await?;
+        let appended = core.append(&topic, &events).await.inspect_err(|error| {
+            topic.metrics.refused(error.code(), events.len() as u64);
+        })?;
         core.lookup.appended(appended.last().map(|last| last.offset), appended.len());
         if let Some(observer) = &core.observer {
             for (event, at) in events.iter().zip(&appended).filter(|(_, at)| !at.duplicate) {
@@ -349,5 +349,23 @@ impl Broker {
     /// Where the last state could not be written.
     pub async fn shutdown(&self) -> Result<(), BrokerError> {
         self.core.shutdown().await
+    }
+}
+
+impl Core {
+    /// Appends a publish within its limits, and counts it.
+    async fn append(&self, topic: &topic::Topic, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
+        let begun = tokio::time::Instant::now();
+        let bytes = check_batch(events, &self.config.limits)?;
+        let _room = self.in_flight.enter(bytes, self.config.limits.in_flight_bytes_max)?;
+        let appended = topic.append(events).await?;
+        let duplicates = appended.iter().filter(|at| at.duplicate).count() as u64;
+        topic.metrics.published(
+            events.len() as u64 - duplicates,
+            duplicates,
+            bytes as u64,
+            begun.elapsed().as_secs_f64(),
+        );
+        Ok(appended)
     }
 }

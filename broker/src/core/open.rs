@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use eventail_storage::DiskStore;
 use eventail_storage::disk_io::{Disk, OsDisk};
@@ -96,7 +96,7 @@ impl BrokerBuilder {
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
         let lookup = Lookup::new(index);
         let core = Arc::new(Core {
-            seed: seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64()),
+            seeds: AtomicU64::new(seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64())),
             config,
             clock,
             observer,
@@ -138,6 +138,11 @@ impl Core {
             self.topics.insert(Topic::new(name, log, &options));
         }
         Ok(())
+    }
+
+    /// A seed for the next lane: each life of a subscription needs another, so that leases of an earlier one are told apart.
+    pub(super) fn next_seed(&self) -> u64 {
+        self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
     }
 
     /// Opens a log of the broker's own.

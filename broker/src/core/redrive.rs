@@ -96,6 +96,9 @@ pub(super) async fn purge(
         }
         for letter in &page {
             core.letters.mark(&letter.topic, letter.offset, Mark::Purged).await?;
+            if let Ok(trigger) = core.triggers.get(&letter.trigger) {
+                trigger.lane.metrics.purged.increment(1);
+            }
             result.done += 1;
         }
     }

@@ -119,7 +119,7 @@ impl Core {
                 start,
                 dead_letter_topic: dead_letter_topic()?,
                 redrives: false,
-                seed: self.seed,
+                seed: self.next_seed(),
             },
         );
         let graveyard = Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() };

@@ -10,6 +10,7 @@ use rapidhash::v3::rapidhash_v3;
 
 use super::error::BrokerError;
 use crate::config::{Limits, TopicOptions};
+use crate::metrics::TopicMetrics;
 use crate::status::TopicStatus;
 
 /// The attribute that names the delivery which a dead letter is about. It stands in for `source` and `id` where a dead letter is
@@ -20,12 +21,13 @@ pub(crate) const DELIVERY_ATTRIBUTE: &str = "eventaildelivery";
 pub(crate) struct Topic {
     pub(crate) name: TopicName,
     pub(crate) log: Arc<dyn Log>,
+    pub(crate) metrics: TopicMetrics,
     durability: Durability,
 }
 
 impl Topic {
     pub(crate) fn new(name: TopicName, log: Arc<dyn Log>, options: &TopicOptions) -> Self {
-        Self { name, log, durability: options.durability }
+        Self { metrics: TopicMetrics::new(&name), name, log, durability: options.durability }
     }
 
     /// Appends events as they are. The append is under way when this returns, so that calls keep their order.

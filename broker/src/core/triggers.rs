@@ -97,7 +97,7 @@ impl Core {
                     log,
                     pattern: None,
                     redrives: true,
-                    ..trigger.lane_options(self.seed)?
+                    ..trigger.lane_options(self.next_seed())?
                 },
             );
             self.drive(trigger, &lane, None);
@@ -142,7 +142,7 @@ impl Core {
                 start,
                 dead_letter_topic: options.dead_letter_topic.clone(),
                 redrives: false,
-                seed: self.seed,
+                seed: self.next_seed(),
             },
         );
         let redrives = tokio::sync::OnceCell::new();

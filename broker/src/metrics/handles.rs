@@ -8,11 +8,9 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use super::{
     PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_DUPLICATES, PUBLISHED_EVENTS, REFUSED_EVENTS,
-    TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_DEAD_LETTERED, TRIGGER_DEAD_LETTERS,
-    TRIGGER_DELIVERED, TRIGGER_EXPIRED, TRIGGER_LOST, TRIGGER_MATCHED, TRIGGER_PURGED, TRIGGER_REDRIVEN,
+    TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_DEAD_LETTERS, TRIGGER_PURGED, TRIGGER_REDRIVEN,
     TRIGGER_REPLIES, TRIGGER_RETRIES,
 };
-use crate::status::Account;
 
 /// How an attempt ended, as metrics and logs name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,24 +151,16 @@ impl TopicMetrics {
     }
 }
 
-/// What is counted about one trigger.
+/// What is counted about one trigger beside its account, which [`super::record`] takes from the delivery machine as a whole, so that
+/// its counters agree with each other in every scrape and after every restart.
 #[derive(Debug)]
 pub struct TriggerMetrics {
-    /// Events that matched.
-    pub matched: Counter,
-    /// Events that the target took.
-    pub delivered: Counter,
-    /// Events that matched and were lost to retention, or passed over by a skip.
-    pub expired: Counter,
-    /// Events that retention took before the trigger read them.
-    pub lost: Counter,
     /// Replies that were published.
     pub replies: Counter,
     /// Dead letters that were handed to the trigger again.
     pub redriven: Counter,
     /// Dead letters that were purged.
     pub purged: Counter,
-    dead_lettered: Counter,
     dead_letters: ByLabel,
     attempts: ByLabel,
     attempt_seconds: Histogram,
@@ -186,14 +176,9 @@ impl TriggerMetrics {
         let count = |metric: &'static str| counter!(metric, "trigger" => name.to_owned());
         let ends = AttemptEnd::ALL.iter().map(|end| end.as_str());
         Self {
-            matched: count(TRIGGER_MATCHED),
-            delivered: count(TRIGGER_DELIVERED),
-            expired: count(TRIGGER_EXPIRED),
-            lost: count(TRIGGER_LOST),
             replies: count(TRIGGER_REPLIES),
             redriven: count(TRIGGER_REDRIVEN),
             purged: count(TRIGGER_PURGED),
-            dead_lettered: count(TRIGGER_DEAD_LETTERED),
             dead_letters: ByLabel::new(
                 TRIGGER_DEAD_LETTERS,
                 owner,
@@ -204,15 +189,6 @@ impl TriggerMetrics {
             attempt_seconds: histogram!(TRIGGER_ATTEMPT_SECONDS, "trigger" => name.to_owned()),
             retries: ByLabel::new(TRIGGER_RETRIES, owner, "class", CLASSES.map(class_label).into_iter()),
         }
-    }
-
-    /// Takes the account up where the journal left it, so that the counters agree with each other after a restart.
-    pub fn resume(&self, account: &Account, lost: u64) {
-        self.matched.absolute(account.matched);
-        self.delivered.absolute(account.delivered);
-        self.dead_lettered.absolute(account.dead_lettered);
-        self.expired.absolute(account.expired);
-        self.lost.absolute(lost);
     }
 
     /// Counts an attempt that ended.
@@ -228,7 +204,6 @@ impl TriggerMetrics {
 
     /// Counts a dead letter that was written.
     pub fn dead_lettered(&self, reason: RejectReason) {
-        self.dead_lettered.increment(1);
         self.dead_letters.add(reason_label(reason), 1);
     }
 }
