@@ -85,7 +85,9 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+    tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("never happened: {what}"));
 }
 
 async fn settled(broker: &Broker, matched: u64) {
@@ -158,7 +160,10 @@ async fn what_is_given_up_is_a_dead_letter_that_can_be_redriven() {
     settled(&broker, 2).await;
     let seen = target.seen();
     assert_eq!(seen.len(), 2);
-    assert_eq!((&seen[1].delivery_id, &seen[1].event, seen[1].offset), (&seen[0].delivery_id, &event("1"), Offset(0)));
+    assert_eq!(
+        (&seen[1].delivery_id, &seen[1].event, seen[1].offset),
+        (&seen[0].delivery_id, &event("1"), Offset(0))
+    );
     assert!(broker.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap().is_empty());
     broker.shutdown().await.unwrap();
 }
@@ -239,21 +244,23 @@ async fn a_subscriber_gets_acks_nacks_and_resumes_where_it_was() {
         lease_ms: 30_000,
         max_attempts: 0,
     };
-    let mut subscriber = broker.subscribe(options.clone()).await.unwrap();
+    let subscriber = broker.subscribe(options.clone()).await.unwrap();
     broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
     let first = subscriber.next(10).await.unwrap();
     let ids: Vec<_> = first.iter().map(|delivery| delivery.event.id().to_owned()).collect();
     assert_eq!(ids, ["1", "2"]);
     let nack = Outcome::Retry { class: RetryClass::Failed, after_ms: Some(1), response: Response::default() };
-    let stale =
-        subscriber.settle(vec![(first[0].token, Outcome::Ack { reply: None }), (first[1].token, nack)]).await.unwrap();
+    let stale = subscriber
+        .settle(vec![(first[0].token, Outcome::Ack { reply: None }), (first[1].token, nack)])
+        .await
+        .unwrap();
     assert!(stale.is_empty());
     assert_eq!(subscriber.settle(vec![(first[0].token, failed())]).await.unwrap(), [first[0].token]);
     let again = subscriber.next(10).await.unwrap();
     assert_eq!((again[0].event.id(), again[0].attempt), ("2", 2));
     drop(subscriber);
 
-    let mut subscriber = broker.subscribe(options).await.unwrap();
+    let subscriber = broker.subscribe(options).await.unwrap();
     let resumed = subscriber.next(10).await.unwrap();
     assert_eq!(resumed.len(), 1);
     assert_eq!((resumed[0].event.id(), resumed[0].attempt), ("2", 2));
