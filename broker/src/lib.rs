@@ -6,6 +6,7 @@ pub mod config;
 mod core;
 pub mod http;
 pub mod metrics;
+pub mod quic;
 pub mod status;
 
 pub use core::{Broker, BrokerBuilder, BrokerError, Delivery, SubscribeOptions, Subscriber};

@@ -7,7 +7,7 @@ use eventail_wire::frame::{
     Frame, FrameBuffer, FrameDecoder, FrameKind, Hello, PROTOCOL_VERSION, PeerLimits,
 };
 use eventail_wire::limits;
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream, WriteError};
 
 use crate::error::ClientError;
 
@@ -20,6 +20,8 @@ pub(crate) struct Link {
     send: SendStream,
     receive: RecvStream,
     pieces: Box<[Bytes]>,
+    /// The server takes nothing more; what it still has to say, for instance why, is read.
+    stopped: bool,
     decoder: FrameDecoder,
     /// What waits to be written; [`Link::turn`] writes it.
     pub(crate) out: FrameBuffer,
@@ -47,6 +49,7 @@ impl Link {
             send,
             receive,
             pieces: vec![Bytes::new(); PIECES].into_boxed_slice(),
+            stopped: false,
             decoder: FrameDecoder::new(limits::FRAME_BYTES_MAX),
             out: FrameBuffer::new(),
             limits: PeerLimits {
@@ -83,9 +86,12 @@ impl Link {
         loop {
             tokio::select! {
                 biased;
-                written = self.send.write_chunks(self.out.pieces()), if !self.out.is_empty() => {
-                    let written = written?;
-                    self.out.consume(written.bytes, written.chunks);
+                written = self.send.write_chunks(self.out.pieces()), if !self.stopped && !self.out.is_empty() => {
+                    match written {
+                        Ok(written) => self.out.consume(written.bytes, written.chunks),
+                        Err(WriteError::Stopped(_)) => self.stopped = true,
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 came = self.receive.read_chunks(&mut self.pieces) => {
                     let pieces = came?.ok_or(ClientError::StreamEnded)?;

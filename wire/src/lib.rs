@@ -19,6 +19,7 @@
 //! | a publish | `batch_events_max`, `batch_bytes_max` of the welcome | the publish is refused, `batch_too_large` |
 //! | deliveries owed to a subscription | `credit_max` of the welcome | fault `invalid_parameter`, the stream ends |
 //! | time from a stream's opening to its hello | the server's request timeout | fault `request_timeout`, the stream ends |
+//! | half a frame, with no further byte | the same | the same |
 //! | connections | the server's `limits.connections_max` | the handshake is refused |
 //! | bytes of publishes under way on a connection | the server's choice | it stops reading: flow control holds the client |
 //!

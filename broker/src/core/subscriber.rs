@@ -148,7 +148,7 @@ fn policy(options: &SubscribeOptions) -> DeliveryPolicy {
 
 impl Subscriber {
     /// The next deliveries, at least one and at most `max`. Waits for them; `None` when the broker stops.
-    pub async fn next(&mut self, max: usize) -> Option<Vec<Delivery>> {
+    pub async fn next(&self, max: usize) -> Option<Vec<Delivery>> {
         let lane = Arc::clone(&self.shared.lane);
         let mut stop = self.core.stop.subscribe();
         let mut durable_end = lane.durable_end();
@@ -217,12 +217,16 @@ impl Subscriber {
     async fn deliver(&self, consignments: Vec<Consignment>) -> Vec<Delivery> {
         let lane = &self.shared.lane;
         let mut deliveries = Vec::with_capacity(consignments.len());
+        // Before the first wait: if the caller does not wait to the end, the leases still go back when it is dropped.
+        self.leased()
+            .extend(consignments.iter().map(|Consignment { lease, .. }| (lease.token, lease.offset)));
         for Consignment { lease, event } in consignments {
             let event = match event {
                 Some(event) => event,
                 None => match lane.read_again(lease.offset).await {
                     Ok(Some(event)) => event,
                     Ok(None) => {
+                        self.leased().remove(&lease.token);
                         lane.lose_before(
                             self.core.topic(&lane.topic).map_or(Offset(0), |topic| topic.start()),
                         );
@@ -230,12 +234,12 @@ impl Subscriber {
                     }
                     Err(error) => {
                         lane.stop(&error.to_string());
+                        self.leased().remove(&lease.token);
                         lane.release([lease.token]);
                         continue;
                     }
                 },
             };
-            self.leased().insert(lease.token, lease.offset);
             deliveries.push(Delivery {
                 token: lease.token,
                 offset: lease.offset,

@@ -244,7 +244,7 @@ async fn a_subscriber_gets_acks_nacks_and_resumes_where_it_was() {
         lease_ms: 30_000,
         max_attempts: 0,
     };
-    let mut subscriber = broker.subscribe(options.clone()).await.unwrap();
+    let subscriber = broker.subscribe(options.clone()).await.unwrap();
     broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
     let first = subscriber.next(10).await.unwrap();
     let ids: Vec<_> = first.iter().map(|delivery| delivery.event.id().to_owned()).collect();
@@ -260,7 +260,7 @@ async fn a_subscriber_gets_acks_nacks_and_resumes_where_it_was() {
     assert_eq!((again[0].event.id(), again[0].attempt), ("2", 2));
     drop(subscriber);
 
-    let mut subscriber = broker.subscribe(options).await.unwrap();
+    let subscriber = broker.subscribe(options).await.unwrap();
     let resumed = subscriber.next(10).await.unwrap();
     assert_eq!(resumed.len(), 1);
     assert_eq!((resumed[0].event.id(), resumed[0].attempt), ("2", 2));

@@ -1,0 +1,154 @@
+//! Accepting connections and their streams; nothing that happens in one reaches another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use eventail_wire::Code;
+use eventail_wire::frame::Fault;
+use metrics::{counter, gauge};
+use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
+use tokio::task::{JoinError, JoinSet};
+
+use super::Context;
+use super::conversation::{Conversation, End};
+use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
+
+/// How long the last frame of a stream may take to reach the client.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
+/// The number under which a connection ends for a fault; its reason then is `code: message`.
+const FAULT_CLOSE: u32 = 1;
+
+/// Bytes of publishes under way on one connection.
+#[derive(Debug, Default)]
+pub(super) struct InFlight(AtomicUsize);
+
+impl InFlight {
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn sub(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes connections until the server stops, then waits for those that there are.
+pub(super) async fn accept(endpoint: Endpoint, context: Arc<Context>) {
+    let mut connections = JoinSet::new();
+    let mut stopping = context.stopping.clone();
+    let refused = counter!(REFUSED_CONNECTIONS, "listener" => "quic");
+    loop {
+        tokio::select! {
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) if connections.len() < context.connections_max => {
+                    connections.spawn(serve(incoming, context.clone()));
+                }
+                Some(incoming) => {
+                    tracing::debug!(remote = %incoming.remote_address(), "connection refused: there are as many as there may be");
+                    incoming.refuse();
+                    refused.increment(1);
+                }
+                None => break,
+            },
+            Some(ended) = connections.join_next() => report(ended),
+            _ = stopping.wait_for(|&stopping| stopping) => break,
+        }
+    }
+    // Nobody is let in any more, while those who are in still end in order.
+    endpoint.set_server_config(None);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+/// Counts a connection for as long as it is served.
+struct Open(metrics::Gauge);
+
+impl Open {
+    fn new() -> Self {
+        let open = gauge!(CONNECTIONS, "listener" => "quic");
+        open.increment(1.0);
+        Self(open)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a mistake of the server ended a quic task");
+    }
+}
+
+async fn serve(incoming: Incoming, context: Arc<Context>) {
+    let remote = incoming.remote_address();
+    let connection = match incoming.await {
+        Ok(connection) => connection,
+        Err(error) => return tracing::debug!(%remote, %error, "quic handshake failed"),
+    };
+    tracing::debug!(%remote, "quic connection opened");
+    let _open = Open::new();
+    let in_flight = Arc::new(InFlight::default());
+    let mut streams = JoinSet::new();
+    let mut stopping = context.stopping.clone();
+    let reason = loop {
+        tokio::select! {
+            stream = connection.accept_bi() => match stream {
+                Ok((send, receive)) => {
+                    let (context, in_flight) = (context.clone(), in_flight.clone());
+                    streams.spawn(converse(connection.clone(), send, receive, context, in_flight));
+                }
+                Err(error) => break Some(error),
+            },
+            Some(ended) = streams.join_next() => report(ended),
+            _ = stopping.wait_for(|&stopping| stopping) => break None,
+        }
+    };
+    while let Some(ended) = streams.join_next().await {
+        report(ended);
+    }
+    match reason {
+        Some(reason) => tracing::debug!(%remote, %reason, "quic connection ended"),
+        None => connection.close(VarInt::from_u32(0), b"the server is stopping"),
+    }
+}
+
+async fn converse(
+    connection: Connection,
+    send: SendStream,
+    receive: RecvStream,
+    context: Arc<Context>,
+    in_flight: Arc<InFlight>,
+) {
+    let remote = connection.remote_address();
+    let mut conversation = Conversation::new(send, receive, context, in_flight);
+    let end = conversation.run().await;
+    let fault = match end {
+        End::Done => None,
+        End::Lost => return,
+        End::Fault(fault) => Some(fault),
+    };
+    if let Some(fault) = &fault {
+        let (code, message) = (fault.code, &fault.message);
+        tracing::debug!(%remote, %code, message, "quic stream ended for a fault");
+    }
+    let is_too_large = matches!(&fault, Some(Fault { code: Code::FrameTooLarge, .. }));
+    let reason = fault.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
+    let last_words = conversation.finish(fault);
+    // A client that does not take them in time does without.
+    let _ = tokio::time::timeout(LAST_WORDS_TIME, last_words).await;
+    if let (true, Some(reason)) = (is_too_large, reason) {
+        connection.close(VarInt::from_u32(FAULT_CLOSE), reason.as_bytes());
+    }
+}

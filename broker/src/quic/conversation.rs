@@ -1,0 +1,416 @@
+//! One stream: hello, then publishes and a subscription, until somebody says goodbye.
+//!
+//! One task does all of it, so that an event that comes alone goes through without a change of task. It reads only while
+//! there is room for what it reads; the rest is left to flow control.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eventail_wire::frame::{
+    Fault, Frame, FrameBuffer, FrameDecoder, FrameError, Hello, PROTOCOL_VERSION, PublishHeader, RawEvents,
+    Subscribe, Subscribed, Tokens, Welcome,
+};
+use eventail_wire::{Code, Event, TopicName};
+use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
+use tokio::time::MissedTickBehavior;
+
+use super::Context;
+use super::answers::{Answers, Refusal};
+use super::connection::InFlight;
+use super::deliveries::{Deliveries, refusal};
+
+/// Received pieces that are taken at once: each is what one packet held.
+const PIECES: usize = 64;
+/// While this much waits to be written, nothing more is read or delivered: the client does not read.
+const OUT_BYTES_MAX: usize = 1 << 20;
+
+/// How a stream ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// In order.
+    Done,
+    /// The client or the connection is gone.
+    Lost,
+    /// The client did something wrong, or the broker cannot go on.
+    Fault(Fault),
+}
+
+impl End {
+    fn fault(code: Code, message: impl Into<String>) -> Self {
+        Self::Fault(Fault { code, message: message.into() })
+    }
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        Self::fault(error.code(), error.to_string())
+    }
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self::fault(refusal.code, refusal.message)
+    }
+}
+
+impl From<ReadError> for End {
+    fn from(_: ReadError) -> Self {
+        Self::Lost
+    }
+}
+
+impl From<WriteError> for End {
+    fn from(_: WriteError) -> Self {
+        Self::Lost
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Conversation {
+    send: SendStream,
+    receive: RecvStream,
+    context: Arc<Context>,
+    in_flight: Arc<InFlight>,
+    pieces: Box<[Bytes]>,
+    decoder: FrameDecoder,
+    out: FrameBuffer,
+    answers: Answers,
+    deliveries: Option<Deliveries>,
+    /// The topic of the last publish: most streams have one.
+    topic: Option<TopicName>,
+    /// The client sends nothing more.
+    input_ended: bool,
+    /// The server is stopping and said so.
+    said_goodbye: bool,
+    /// Bytes came since the last look at the clock.
+    progressed: bool,
+}
+
+impl Conversation {
+    pub(super) fn new(
+        send: SendStream,
+        receive: RecvStream,
+        context: Arc<Context>,
+        in_flight: Arc<InFlight>,
+    ) -> Self {
+        let frame_bytes_max = usize::try_from(context.limits.frame_bytes_max).unwrap_or(usize::MAX);
+        Self {
+            send,
+            receive,
+            context,
+            answers: Answers::new(in_flight.clone()),
+            in_flight,
+            pieces: vec![Bytes::new(); PIECES].into_boxed_slice(),
+            decoder: FrameDecoder::new(frame_bytes_max),
+            out: FrameBuffer::new(),
+            deliveries: None,
+            topic: None,
+            input_ended: false,
+            said_goodbye: false,
+            progressed: false,
+        }
+    }
+
+    /// Talks until the end.
+    pub(super) async fn run(&mut self) -> End {
+        let limit = self.context.hello_time;
+        let greeted = tokio::time::timeout(limit, self.greet()).await.unwrap_or_else(|_| {
+            Err(End::fault(Code::RequestTimeout, format!("no hello came within {} ms", limit.as_millis())))
+        });
+        match greeted {
+            Ok(()) => self.talk().await.err().unwrap_or(End::Done),
+            Err(end) => end,
+        }
+    }
+
+    /// Answers what is under way, writes the last word, ends the stream, and waits until the client has it all.
+    pub(super) async fn finish(mut self, fault: Option<Fault>) {
+        // What cannot be told for its length is left out; the stream ends all the same.
+        while !self.answers.is_empty() {
+            let answers = self.answers.next().await;
+            let _ = answers.iter().try_for_each(|answer| self.out.push(answer));
+        }
+        let _ = fault.map(|fault| self.out.push(&Frame::Fault(fault)));
+        while !self.out.is_empty() {
+            match self.send.write_chunks(self.out.pieces()).await {
+                Ok(written) => self.out.consume(written.bytes, written.chunks),
+                Err(_) => return,
+            }
+        }
+        // Either fails only where the stream or connection is over already.
+        let _ = self.send.finish();
+        let _ = self.receive.stop(VarInt::from_u32(0));
+        let _ = self.send.stopped().await;
+    }
+
+    async fn greet(&mut self) -> Result<(), End> {
+        let frame = loop {
+            if let Some(frame) = self.decoder.next_frame()? {
+                break frame;
+            }
+            if self.input_ended {
+                return Err(End::Done);
+            }
+            let pieces = self.receive.read_chunks(&mut self.pieces).await?;
+            self.take_pieces(pieces)?;
+        };
+        let Frame::Hello(Hello { version, client }) = frame else {
+            let kind = frame.kind();
+            return Err(End::fault(Code::Malformed, format!("a {kind:?} frame came before the hello")));
+        };
+        if version != PROTOCOL_VERSION {
+            let message = format!(
+                "this server speaks version {PROTOCOL_VERSION} of the protocol, the client {version}"
+            );
+            return Err(End::fault(Code::ProtocolVersion, message));
+        }
+        tracing::debug!(client, stream = %self.send.id(), "quic stream opened");
+        self.out.push(&Frame::Welcome(Welcome {
+            version: PROTOCOL_VERSION,
+            server: concat!("eventail/", env!("CARGO_PKG_VERSION")).to_owned(),
+            limits: self.context.limits,
+        }))?;
+        Ok(())
+    }
+
+    async fn talk(&mut self) -> Result<(), End> {
+        let mut stopping = self.context.stopping.clone();
+        let mut stopped = std::pin::pin!(stopping.wait_for(|&stopping| stopping));
+        let mut clock = tokio::time::interval(self.context.hello_time);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.take_frames().await?;
+            if self.is_done() {
+                return Ok(());
+            }
+            let (may_read, may_answer, may_deliver) =
+                (self.may_read(), self.may_write() && !self.answers.is_empty(), self.may_deliver());
+            tokio::select! {
+                biased;
+                written = self.send.write_chunks(self.out.pieces()), if !self.out.is_empty() => {
+                    let written = written?;
+                    self.out.consume(written.bytes, written.chunks);
+                }
+                answers = self.answers.next(), if may_answer => {
+                    for answer in &answers {
+                        self.out.push(answer)?;
+                    }
+                }
+                pieces = self.receive.read_chunks(&mut self.pieces), if may_read => self.take_pieces(pieces?)?,
+                deliveries = next(&mut self.deliveries), if may_deliver => match deliveries {
+                    Some(batch) => {
+                        if let Some(deliveries) = &mut self.deliveries {
+                            deliveries.write(&batch, &mut self.out)?;
+                        }
+                    }
+                    None => self.say_goodbye()?,
+                },
+                _ = &mut stopped, if !self.said_goodbye => self.say_goodbye()?,
+                _ = clock.tick(), if may_read => self.look_at_the_clock()?,
+                else => return Ok(()),
+            }
+        }
+    }
+
+    /// Half a frame may not stay half for longer than a hello may take.
+    fn look_at_the_clock(&mut self) -> Result<(), End> {
+        if self.decoder.pending_bytes() > 0 && !std::mem::take(&mut self.progressed) {
+            let limit_ms = self.context.hello_time.as_millis();
+            return Err(End::fault(
+                Code::RequestTimeout,
+                format!("half a frame came, and for {limit_ms} ms no more"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn say_goodbye(&mut self) -> Result<(), End> {
+        self.said_goodbye = true;
+        if let Some(deliveries) = &mut self.deliveries {
+            deliveries.stop();
+        }
+        Ok(self.out.push(&Frame::Goodbye)?)
+    }
+
+    const fn may_write(&self) -> bool {
+        self.out.len() < OUT_BYTES_MAX
+    }
+
+    /// Whether there is room for another frame. One publish of each stream is always taken, so that no stream waits for another.
+    fn has_room(&self) -> bool {
+        self.may_write()
+            && (self.answers.is_empty() || self.in_flight.bytes() < self.context.in_flight_bytes_max)
+    }
+
+    fn may_read(&self) -> bool {
+        !self.input_ended && self.has_room()
+    }
+
+    fn may_deliver(&self) -> bool {
+        !self.said_goodbye && self.may_write() && self.deliveries.as_ref().is_some_and(Deliveries::has_credit)
+    }
+
+    fn is_done(&self) -> bool {
+        let may_end = self.input_ended
+            || (self.said_goodbye && self.deliveries.as_ref().is_none_or(Deliveries::is_settled));
+        may_end && self.answers.is_empty() && self.out.is_empty()
+    }
+
+    fn take_pieces(&mut self, pieces: Option<usize>) -> Result<(), End> {
+        self.progressed = true;
+        match pieces {
+            Some(pieces) => {
+                self.decoder.extend(&self.pieces[..pieces]);
+                self.pieces[..pieces].fill(Bytes::new());
+            }
+            None => self.input_ended = true,
+        }
+        Ok(())
+    }
+
+    async fn take_frames(&mut self) -> Result<(), End> {
+        while self.has_room() {
+            let Some(frame) = self.decoder.next_frame()? else {
+                if self.input_ended {
+                    return self.end_input();
+                }
+                return Ok(());
+            };
+            self.take(frame).await?;
+        }
+        Ok(())
+    }
+
+    /// After the client's last frame its leases go back.
+    fn end_input(&mut self) -> Result<(), End> {
+        self.deliveries = None;
+        match self.decoder.pending_bytes() {
+            0 => Ok(()),
+            bytes => {
+                let message = format!("the stream ended with {bytes} bytes that are no whole frame");
+                Err(End::fault(Code::Malformed, message))
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: Frame) -> Result<(), End> {
+        match frame {
+            // What comes after the server's goodbye is not answered: the client will send it again.
+            Frame::Publish(header, events) if !self.said_goodbye => self.publish(&header, &events).await,
+            Frame::Publish(..) => {}
+            Frame::Subscribe(request) => self.subscribe(request).await?,
+            Frame::Goodbye => self.input_ended = true,
+            Frame::Credit(credit) if self.deliveries.is_some() => {
+                if let Some(deliveries) = &mut self.deliveries {
+                    deliveries.add_credit(credit.deliveries)?;
+                }
+            }
+            Frame::Ack(_) | Frame::Nack(_) | Frame::Reject(_) | Frame::Extend(_)
+                if self.deliveries.is_some() =>
+            {
+                self.settle(frame).await?;
+            }
+            other => {
+                let message = format!("a {:?} frame came out of turn", other.kind());
+                return Err(End::fault(Code::Malformed, message));
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, header: &PublishHeader, events: &RawEvents) {
+        let request = header.request;
+        let checked = match self.answers.refusal_before(request) {
+            Some(refusal) => Err(refusal),
+            None => self.check(header, events),
+        };
+        match checked {
+            Ok((topic, events, bytes)) => {
+                let broker = self.context.broker.clone();
+                let publishing = Box::pin(async move {
+                    match broker.publish(&topic, events).await {
+                        Ok(results) => {
+                            Ok(results.iter().map(|result| (result.offset, result.duplicate)).collect())
+                        }
+                        Err(error) => Err(refusal(&error)),
+                    }
+                });
+                self.answers.begin(request, bytes, publishing).await;
+            }
+            Err(refusal) => self.answers.refuse(request, refusal),
+        }
+    }
+
+    /// Every limit and rule, checked once.
+    fn check(
+        &mut self,
+        header: &PublishHeader,
+        raw: &RawEvents,
+    ) -> Result<(TopicName, Vec<Event>, usize), Refusal> {
+        let limits = &self.context.limits;
+        let bytes = raw.events_bytes();
+        for (what, value, limit) in [
+            ("events are over limits.batch_events_max", raw.len() as u64, limits.batch_events_max),
+            ("bytes of events are over limits.batch_bytes_max", bytes as u64, limits.batch_bytes_max),
+        ] {
+            if value > limit {
+                return Err(Refusal::new(Code::BatchTooLarge, format!("{value} {what} of {limit}")));
+            }
+        }
+        let topic = match self.topic.take().filter(|topic| topic.as_str() == header.topic) {
+            Some(topic) => topic,
+            None => TopicName::new(&header.topic)
+                .map_err(|error| Refusal::new(Code::InvalidName, format!("the topic: {error}")))?,
+        };
+        self.topic = Some(topic.clone());
+        let mut events = Vec::with_capacity(raw.len());
+        for (index, bytes) in raw.iter().enumerate() {
+            let (value, limit) = (bytes.len() as u64, limits.event_bytes_max);
+            if value > limit {
+                let message =
+                    format!("event {index}: {value} bytes are over limits.event_bytes_max of {limit}");
+                return Err(Refusal::new(Code::EventTooLarge, message));
+            }
+            let event = Event::decode(bytes)
+                .map_err(|error| Refusal::new(error.code(), format!("event {index}: {error}")))?;
+            events.push(event);
+        }
+        Ok((topic, events, bytes))
+    }
+
+    async fn subscribe(&mut self, request: Subscribe) -> Result<(), End> {
+        let number = request.request;
+        let opened = if self.deliveries.is_some() {
+            Err(Refusal::new(Code::Conflict, "this stream has its subscription".to_owned()))
+        } else if self.said_goodbye {
+            Err(Refusal::new(Code::ShuttingDown, "the server is stopping".to_owned()))
+        } else {
+            Deliveries::open(&self.context.broker, request).await
+        };
+        match opened {
+            Ok(deliveries) => {
+                self.deliveries = Some(deliveries);
+                self.out.push(&Frame::Subscribed(Subscribed { request: number }))?;
+            }
+            Err(refusal) => self.out.push(&refusal.to_frame(number))?,
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, frame: Frame) -> Result<(), End> {
+        let Some(deliveries) = &mut self.deliveries else { return Ok(()) };
+        let stale = deliveries.settle(frame).await.map_err(|error| refusal(&error))?;
+        if !stale.is_empty() {
+            self.out.push(&Frame::Stale(Tokens { tokens: stale }))?;
+        }
+        Ok(())
+    }
+}
+
+async fn next(deliveries: &mut Option<Deliveries>) -> Option<Vec<crate::Delivery>> {
+    match deliveries {
+        Some(deliveries) => deliveries.next().await,
+        None => pending().await,
+    }
+}

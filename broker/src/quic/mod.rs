@@ -1,0 +1,201 @@
+//! The server end of Eventail's own protocol, over QUIC. [`eventail_wire`]'s documentation draws the protocol.
+//!
+//! Promises: whatever a client sends or leaves out, other streams and connections never notice; a client that does not
+//! read or does not settle makes no memory grow beyond its windows and its credit; a panic in one stream ends that stream.
+//! It must not know how events are stored or matched: that is the [`Broker`]'s part.
+
+mod answers;
+mod connection;
+mod conversation;
+mod deliveries;
+mod identity;
+mod transport;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventail_wire::frame::PeerLimits;
+use eventail_wire::limits;
+use quinn::{Endpoint, VarInt};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::Broker;
+use crate::config::Config;
+use identity::Identity;
+
+/// How long the endpoint may take to tell its clients that it is gone.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// Why a server cannot be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuicError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the certificate or key cannot be read or written.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file holds no certificate or key in PEM.
+    #[error("{} is not the PEM that is needed: {what}", path.display())]
+    Pem {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// No certificate could be made.
+    #[error("cannot make a certificate")]
+    Generate(#[from] rcgen::Error),
+    /// The certificate and the key do not fit each other, or TLS cannot use them.
+    #[error("the certificate and its key cannot be used")]
+    Tls(#[from] rustls::Error),
+    /// The TLS library lacks what QUIC needs.
+    #[error("TLS has no cipher suite for QUIC")]
+    CipherSuite,
+}
+
+impl QuicError {
+    /// Whether the same may succeed later: an address in use may become free.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that had to be cut, because they did not end within the drain time.
+    pub cut: usize,
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+struct Context {
+    broker: Broker,
+    limits: PeerLimits,
+    connections_max: usize,
+    /// How long a stream may take to its hello.
+    hello_time: Duration,
+    /// Publishes that may be under way on one connection before it is read no further.
+    in_flight_bytes_max: usize,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Context {
+    fn new(broker: Broker, stopping: watch::Receiver<bool>) -> Self {
+        let config = broker.config();
+        Self {
+            limits: peer_limits(config),
+            connections_max: config.limits.connections_max,
+            hello_time: Duration::from_millis(config.limits.request_timeout_ms),
+            in_flight_bytes_max: 2 * config.limits.batch_bytes_max,
+            stopping,
+            broker,
+        }
+    }
+}
+
+fn peer_limits(config: &Config) -> PeerLimits {
+    let caps = &config.limits;
+    // One event within its own limit is always taken; each has a length of four bytes, and the header has room to spare.
+    let batch_bytes = caps.batch_bytes_max.max(caps.event_bytes_max);
+    let around_bytes = limits::FRAME_BYTES_MAX - limits::EVENT_BYTES_CEILING;
+    let frame_bytes = batch_bytes.saturating_add(around_bytes.max(5 * caps.batch_events_max));
+    PeerLimits {
+        event_bytes_max: caps.event_bytes_max as u64,
+        batch_events_max: caps.batch_events_max as u64,
+        batch_bytes_max: batch_bytes as u64,
+        frame_bytes_max: frame_bytes as u64,
+        credit_max: limits::CREDIT_MAX,
+    }
+}
+
+/// A running server. Dropping it cuts every connection; [`QuicServer::shutdown`] stops in order.
+#[derive(Debug)]
+pub struct QuicServer {
+    endpoint: Endpoint,
+    address: SocketAddr,
+    fingerprint: String,
+    stopping: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+/// Listens on `address` (UDP) and serves `broker`. The certificate is what `tls` of the broker's configuration says, or one
+/// that is made once and kept in its data folder. Must be called within a tokio runtime.
+///
+/// # Errors
+/// Where the address cannot be listened on, or the certificate not be used or made.
+pub async fn serve(broker: Broker, address: SocketAddr) -> Result<QuicServer, QuicError> {
+    let (tls, folder) = (broker.config().tls.clone(), broker.config().data_dir.join("tls"));
+    let loading = tokio::task::spawn_blocking(move || match tls {
+        Some(files) => Identity::load(&files),
+        None => Identity::load_or_generate(&folder),
+    });
+    let identity = loading.await.map_err(|source| QuicError::File {
+        path: broker.config().data_dir.join("tls"),
+        source: io::Error::other(source),
+    })??;
+    let fingerprint = identity.fingerprint();
+    let endpoint = transport::endpoint(address, transport::server_config(identity)?)
+        .map_err(|source| QuicError::Bind { address, source })?;
+    let address = endpoint.local_addr().map_err(|source| QuicError::Bind { address, source })?;
+    let (stopping, watching) = watch::channel(false);
+    let context = Arc::new(Context::new(broker, watching));
+    let accepting = tokio::spawn(connection::accept(endpoint.clone(), context));
+    tracing::info!(%address, %fingerprint, "quic listening");
+    Ok(QuicServer { endpoint, address, fingerprint, stopping, accepting })
+}
+
+impl QuicServer {
+    /// Where it listens: with the real port where port 0 was asked for.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The SHA-256 of its certificate in hexadecimal: what a client pins.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Stops accepting, says goodbye on every stream, and waits up to `drain` until all that is under way is answered and
+    /// deliveries are settled. What is not by then is cut.
+    pub async fn shutdown(mut self, drain: Duration) -> Drained {
+        self.stopping.send_replace(true);
+        let drained = tokio::time::timeout(drain, &mut self.accepting).await.is_ok();
+        let cut = if drained { 0 } else { self.endpoint.open_connections() };
+        if !drained {
+            tracing::warn!(address = %self.address, cut, "quic connections cut after the drain time");
+        }
+        self.endpoint.close(VarInt::from_u32(0), b"the server is stopping");
+        // Clients that do not hear it find out by themselves, so there is no need to wait for long.
+        let _ = tokio::time::timeout(CLOSE_TIME, self.endpoint.wait_idle()).await;
+        Drained { cut }
+    }
+}
+
+impl Drop for QuicServer {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.endpoint.close(VarInt::from_u32(0), b"the server is gone");
+    }
+}
