@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::decide::{Builder, Place, Rule};
+use super::decide::{Builder, Rule, Tree};
 use super::leaf::Leaf;
 use super::parse::{Pattern, Predicate};
 use super::paths::{Hashing, PathId, Paths, ROOT};
@@ -25,7 +25,7 @@ pub(super) struct Compiled {
     pub(super) attributes: Attributes,
     pub(super) leaves: Vec<Leaf>,
     pub(super) rules: Vec<Rule>,
-    pub(super) places: Vec<Place>,
+    pub(super) tree: Tree,
     /// Patterns that match everything.
     pub(super) always: Vec<usize>,
 }
@@ -83,8 +83,8 @@ pub(super) fn compile(patterns: &[Option<Pattern>]) -> Compiled {
     }
     let Tables { predicates, leaves, rules, .. } = tables;
     let builder = Builder { rules: &rules, leaves: &leaves, predicates: &predicates, first_data_path };
-    let places = builder.build();
-    Compiled { paths, first_data_path, attributes, leaves, rules, places, always }
+    let tree = builder.build();
+    Compiled { paths, first_data_path, attributes, leaves, rules, tree, always }
 }
 
 fn is_in_data(path: &str) -> bool {

@@ -15,6 +15,9 @@ use super::leaf::Leaf;
 const SATISFIED: u128 = u64::MAX as u128;
 const ABSENT: u128 = !SATISFIED;
 
+/// Elements and lists whose buffers are kept from event to event.
+const KEPT_MAX: usize = 1024;
+
 /// What the walk keeps of an element, and at the end of the event as a whole.
 #[derive(Debug, Default)]
 struct Summary {
@@ -69,6 +72,9 @@ impl Walk {
     }
 
     fn begin(&mut self, elements: usize, lists: usize) {
+        // What one huge event needed is not kept for ever.
+        self.summaries.truncate(elements.max(KEPT_MAX));
+        self.choices.truncate(lists.max(KEPT_MAX));
         self.summaries.resize_with(elements.max(self.summaries.len()), Summary::default);
         self.choices.resize_with(lists.max(self.choices.len()), Choice::default);
         for summary in &mut self.summaries[..elements] {

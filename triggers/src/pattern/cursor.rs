@@ -33,7 +33,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next byte that is no white space, without taking it.
+    #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte > b' ' => Some(byte),
+            _ => self.peek_behind_space(),
+        }
+    }
+
+    fn peek_behind_space(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                 return Some(byte);
@@ -44,6 +52,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes `wanted` if it comes next.
+    #[inline]
     pub(super) fn take(&mut self, wanted: u8) -> bool {
         let found = self.peek() == Some(wanted);
         self.at += usize::from(found);
@@ -59,6 +68,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a member's name and its colon.
+    #[inline]
     pub(super) fn key(&mut self) -> Result<RawText, Mistake> {
         if self.peek() != Some(b'"') {
             return Err("a member's name in quotes must come here");
@@ -68,6 +78,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a string, standing at its opening quote.
+    #[inline]
     pub(super) fn text(&mut self) -> Result<RawText, Mistake> {
         let start = self.at + 1;
         let mut escaped = false;
@@ -90,6 +101,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Runs over the bytes of a string that mean themselves, eight at a time.
+    #[inline]
     fn skip_plain(&mut self) {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = 0x8080_8080_8080_8080;
@@ -200,14 +212,17 @@ impl<'a> Cursor<'a> {
                     return Ok(());
                 }
                 let is_object = open & 1 == 1;
-                if self.take(b',') {
-                    if is_object {
-                        self.key()?;
+                match self.peek() {
+                    Some(b',') => {
+                        self.at += 1;
+                        if is_object {
+                            self.key()?;
+                        }
+                        break;
                     }
-                    break;
-                }
-                if !self.take(if is_object { b'}' } else { b']' }) {
-                    return Err("a comma or the closing bracket must come here");
+                    Some(b'}') if is_object => self.at += 1,
+                    Some(b']') if !is_object => self.at += 1,
+                    _ => return Err("a comma or the closing bracket must come here"),
                 }
                 open >>= 1;
                 inside -= 1;

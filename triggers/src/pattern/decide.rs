@@ -6,6 +6,7 @@
 //! proportion to the patterns.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use super::leaf::Leaf;
 use super::parse::Predicate;
@@ -31,10 +32,27 @@ pub(super) struct Rule {
     pub(super) patterns: Vec<usize>,
 }
 
+/// The tree: places, each of which is led to from one other, and what hangs there.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) places: Vec<Place>,
+    candidates: Vec<Candidate>,
+}
+
+/// A rule that can match once its place is reached. Holds what a sure match needs, so that it needs no look elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) rule: RuleId,
+    /// Whether all its fields were asked on the way: without lists of objects in the event it matches then.
+    pub(super) is_sure: bool,
+    /// Its pattern, if it is only one.
+    pub(super) pattern: Option<usize>,
+}
+
 /// A place of the tree.
 #[derive(Debug, Default)]
 pub(super) struct Place {
-    pub(super) candidates: Vec<RuleId>,
+    candidates: Range<usize>,
     pub(super) question: Option<Box<Question>>,
 }
 
@@ -45,6 +63,12 @@ pub(super) struct Question {
     pub(super) answers: ValueTable,
     /// For the rules that have nothing to say to it.
     pub(super) rest: Option<PlaceId>,
+}
+
+impl Tree {
+    pub(super) fn candidates(&self, place: PlaceId) -> &[Candidate] {
+        &self.candidates[self.places[place].candidates.clone()]
+    }
 }
 
 /// Rules that still have to be sorted out.
@@ -78,8 +102,9 @@ type Groups<'a> = HashMap<&'a Predicate, Vec<RuleId>, Hashing>;
 
 impl Builder<'_> {
     /// Builds the tree; its root is the first place.
-    pub(super) fn build(&self) -> Vec<Place> {
+    pub(super) fn build(&self) -> Tree {
         let mut places = vec![Place::default()];
+        let mut candidates = Vec::new();
         let mut budget = self.rules.len() * COPIES_MAX;
         // Breadth first, so that a budget that runs out leaves all branches equally deep.
         let mut queue = VecDeque::new();
@@ -87,7 +112,9 @@ impl Builder<'_> {
         while let Some(work) = queue.pop_front() {
             let is_small = work.rules.len() <= CANDIDATES_KEPT;
             let Some(path) = (if is_small { None } else { self.best_path(&work, budget) }) else {
-                places[work.place].candidates = work.rules;
+                let first = candidates.len();
+                candidates.extend(work.rules.iter().map(|&rule| self.candidate(rule, &work.asked)));
+                places[work.place].candidates = first..candidates.len();
                 continue;
             };
             let (groups, rest) = self.groups(&work.rules, path);
@@ -106,7 +133,19 @@ impl Builder<'_> {
             }
             places[work.place].question = Some(Box::new(Question { path, answers, rest }));
         }
-        places
+        Tree { places, candidates }
+    }
+
+    fn candidate(&self, rule: RuleId, asked: &[PathId]) -> Candidate {
+        let Rule { leaves, patterns } = &self.rules[rule];
+        let path = |leaf: usize| self.leaves[leaf].path;
+        // A question asks one field of its path.
+        let is_one_each = leaves.windows(2).all(|pair| path(pair[0]) != path(pair[1]));
+        let is_sure = is_one_each
+            && self.sortable(rule).count() == leaves.len()
+            && leaves.iter().all(|&leaf| asked.contains(&path(leaf)));
+        let pattern = if let [only] = patterns[..] { Some(only) } else { None };
+        Candidate { rule, is_sure, pattern }
     }
 
     /// The path whose answers leave the fewest rules in the worst case. Paths that need no data come first, unless rules

@@ -153,6 +153,11 @@ impl Facts {
         })
     }
 
+    /// Whether a path has no more than one value.
+    pub(super) fn is_single(&self, path: PathId) -> bool {
+        self.found.get(self.first_of_path[path]).is_none_or(|found| found.next == NONE)
+    }
+
     /// What was stored, in the bytes that it was found in.
     pub(super) fn value<'a>(&'a self, stored: Stored, bytes: &'a [u8]) -> Value<'a> {
         match stored {

@@ -8,7 +8,7 @@ use eventail_wire::event::{Event, ValueKind};
 
 use super::compile::{CORRELATION_ID, Compiled, DATA, compile};
 use super::consistency::Walk;
-use super::decide::{PlaceId, RuleId};
+use super::decide::{PlaceId, Question, RuleId};
 use super::facts::{Facts, NONE, Stored};
 use super::leaf::Leaf;
 use super::parse::Pattern;
@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
         scratch: &'a mut Scratch,
     ) -> Self {
         scratch.facts.begin(compiled.paths.count());
-        scratch.visited.resize(scratch.visited.len().max(compiled.places.len()), 0);
+        scratch.visited.resize(scratch.visited.len().max(compiled.tree.places.len()), 0);
         scratch.event += 1;
         Self { compiled, bytes, scratch, unread }
     }
@@ -180,27 +180,40 @@ impl<'a> Session<'a> {
     fn run(&mut self, out: &mut Vec<usize>) {
         out.clear();
         out.extend_from_slice(&self.compiled.always);
+        let tree = &self.compiled.tree;
         self.scratch.places.push(0);
         while let Some(place) = self.scratch.places.pop() {
-            if std::mem::replace(&mut self.scratch.visited[place], self.scratch.event) == self.scratch.event {
-                continue;
-            }
-            let place = &self.compiled.places[place];
-            for &rule in &place.candidates {
-                if self.holds(rule) {
-                    out.extend_from_slice(&self.compiled.rules[rule].patterns);
+            for candidate in tree.candidates(place) {
+                let is_sure = candidate.is_sure && self.scratch.facts.elements.is_empty();
+                if is_sure || self.holds(candidate.rule) {
+                    match candidate.pattern {
+                        Some(pattern) => out.push(pattern),
+                        None => out.extend_from_slice(&self.compiled.rules[candidate.rule].patterns),
+                    }
                 }
             }
-            let Some(question) = &place.question else { continue };
-            self.reach(question.path);
-            let Scratch { facts, places, .. } = &mut *self.scratch;
-            places.extend(question.rest);
-            for found in facts.at(question.path) {
-                question.answers.find(facts.value(found.value, self.bytes), |place| places.push(place));
+            if let Some(question) = &tree.places[place].question {
+                self.ask(question);
             }
         }
         out.sort_unstable();
         out.dedup();
+    }
+
+    /// Goes on to the places that the values at the question's path lead to.
+    fn ask(&mut self, question: &Question) {
+        self.reach(question.path);
+        let Scratch { facts, places, visited, event, .. } = &mut *self.scratch;
+        places.extend(question.rest);
+        // A place is led to from one other, so only several values can lead to it twice.
+        let is_single = facts.is_single(question.path);
+        for found in facts.at(question.path) {
+            question.answers.find(facts.value(found.value, self.bytes), |place| {
+                if is_single || std::mem::replace(&mut visited[place], *event) != *event {
+                    places.push(place);
+                }
+            });
+        }
     }
 
     /// Makes sure that values at the path have been looked for.
