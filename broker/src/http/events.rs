@@ -65,7 +65,8 @@ fn parse_from(text: &str) -> Option<From> {
 
 fn wait(query: &Parameters) -> Result<Duration, Problem> {
     let parse = |text: &str| text.parse::<config::Duration>().ok();
-    let milliseconds = query.parsed("wait", config::Duration::FORM, parse)?.map_or(0, config::Duration::as_ms);
+    let milliseconds =
+        query.parsed("wait", config::Duration::FORM, parse)?.map_or(0, config::Duration::as_ms);
     if milliseconds > limits::WAIT_MS_MAX {
         let what = "`wait` in milliseconds";
         return Err(Problem::over_limit(Code::InvalidParameter, what, milliseconds, limits::WAIT_MS_MAX));
