@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::api::Call;
 use super::problem::{Problem, Reply, json, json_bytes};
-use super::query::{Parameters, duration_ms, offset};
+use super::query::{Parameters, offset};
 use super::server::Phase;
+use crate::config;
 use crate::status::{EventPlace, StoredEvent, TopicStatus};
 
 const LIMIT_DEFAULT: usize = 100;
@@ -63,7 +64,9 @@ fn parse_from(text: &str) -> Option<From> {
 }
 
 fn wait(query: &Parameters) -> Result<Duration, Problem> {
-    let milliseconds = query.parsed("wait", "a duration such as 10s or 500ms", duration_ms)?.unwrap_or(0);
+    let parse = |text: &str| text.parse::<config::Duration>().ok();
+    let milliseconds =
+        query.parsed("wait", config::Duration::FORM, parse)?.map_or(0, config::Duration::as_ms);
     if milliseconds > limits::WAIT_MS_MAX {
         let what = "`wait` in milliseconds";
         return Err(Problem::over_limit(Code::InvalidParameter, what, milliseconds, limits::WAIT_MS_MAX));

@@ -10,6 +10,7 @@ use eventail_wire::{Code, EventError, NameError};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
+use tracing::{debug, warn};
 
 use crate::BrokerError;
 
@@ -81,10 +82,15 @@ impl Problem {
         self
     }
 
-    /// The answer.
+    /// The answer. Each is logged here, the one place that all of them pass.
     pub(super) fn into_reply(self) -> Reply {
         let status =
             StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status.is_server_error() {
+            warn!(code = %self.code, detail = &*self.detail, "http request failed");
+        } else {
+            debug!(code = %self.code, detail = &*self.detail, "http request refused");
+        }
         let document = Document {
             r#type: format!("/errors/{}", self.code),
             title: title(self.code),

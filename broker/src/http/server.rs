@@ -25,7 +25,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Connections over the cap that are told so at once; any more are closed without a word.
 const REFUSALS_MAX: usize = 64;
-/// How long a refused connection may take to read why.
+/// How long a refused connection may take to ask and to read why not.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// What a connection over the cap reads.
 const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
@@ -215,10 +215,14 @@ async fn hold(slot: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
 
 async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let telling = async {
+        let mut ignored = [0; 1024];
+        // Clients take an answer that comes before their request for a broken connection.
+        if stream.read(&mut ignored).await? == 0 {
+            return Ok(());
+        }
         stream.write_all(REFUSAL).await?;
         stream.shutdown().await?;
         // Closing on bytes that were not read would reset the connection before the peer has read why.
-        let mut ignored = [0; 1024];
         while stream.read(&mut ignored).await? > 0 {}
         io::Result::Ok(())
     };

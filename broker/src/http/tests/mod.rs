@@ -1,3 +1,9 @@
 //! The API over real sockets, against a real broker in a scratch folder.
 
+mod admin;
+mod limits;
 mod openapi;
+mod publishing;
+mod reading;
+mod serving;
+mod support;
