@@ -131,8 +131,10 @@ impl Subscription {
         }
     }
 
-    /// When time alone lets something go out.
-    fn next_lease_at(&self) -> Option<Timestamp> {
+    /// When time alone lets something go out: [`Subscription::next_wakeup`] without the deadlines of leases, for callers whose
+    /// attempts always end by themselves.
+    #[must_use]
+    pub fn next_lease_at(&self) -> Option<Timestamp> {
         if self.state != State::Running || self.in_flight >= self.policy.concurrency {
             return None;
         }

@@ -20,6 +20,8 @@ use crate::status::{Observation, Observer};
 
 /// How long a driver waits after the log or the journal refused.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long after its deadline an attempt is dropped. Targets end by themselves at the deadline; this is for those that do not.
+const GRACE: Duration = Duration::from_secs(1);
 /// Outcomes that are settled in one turn.
 const SETTLE_MAX: usize = 512;
 
@@ -78,7 +80,7 @@ impl Driver {
         let now = Instant::now();
         let retry = (failed || self.lane.journal.refusal().is_some()).then(|| now + RETRY);
         let wakeup =
-            self.lane.next_wakeup().map(|at| now + Duration::from_millis(at.since_ms(self.clock.now())));
+            self.lane.next_lease_at().map(|at| now + Duration::from_millis(at.since_ms(self.clock.now())));
         match (retry, wakeup) {
             (Some(retry), _) => Some(retry),
             (None, wakeup) => wakeup,
@@ -113,20 +115,23 @@ impl Driver {
         };
         let (event, topic, offset) = self.lane.unpack(lease.offset, stored);
         let delivery_id = delivery_id(&self.lane.trigger, &topic, offset);
-        let outcome = self
-            .target
-            .invoke(Invocation {
-                event: event.clone(),
-                topic,
-                offset,
-                trigger: self.lane.trigger.clone(),
-                attempt: lease.attempt,
-                delivery_id,
-                now: self.clock.now(),
-                deadline: lease.deadline,
-                wants_reply: self.replies.is_some(),
-            })
-            .await;
+        let now = self.clock.now();
+        let invocation = Invocation {
+            event: event.clone(),
+            topic,
+            offset,
+            trigger: self.lane.trigger.clone(),
+            attempt: lease.attempt,
+            delivery_id,
+            now,
+            deadline: lease.deadline,
+            wants_reply: self.replies.is_some(),
+        };
+        let most = Duration::from_millis(lease.deadline.since_ms(now)) + GRACE;
+        let outcome = match tokio::time::timeout(most, self.target.invoke(invocation)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::Retry { class: RetryClass::Timeout, after_ms: None, response: overdue() },
+        };
         let ending = match (outcome, &self.replies) {
             (Outcome::Ack { reply: Some(reply) }, Some(replies)) => {
                 let ending = replies.publish(&event, reply).await;
@@ -252,6 +257,10 @@ fn unreachable_because(error: String) -> Ending {
         after_ms: None,
         response: Response { error, ..Response::default() },
     }
+}
+
+fn overdue() -> Response {
+    Response { error: "the target did not answer before its deadline".to_owned(), ..Response::default() }
 }
 
 fn describe(ending: &Ending) -> (AttemptEnd, Option<&Response>) {

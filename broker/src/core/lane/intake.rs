@@ -49,16 +49,16 @@ impl Lane {
             intake.waiting.retain(|incoming| incoming.offset >= scanned);
         }
         loop {
-            if intake.member
-                && let Some((feed, seat)) = feed
-            {
+            // What was taken before goes first: taking more on top of it would make the inbox's bound none.
+            let takes = intake.waiting.is_empty() && intake.member;
+            if takes && let Some((feed, seat)) = feed {
                 intake.take(feed, seat);
             }
-            if !self.offer(intake) {
+            if !self.offer(intake) || (takes && intake.member) {
                 return Filled::Waiting;
             }
             if intake.member {
-                return Filled::Waiting;
+                continue;
             }
             let end = *self.log.durable_end().borrow();
             if let Some((feed, seat)) = feed
@@ -83,12 +83,14 @@ impl Lane {
         let mut guard = self.lock();
         let state = &mut *guard;
         while let Some(incoming) = intake.waiting.front() {
-            if state.subscription.room() == 0 || state.held_bytes > HELD_BYTES_MAX {
+            if state.subscription.room() == 0 {
                 break;
             }
             let Incoming { offset, appended_at, event } = incoming;
             let key = self.key.as_ref().and_then(|key| key.key_of(event));
-            if state.subscription.offer(*offset, *appended_at, key) {
+            let is_new = state.subscription.offer(*offset, *appended_at, key);
+            // Without room for its payload it is read again: a key that waits must not hold up the others.
+            if is_new && state.held_bytes <= HELD_BYTES_MAX {
                 state.held_bytes += event.as_bytes().len();
                 state.held.insert(*offset, event.clone());
             }

@@ -180,9 +180,14 @@ impl Lane {
         );
     }
 
-    /// When something is due by itself.
+    /// When something is due by itself, a lease that runs out included.
     pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
         self.lock().subscription.next_wakeup()
+    }
+
+    /// When something is due by itself, where attempts end by themselves.
+    pub(crate) fn next_lease_at(&self) -> Option<Timestamp> {
+        self.lock().subscription.next_lease_at()
     }
 
     /// Settles leases and hands the entries over. Answers what came of each, `None` where the lease was stale, and the dead letters
