@@ -88,7 +88,8 @@ impl Pool {
         if let Some(link) = self.shared() {
             return Ok(Taken { link, is_reused: true });
         }
-        let link = connect(endpoint, egress, deadline).await?;
+        // Boxed: resolving and TLS need kilobytes, and every attempt's future would carry them.
+        let link = Box::pin(connect(endpoint, egress, deadline)).await?;
         let mut state = self.state();
         state.speaks_http2 = Some(matches!(link, Link::Http2(_)));
         if let Link::Http2(sender) = &link {

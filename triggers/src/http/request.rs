@@ -1,11 +1,10 @@
 //! Making requests: what all requests of a target share is made once, and attribute values are shared with the event.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
-use eventail_wire::cloudevents::{
-    STRUCTURED_MEDIA_TYPE, binary_headers_correlated, encode_structured_correlated,
-};
+use eventail_wire::cloudevents::{STRUCTURED_MEDIA_TYPE, binary_headers, encode_structured_correlated};
 use eventail_wire::event::rules;
 use eventail_wire::{Event, Timestamp};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -80,9 +79,10 @@ impl Template {
         let event = &invocation.event;
         let mut headers = self.headers.clone();
         headers.reserve(USUAL_HEADERS);
+        let trace = event.traceparent();
         let body = match self.mode {
             HttpMode::Binary => {
-                put_attributes(event, &mut headers);
+                put_attributes(event, &trace, &mut headers);
                 event.data().unwrap_or_default()
             }
             HttpMode::Structured => Bytes::from(encode_structured_correlated(event)),
@@ -97,14 +97,14 @@ impl Template {
             // hyper leaves it out then, and some servers refuse a POST without a length (411).
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        self.put_delivery(invocation, &body, &mut headers);
+        self.put_delivery(invocation, &trace, &body, &mut headers);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.headers_mut() = headers;
         request
     }
 
-    fn put_delivery(&self, invocation: &Invocation, body: &Bytes, headers: &mut HeaderMap) {
+    fn put_delivery(&self, invocation: &Invocation, trace: &str, body: &Bytes, headers: &mut HeaderMap) {
         let mut texts = Texts(BytesMut::with_capacity(256));
         let id = &*invocation.delivery_id;
         let timestamp = texts.text(invocation.now.0 / 1000);
@@ -112,16 +112,25 @@ impl Template {
             let seconds = std::str::from_utf8(&timestamp).unwrap_or_default();
             put(headers, &WEBHOOK_SIGNATURE, Bytes::from(self.signer.sign(id, seconds, body)));
         }
-        put(headers, &WEBHOOK_ID, texts.text(id));
+        put(headers, &WEBHOOK_ID, texts.copy(id));
         put(headers, &WEBHOOK_TIMESTAMP, timestamp);
         put(headers, &EVENTAIL_ATTEMPT, texts.text(invocation.attempt));
-        put(headers, &EVENTAIL_TRIGGER, texts.text(invocation.trigger.as_str()));
-        put(headers, &EVENTAIL_TOPIC, texts.text(invocation.topic.as_str()));
+        put(headers, &EVENTAIL_TRIGGER, texts.copy(invocation.trigger.as_str()));
+        put(headers, &EVENTAIL_TOPIC, texts.copy(invocation.topic.as_str()));
         put(headers, &EVENTAIL_OFFSET, texts.text(invocation.offset));
         if invocation.deadline != Timestamp::MAX {
             put(headers, &EVENTAIL_DEADLINE, texts.text(invocation.deadline));
         }
-        put(headers, &TRACEPARENT, Bytes::from(traceparent(invocation)));
+        let span = span(invocation);
+        match trace_and_flags(trace) {
+            Some((trace, flags)) => {
+                put(headers, &TRACEPARENT, texts.text(format_args!("00-{trace}-{span:016x}-{flags}")));
+            }
+            None => {
+                let trace = invocation.event.fingerprint().max(1);
+                put(headers, &TRACEPARENT, texts.text(format_args!("00-{trace:032x}-{span:016x}-01")));
+            }
+        }
         if invocation.wants_reply {
             headers.insert(PREFER.clone(), HeaderValue::from_static("reply"));
         }
@@ -137,34 +146,52 @@ impl Texts {
         let _ = write!(self.0, "{value}");
         self.0.split().freeze()
     }
+
+    fn copy(&mut self, text: &str) -> Bytes {
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.split().freeze()
+    }
 }
 
-fn put_attributes(event: &Event, headers: &mut HeaderMap) {
-    for header in binary_headers_correlated(event) {
-        let known = match header.attribute {
-            "specversion" => continue,
-            "id" => Some(&CE_ID),
-            "source" => Some(&CE_SOURCE),
-            "type" => Some(&CE_TYPE),
-            "subject" => Some(&CE_SUBJECT),
-            "time" => Some(&CE_TIME),
-            "datacontenttype" => Some(&CONTENT_TYPE),
-            "correlationid" => Some(&CE_CORRELATIONID),
-            "traceparent" => Some(&CE_TRACEPARENT),
-            _ => None,
-        };
+/// The attributes as headers, correlation and trace among them whether the event has its own or not.
+fn put_attributes(event: &Event, trace: &str, headers: &mut HeaderMap) {
+    let mut id = Bytes::new();
+    let (mut is_correlated, mut is_traced) = (false, false);
+    for header in binary_headers(event) {
         let value = match &header.value {
-            std::borrow::Cow::Borrowed(text) => share(event, text),
-            std::borrow::Cow::Owned(text) => Bytes::copy_from_slice(text.as_bytes()),
+            Cow::Borrowed(text) => share(event, text),
+            Cow::Owned(text) => Bytes::copy_from_slice(text.as_bytes()),
         };
-        match known {
-            Some(name) => put(headers, name, value),
-            None => {
-                if let Ok(name) = HeaderName::from_bytes(header.name().as_bytes()) {
-                    put(headers, &name, value);
-                }
+        match header.attribute {
+            "specversion" => {}
+            "id" => {
+                id = value.clone();
+                put(headers, &CE_ID, value);
             }
+            "source" => put(headers, &CE_SOURCE, value),
+            "type" => put(headers, &CE_TYPE, value),
+            "subject" => put(headers, &CE_SUBJECT, value),
+            "time" => put(headers, &CE_TIME, value),
+            "datacontenttype" => put(headers, &CONTENT_TYPE, value),
+            "correlationid" => {
+                is_correlated = true;
+                put(headers, &CE_CORRELATIONID, value);
+            }
+            "traceparent" => {
+                is_traced = true;
+                put(headers, &CE_TRACEPARENT, value);
+            }
+            _ => match HeaderName::from_bytes(header.name().as_bytes()) {
+                Ok(name) => put(headers, &name, value),
+                Err(error) => tracing::warn!(%error, "an attribute's name cannot be a header's"),
+            },
         }
+    }
+    if !is_correlated {
+        put(headers, &CE_CORRELATIONID, id);
+    }
+    if !is_traced {
+        put(headers, &CE_TRACEPARENT, Bytes::copy_from_slice(trace.as_bytes()));
     }
 }
 
@@ -187,18 +214,17 @@ fn share(event: &Event, text: &str) -> Bytes {
     }
 }
 
-/// The trace context of this attempt: the event's trace, with a span of its own for each delivery and attempt.
-fn traceparent(invocation: &Invocation) -> String {
+/// The span of this attempt: one of its own for each delivery and attempt.
+fn span(invocation: &Invocation) -> u64 {
     const SECRETS: RapidSecrets = RapidSecrets::seed(0x2545_f491_4f6c_dd1d);
-    let event = &invocation.event;
     let delivery = rapidhash_v3_seeded(invocation.delivery_id.as_bytes(), &SECRETS);
-    let span =
-        delivery.wrapping_add(u64::from(invocation.attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1);
-    let given = event.attribute("traceparent").filter(|given| rules::is_traceparent(given));
-    match given.map(|given| (given.get(3..35), given.get(53..55))) {
-        Some((Some(trace), Some(flags))) => format!("00-{trace}-{span:016x}-{flags}"),
-        _ => format!("00-{:032x}-{span:016x}-01", event.fingerprint().max(1)),
-    }
+    delivery.wrapping_add(u64::from(invocation.attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
+}
+
+/// The parts of the event's trace context that its attempts keep; a publisher may have given what is none.
+fn trace_and_flags(trace: &str) -> Option<(&str, &str)> {
+    rules::is_traceparent(trace).then_some(())?;
+    Some((trace.get(3..35)?, trace.get(53..55)?))
 }
 
 /// Headers that frame the request or that the delivery sets itself.

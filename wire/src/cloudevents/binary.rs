@@ -173,13 +173,9 @@ pub fn binary_headers(event: &Event) -> impl Iterator<Item = BinaryHeader<'_>> {
 
 /// [`binary_headers`], and `correlationid` and `traceparent` derived where the event has none of its own.
 pub fn binary_headers_correlated(event: &Event) -> impl Iterator<Item = BinaryHeader<'_>> {
-    let correlation = event
-        .attribute("correlationid")
-        .is_none()
-        .then(|| BinaryHeader::new("correlationid", event.correlation_id()));
-    let trace = event
-        .attribute("traceparent")
-        .is_none()
+    let lacks = |name: &str| event.optional_attributes().all(|attribute| attribute.name != name);
+    let correlation = lacks("correlationid").then(|| BinaryHeader::new("correlationid", event.id()));
+    let trace = lacks("traceparent")
         .then(|| BinaryHeader { attribute: "traceparent", value: event.traceparent().into() });
     binary_headers(event).chain(correlation).chain(trace)
 }

@@ -159,14 +159,13 @@ pub fn is_json_media_type(value: &str) -> bool {
 /// A W3C `traceparent` of version 00 with ids that are not all zero.
 #[must_use]
 pub fn is_traceparent(value: &str) -> bool {
-    let parts: Vec<&str> = value.split('-').collect();
-    let is_hex = |text: &str, length: usize| {
-        text.len() == length
-            && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    };
-    matches!(parts.as_slice(), ["00", trace, span, flags]
-        if is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2)
-            && trace.bytes().any(|byte| byte != b'0') && span.bytes().any(|byte| byte != b'0'))
+    let [b'0', b'0', b'-', rest @ ..] = value.as_bytes() else { return false };
+    let Some((trace, [b'-', rest @ ..])) = rest.split_first_chunk::<32>() else { return false };
+    let Some((span, [b'-', flags @ ..])) = rest.split_first_chunk::<16>() else { return false };
+    let is_hex = |text: &[u8]| text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_zero = |text: &[u8]| text.iter().all(|&byte| byte == b'0');
+    let is_whole = flags.len() == 2 && is_hex(trace) && is_hex(span) && is_hex(flags);
+    is_whole && !is_zero(trace) && !is_zero(span)
 }
 
 pub(super) fn shorten(text: &str) -> String {
@@ -211,6 +210,26 @@ mod tests {
         assert!(check_value("anything", "\u{fffe}").is_err());
         assert!(check_value("anything", "line\n\tline\r\n").is_ok());
         assert!(check_value("subject", "line\n").is_err());
+    }
+
+    #[test]
+    fn trace_contexts_are_told_from_what_looks_like_them() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert!(is_traceparent(good));
+        for bad in [
+            "",
+            "00-",
+            &good[..54],
+            &format!("{good}0"),
+            &good.to_uppercase(),
+            &good.replacen("00", "01", 1),
+            &good.replace('-', "_"),
+            &good.replace('a', "g"),
+            &good.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+            &good.replace("b7ad6b7169203331", &"0".repeat(16)),
+        ] {
+            assert!(!is_traceparent(bad), "{bad}");
+        }
     }
 
     #[test]
