@@ -1,5 +1,6 @@
 //! The append log of Eventail, and the rebuildable index beside it.
 
+pub mod conformance;
 mod dedup;
 pub mod disk;
 pub mod disk_io;

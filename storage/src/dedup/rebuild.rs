@@ -50,11 +50,14 @@ fn snapshots(dedup: &Dedup, since: Timestamp, end: Offset) -> Result<VecDeque<Ge
             |generation: &Generation| believed.back().is_none_or(|last| last.end <= generation.from);
         match read {
             // One that reaches beyond the log tells of records that were lost, and others may stand there now.
-            Some(generation) if generation.from == from && generation.end <= end && follows(&generation) => {
-                if generation.newest_at >= since {
-                    believed.push_back(generation);
-                    continue;
-                }
+            Some(generation)
+                if generation.from == from
+                    && generation.end <= end
+                    && generation.newest_at >= since
+                    && follows(&generation) =>
+            {
+                believed.push_back(generation);
+                continue;
             }
             _ => {}
         }

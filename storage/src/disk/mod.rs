@@ -2,6 +2,7 @@
 //! documentation.
 
 pub(crate) mod batch;
+mod check;
 mod core;
 mod handle;
 pub(crate) mod names;
@@ -17,6 +18,7 @@ mod threads;
 mod window;
 mod writer;
 
+pub use check::{Corruption, LogCheck, TornTail, check};
 pub use store::{DiskStore, OpenError, OpenReport};
 
 #[cfg(test)]

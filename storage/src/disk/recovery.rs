@@ -146,7 +146,7 @@ fn recover_sealed(
     Ok(Ok(scanned.summary))
 }
 
-fn damage_at(path: &Path, end: &ScanEnd, what: &'static str) -> Damage {
+pub(crate) fn damage_at(path: &Path, end: &ScanEnd, what: &'static str) -> Damage {
     Damage { file: names::display(path), position: end.position, offset: end.offset, what }
 }
 
@@ -167,6 +167,41 @@ fn corrupt(
     Ok(Recovered { segments, file, zeroed_end: 0 })
 }
 
+/// What stands behind the last good batch of the newest segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Nothing, or zeros that were written ahead.
+    Clean,
+    /// A write that was cut off, of which nothing had been acknowledged as synced.
+    Torn,
+    /// Something that was safe once is missing.
+    Damaged(Damage),
+}
+
+/// Tells a torn tail from damage in the newest segment.
+pub(crate) fn judge_tail(
+    disk: &dyn Disk,
+    dir: &Path,
+    file: &dyn DiskFile,
+    scanned: &Scanned,
+) -> Result<Tail, DiskError> {
+    let base = scanned.summary.base;
+    let path = names::segment(dir, base);
+    let rest = look_behind(file, &scanned.end).at(&path)?;
+    // Written when the log was last closed, so all that it counts was synced then.
+    let sidecar_path = names::sidecar(dir, base);
+    let closed = sidecar::read_summary(disk, &sidecar_path).at(&sidecar_path)?;
+    let closed_end = closed.filter(|closed| closed.base == base).map_or(base, |closed| closed.end);
+    Ok(if rest.proves_loss || scanned.end.offset < closed_end {
+        let what = scanned.end.what.unwrap_or("the file was cut off");
+        Tail::Damaged(damage_at(&path, &scanned.end, what))
+    } else if rest.dirty {
+        Tail::Torn
+    } else {
+        Tail::Clean
+    })
+}
+
 fn recover_newest(
     disk: &dyn Disk,
     dir: &Path,
@@ -176,31 +211,24 @@ fn recover_newest(
     let path = names::segment(dir, base);
     let file = disk.open(&path).at(&path)?;
     let scanned = scan_segment(&*file, base).at(&path)?;
-    let rest = look_behind(&*file, &scanned.end).at(&path)?;
-    // Written when the log was last closed, so all that it counts was synced then.
-    let sidecar_path = names::sidecar(dir, base);
-    let closed = sidecar::read_summary(disk, &sidecar_path).at(&sidecar_path)?;
-    let closed_end = closed.filter(|closed| closed.base == base).map_or(base, |closed| closed.end);
-    if rest.proves_loss || scanned.end.offset < closed_end {
-        let what = scanned.end.what.unwrap_or("the file was cut off");
-        let damage = damage_at(&path, &scanned.end, what);
+    let tail = judge_tail(disk, dir, &*file, &scanned)?;
+    if let Tail::Damaged(damage) = tail {
         return corrupt(disk, dir, sealed, scanned, damage);
     }
     let length = file.len().at(&path)?;
     let position = scanned.end.position;
-    let torn_bytes = rest.dirty.then(|| length - position);
-    if let Some(torn_bytes) = torn_bytes {
+    if tail == Tail::Torn {
         // Cut off and grown again it holds zeros: the old bytes can never be read as records.
         file.set_len(position).at(&path)?;
         counter!(metric_names::TORN_TAILS).increment(1);
-        tracing::warn!(file = %names::display(&path), position, offset = scanned.end.offset.0, torn_bytes,
-            "a half-written tail was cut off");
+        tracing::warn!(file = %names::display(&path), position, offset = scanned.end.offset.0,
+            torn_bytes = length - position, "a half-written tail was cut off");
     }
     // What a killed process wrote may be in memory only, and the next batch will say that it is safe.
     if length > 0 {
         file.sync_data().at(&path)?;
     }
-    let zeroed_end = if rest.dirty { position } else { length };
+    let zeroed_end = if tail == Tail::Torn { position } else { length };
     let segments = Segments { sealed, active: scanned.summary, active_index: scanned.index, refusal: None };
     Ok(Recovered { segments, file, zeroed_end })
 }

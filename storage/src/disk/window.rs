@@ -26,10 +26,14 @@ impl<'a> Window<'a> {
         while self.buffer.len() < wanted && !self.at_end {
             let have = self.buffer.len();
             let missing = (wanted - have).max(self.piece_bytes);
+            // No more memory than the file has bytes: most logs are small.
+            let left = self.file.len()?.saturating_sub(self.position + have as u64);
+            let missing = usize::try_from(left).unwrap_or(usize::MAX).min(missing);
+            self.at_end = missing == 0;
             self.buffer.resize(have + missing, 0);
             let count = self.file.read_full_at(&mut self.buffer[have..], self.position + have as u64)?;
             self.buffer.truncate(have + count);
-            self.at_end = count < missing;
+            self.at_end = self.at_end || count < missing;
         }
         Ok(&self.buffer)
     }

@@ -25,8 +25,11 @@ use crate::disk_io::{Disk, is_full};
 use crate::log::{AppendError, Appended, Durability, LogOptions, NewRecord};
 use crate::metric_names;
 
-/// Appends are gathered into batches of about this size: a read must check a batch as a whole.
-const BATCH_BYTES_WANTED: usize = 256 << 10;
+/// Appends are gathered into batches of at most this size, if the segments are not small themselves: a read must check a
+/// batch as a whole.
+const BATCH_BYTES_WANTED: u64 = 256 << 10;
+/// How many batches a segment should hold at least.
+const BATCHES_PER_SEGMENT: u64 = 8;
 
 /// Where the answer to an append goes.
 pub(crate) type Answer = oneshot::Sender<Result<Vec<Appended>, AppendError>>;
@@ -135,10 +138,10 @@ impl Writer {
             return;
         }
         // One append stands in one batch: it is there as a whole or not at all.
-        let staged = &mut self.staged;
-        let start = self.last_at.max(now);
-        self.last_at = start;
-        if staged.open.as_ref().is_some_and(|open| open.bytes(&staged.buffer) + bytes > BATCH_BYTES_WANTED) {
+        self.last_at = self.last_at.max(now);
+        let wanted = BATCH_BYTES_WANTED.min(self.options.segment_bytes / BATCHES_PER_SEGMENT);
+        let grown = self.staged.open.as_ref().map(|open| open.bytes(&self.staged.buffer) + bytes);
+        if grown.is_some_and(|grown| grown as u64 > wanted) {
             self.finish_batch();
         }
         let answers = self.stage_records(&records);
