@@ -29,7 +29,7 @@ use tracing::{debug, error};
 use super::api::Api;
 use super::problem::{Problem, Reply};
 use super::publish;
-use super::routes::{PUBLISH, publish_topic};
+use super::routes::{PUBLISH, publish_topic, router};
 use super::server::Phase;
 use super::stall::StallGuard;
 use crate::metrics::HTTP_PANICS;
@@ -46,8 +46,23 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 type Outgoing = Response<Either<Full<Bytes>, axum::body::Body>>;
 
+/// The two ways of a request.
+#[derive(Debug)]
+pub(super) struct Ways {
+    api: Api,
+    router: Router,
+}
+
+impl Ways {
+    pub(super) fn new(api: Api) -> Arc<Self> {
+        let router = router(&api);
+        Arc::new(Self { api, router })
+    }
+}
+
 /// Serves a connection until it ends, or until the server stops.
-pub(super) async fn serve(api: Api, router: Router, stream: TcpStream) {
+pub(super) async fn serve(ways: Arc<Ways>, stream: TcpStream) {
+    let api = &ways.api;
     // Answers are small and written whole; waiting to fill a packet only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
@@ -55,13 +70,13 @@ pub(super) async fn serve(api: Api, router: Router, stream: TcpStream) {
     let time = Duration::from_millis(api.limits.request_timeout_ms);
     let mut phase = api.phase.clone();
     let mut cut = api.phase.clone();
-    let builder = builder(&api, time);
+    let builder = builder(api, time);
     let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
-        let asked = asked.clone();
+        let (asked, ways) = (asked.clone(), ways.clone());
         move |request| {
             asked.store(true, Ordering::Relaxed);
-            answer(api.clone(), router.clone(), request)
+            answer(ways.clone(), request)
         }
     });
     let io = TokioIo::new(StallGuard::new(stream, time));
@@ -112,14 +127,15 @@ fn builder(api: &Api, time: Duration) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn answer(api: Api, router: Router, request: Request<Incoming>) -> Result<Outgoing, Infallible> {
+async fn answer(ways: Arc<Ways>, request: Request<Incoming>) -> Result<Outgoing, Infallible> {
+    let api = &ways.api;
     if let Err(problem) = check_head(request.headers(), request.uri(), api.limits.header_bytes_max) {
-        return Ok(refuse(&api, None, problem));
+        return Ok(refuse(api, None, problem));
     }
     if publish_topic(request.method(), request.uri().path()).is_none() {
-        return Ok(Box::pin(route(api, router, request)).await);
+        return Ok(Box::pin(route(&ways, request)).await);
     }
-    let answered = unwinding(publish_directly(&api, request)).await;
+    let answered = unwinding(publish_directly(api, request)).await;
     let reply = answered.unwrap_or_else(|panic| Err(panicked(&panic))).unwrap_or_else(Problem::into_reply);
     api.requests.count(Some(PUBLISH), reply.status());
     Ok(reply.map(Either::Left))
@@ -131,10 +147,10 @@ async fn publish_directly(api: &Api, request: Request<Incoming>) -> Result<Reply
     publish::publish(api, &topic, &parts, body).await
 }
 
-async fn route(api: Api, mut router: Router, request: Request<Incoming>) -> Outgoing {
-    match unwinding(router.call(request)).await {
+async fn route(ways: &Ways, request: Request<Incoming>) -> Outgoing {
+    match unwinding(ways.router.clone().call(request)).await {
         Ok(Ok(response)) => response.map(Either::Right),
-        Err(panic) => refuse(&api, None, panicked(&panic)),
+        Err(panic) => refuse(&ways.api, None, panicked(&panic)),
     }
 }
 

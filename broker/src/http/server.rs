@@ -14,8 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::api::Api;
-use super::{connection, routes};
+use super::{api::Api, connection};
 use crate::Broker;
 use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
 
@@ -169,7 +168,7 @@ async fn upkeep(exposition: PrometheusHandle, mut phase: watch::Receiver<Phase>)
 }
 
 async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
-    let router = routes::router(&api);
+    let ways = connection::Ways::new(api.clone());
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let refused = counter!(REFUSED_CONNECTIONS, "listener" => "http");
     let mut phase = api.phase.clone();
@@ -188,7 +187,7 @@ async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
         };
         match slots.clone().try_acquire_owned() {
             Ok(slot) => {
-                tokio::spawn(hold(slot, connection::serve(api.clone(), router.clone(), stream)));
+                tokio::spawn(hold(slot, connection::serve(ways.clone(), stream)));
             }
             Err(_) => {
                 refused.increment(1);

@@ -16,6 +16,9 @@ const BINARY: [(&str, &str); 5] = [
 const STRUCTURED: (&str, &str) = ("content-type", "application/cloudevents+json; charset=utf-8");
 const BATCH: (&str, &str) = ("content-type", "application/cloudevents-batch+json");
 
+/// Target, headers and body; status, code and what the detail names.
+type Refusal<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str, u16, &'a str, &'a str);
+
 fn structured(id: &str) -> String {
     json!({"specversion": "1.0", "id": id, "source": "/orders", "type": "order.created", "data": {"total": 3}})
         .to_string()
@@ -65,7 +68,7 @@ async fn what_is_no_event_is_refused_with_a_code_and_nothing_is_appended() {
         |name: &'static str| BINARY.into_iter().filter(move |(there, _)| *there != name).collect::<Vec<_>>();
     let with = |more: (&'static str, &'static str)| BINARY.into_iter().chain([more]).collect::<Vec<_>>();
     let half = format!("[{},{{\"specversion\":\"1.0\"}}]", structured("ok"));
-    let cases: Vec<(&str, Vec<(&str, &str)>, &str, u16, &str, &str)> = vec![
+    let cases: Vec<Refusal<'_>> = vec![
         (EVENTS, without("ce-id"), "{}", 400, "invalid_event", "`id`"),
         (EVENTS, without("ce-specversion"), "{}", 400, "invalid_event", "specversion"),
         (EVENTS, with(("ce-time", "yesterday")), "{}", 400, "invalid_event", "`time`"),
@@ -123,6 +126,26 @@ async fn a_topic_comes_by_publishing_only_where_that_is_allowed() {
     closed.publish("fresh", "1").await.problem(404, "unknown_topic");
     closed.publish("default", "1").await.ok(200);
     closed.stop().await;
+}
+
+#[tokio::test]
+async fn there_are_no_more_topics_than_there_may_be() {
+    let served = Served::start_with(|config| config.limits.topics_max = 2).await;
+    served.publish("one", "1").await;
+    served.publish("two", "1").await;
+    let said = served.publish("three", "1").await.problem(507, "too_many_topics");
+    assert!(said.contains("three") && said.contains('2'), "{said}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn publishers_are_held_back_where_too_much_is_under_way() {
+    let served = Served::start_with(|config| config.limits.in_flight_bytes_max = 500).await;
+    let target = "/v1/topics/default/events?type=t&source=/s";
+    let refused = served.ask(Method::POST, target, &[], &"x".repeat(600)).await;
+    assert!(refused.problem(429, "overloaded").contains("500"));
+    served.ask(Method::POST, target, &[], &"x".repeat(100)).await.ok(200);
+    served.stop().await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use http::Method;
 
 use super::super::server::Drained;
 use super::support::{DRAIN, Served};
+use crate::config::Config;
 
 #[tokio::test]
 async fn pages_follow_each_other_to_the_end() {
@@ -64,9 +65,10 @@ async fn a_stop_ends_those_who_wait() {
     });
     // Asked on another connection, so that the waiting one has surely been taken up when the stop begins.
     served.get("/healthz").await.ok(200);
-    let Served { server, broker, .. } = served;
+    let Served { server, broker, folder } = served;
     assert_eq!(server.shutdown(DRAIN).await, Drained { cut: 0 });
     broker.shutdown().await.unwrap();
+    drop(folder);
     let answered = waiting.await;
     if let Ok(answer) = answered {
         assert_eq!(answer.ok(200)["events"].as_array().unwrap().len(), 0);
@@ -109,5 +111,32 @@ async fn an_event_is_found_by_its_id_wherever_it_is() {
         found["places"].as_array().unwrap().iter().map(|place| place["topic"].as_str().unwrap()).collect();
     topics.sort_unstable();
     assert_eq!(topics, ["default", "other"]);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn what_retention_took_is_gone_and_the_answer_says_what_is_kept() {
+    let small_segments = |config: &mut Config| config.topics.defaults.segment_bytes = 16 << 10;
+    let served = Served::start_with(small_segments).await;
+    let target = "/v1/topics/default/events?type=t&source=/s";
+    for _ in 0..60 {
+        served.ask(Method::POST, target, &[], &"x".repeat(1_000)).await.ok(200);
+    }
+    let folder = served.stop().await;
+    let served = Served::start_in(folder, |config| {
+        small_segments(config);
+        config.topics.defaults.retention_bytes = Some(1);
+    })
+    .await;
+    let start = loop {
+        let start = served.get("/v1/topics/default").await.ok(200)["start"].as_u64().unwrap();
+        if start > 0 {
+            break start;
+        }
+    };
+    let said = served.get("/v1/topics/default/events?from=0").await.problem(410, "offset_trimmed");
+    assert!(said.contains(&format!("kept is {start}")), "{said}");
+    let page = served.get("/v1/topics/default/events?from=earliest&limit=1").await.ok(200);
+    assert_eq!(page["events"][0]["offset"], start);
     served.stop().await;
 }

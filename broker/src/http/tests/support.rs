@@ -26,7 +26,7 @@ pub(super) const DRAIN: Duration = Duration::from_secs(20);
 pub(super) struct Served {
     pub(super) broker: Broker,
     pub(super) server: HttpServer,
-    _folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 impl Served {
@@ -35,13 +35,17 @@ impl Served {
     }
 
     pub(super) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), change).await
+    }
+
+    /// On what an earlier broker left.
+    pub(super) async fn start_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::embedded(folder.path());
         change(&mut config);
         let broker = Broker::open(config).await.unwrap();
         let options = HttpOptions { ids: SmallRng::seed_from_u64(7), exposition: None };
         let server = serve(broker.clone(), "127.0.0.1:0".parse().unwrap(), options).await.unwrap();
-        Self { broker, server, _folder: folder }
+        Self { broker, server, folder }
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
@@ -85,9 +89,11 @@ impl Served {
         read_to_end(&mut stream).await
     }
 
-    pub(super) async fn stop(self) {
+    /// Stops, and gives what stays.
+    pub(super) async fn stop(self) -> TempDir {
         self.server.shutdown(DRAIN).await;
         self.broker.shutdown().await.unwrap();
+        self.folder
     }
 }
 
