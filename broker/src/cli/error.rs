@@ -1,16 +1,19 @@
 //! Why a command failed: the cause, and the next step for whoever reads it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use eventail_wire::Code;
 use eventail_wire::cloudevents::CloudEventError;
 
+use metrics_exporter_prometheus::BuildError;
+
 use super::exit::Exit;
 use super::screen::{Paint, Screen};
 use crate::BrokerError;
 use crate::config::ConfigErrors;
+use crate::http::HttpError;
+use crate::quic::QuicError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -123,22 +126,42 @@ pub enum CliError {
         source: io::Error,
     },
     /// The broker does not open.
-    #[error("the broker cannot open {}: {source}", data_dir.display())]
+    #[error("the broker cannot open its data in {}: {}", data_dir.display(), chain(source))]
     Open {
         /// Its folder.
         data_dir: PathBuf,
         /// Why.
         source: BrokerError,
     },
-    /// A listener cannot be.
-    #[error("the {protocol} listener cannot be at {address}: {source}")]
-    Listen {
-        /// `HTTP` or `QUIC`.
-        protocol: &'static str,
-        /// Where.
-        address: SocketAddr,
-        /// The system's word.
-        source: io::Error,
+    /// The HTTP listener cannot be.
+    #[error("the HTTP listener does not start: {}", chain(source))]
+    Http {
+        /// Why.
+        source: HttpError,
+    },
+    /// The QUIC listener cannot be.
+    #[error("the QUIC listener does not start: {}", chain(source))]
+    Quic {
+        /// Why.
+        source: QuicError,
+    },
+    /// The broker did not stop in order.
+    #[error("the broker did not stop in order: {}", chain(source))]
+    Stop {
+        /// Why.
+        source: BrokerError,
+    },
+    /// The quickstart did not go as it should.
+    #[error("the quickstart did not go as it should: {what}")]
+    Quickstart {
+        /// What was not right.
+        what: &'static str,
+    },
+    /// Metrics cannot be gathered.
+    #[error("metrics cannot be gathered: {source}")]
+    Metrics {
+        /// Why.
+        source: BuildError,
     },
     /// The process cannot do what it needs.
     #[error("the process cannot start: {source}")]
@@ -197,8 +220,11 @@ impl CliError {
             Self::Stopped { published, lines: (first, last), .. } => {
                 format!("{published} events were published before; nothing of lines {first} to {last} was")
             }
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another process listens there; stop it, or choose another address".to_owned()
+            Self::Http { source } if source.is_retryable() => {
+                "another process listens there; stop it, or choose another address with --http".to_owned()
+            }
+            Self::Quic { source } if source.is_retryable() => {
+                "another process listens there; stop it, or choose another address with --quic".to_owned()
             }
             _ => return None,
         })
@@ -220,6 +246,21 @@ impl CliError {
             None => Ok(()),
         }
     }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors tell their cause themselves.
+        if !told.contains(&next) {
+            told = format!("{told}: {next}");
+        }
+        cause = error.source();
+    }
+    told
 }
 
 /// Whether a code says that something is not there.

@@ -11,9 +11,13 @@ mod completions;
 mod dead_letters;
 mod error;
 mod exit;
+mod logging;
 mod publish;
+mod quickstart;
 mod screen;
-
+mod serve;
+mod server;
+mod signals;
 mod table;
 mod tail;
 mod topics;
@@ -58,6 +62,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it work: a broker, triggers, a target and events, with nothing set up
+    Quickstart(quickstart::Arguments),
+    /// Run a broker
+    Serve(serve::Arguments),
     /// Check a configuration and tell everything that is wrong with it
     Check(check::Arguments),
     /// Publish events from a file or standard input
@@ -141,6 +149,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 impl Command {
     fn run(self, screen: &mut Screen) -> Result<Exit, CliError> {
         match self {
+            Self::Quickstart(arguments) => quickstart::run(&arguments, screen),
+            Self::Serve(arguments) => serve::run(arguments, screen),
             Self::Check(arguments) => check::run(&arguments, screen),
             Self::Publish(arguments) => block_on(publish::run(arguments, screen)),
             Self::Tail(arguments) => block_on(tail::run(arguments, screen)),

@@ -58,12 +58,12 @@ pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exi
         Action::List => list(&mut api, format, screen).await?,
         Action::Show { topic } => {
             let answer = api.get(&format!("/v1/topics/{topic}")).await?;
-            show(&answer, format, screen)?;
+            show(&api, answer, format, screen)?;
         }
         Action::Create { topic } => {
             let path = format!("/v1/topics/{topic}");
             let answer = api.send(Method::PUT, &path, JSON, Bytes::new()).await?;
-            show(&answer, format, screen)?;
+            show(&api, answer, format, screen)?;
         }
     }
     Ok(Exit::Done)
@@ -91,12 +91,11 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
     table.print(screen, "There are no topics.")
 }
 
-fn show(answer: &Value, format: Format, screen: &mut Screen) -> Result<(), CliError> {
-    // What a create answers may be less than a whole status: then it is shown as it is.
-    let Ok(topic) = serde_json::from_value::<TopicStatus>(answer.clone()) else { return screen.json(answer) };
+fn show(api: &Api, answer: Value, format: Format, screen: &mut Screen) -> Result<(), CliError> {
     if format == Format::Json {
-        return screen.json(answer);
+        return screen.json(&answer);
     }
+    let topic: TopicStatus = api.understand(answer)?;
     facts(
         screen,
         &[

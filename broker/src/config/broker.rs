@@ -64,12 +64,29 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>, config: &mut Con
     }
 }
 
-fn address(key: &str, text: &str) -> Result<Option<SocketAddr>, Problem> {
-    if text == "off" {
-        return Ok(None);
+/// Where a listener is: an IP address and a port, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAt(pub Option<SocketAddr>);
+
+/// A text is no address to listen at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it must be an IP address and a port, such as 127.0.0.1:4080, or off")]
+pub struct ListenAtError;
+
+impl std::str::FromStr for ListenAt {
+    type Err = ListenAtError;
+
+    fn from_str(text: &str) -> Result<Self, ListenAtError> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|address| Self(Some(address))).map_err(|_| ListenAtError)
     }
+}
+
+fn address(key: &str, text: &str) -> Result<Option<SocketAddr>, Problem> {
     let problem = |_| Problem::Address { key: key.to_owned(), value: text.to_owned() };
-    text.parse().map(Some).map_err(problem)
+    text.parse().map(|ListenAt(address)| address).map_err(problem)
 }
 
 fn read_tls(reader: &mut Reader<'_>, tls: &Section<'_>) -> Option<TlsFiles> {

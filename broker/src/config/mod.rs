@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+pub use broker::{ListenAt, ListenAtError};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::*;
 pub use problem::{Conflict, Problem};

@@ -1,0 +1,157 @@
+//! What the quickstart publishes: a morning in a small shop. Realistic, and the same every time.
+
+use serde_json::{Value, json};
+
+/// The topic that it goes to.
+pub(super) const TOPIC: &str = "shop";
+
+/// The events as structured CloudEvents, in the order in which they happen. The last repeats the first.
+pub(super) fn events() -> Vec<Value> {
+    let mut events = vec![
+        event(
+            "o-1001-created",
+            "order.created",
+            "/shop/orders",
+            "o-1001",
+            json!({
+                "customer": "u-77", "total": 129.90, "currency": "EUR",
+                "items": [{ "sku": "LAMP-3", "quantity": 1 }, { "sku": "BULB-E27", "quantity": 4 }],
+            }),
+        ),
+        event(
+            "p-501",
+            "payment.captured",
+            "/shop/payments",
+            "o-1001",
+            json!({
+                "amount": 129.90, "currency": "EUR", "method": "card",
+            }),
+        ),
+        event(
+            "u-77-registered",
+            "user.registered",
+            "/shop/users",
+            "u-77",
+            json!({
+                "email": "ada@example.com", "plan": "pro",
+            }),
+        ),
+        event(
+            "o-1002-created",
+            "order.created",
+            "/shop/orders",
+            "o-1002",
+            json!({
+                "customer": "u-78", "total": 18.50, "currency": "EUR", "items": [{ "sku": "MUG-BLUE", "quantity": 2 }],
+            }),
+        ),
+        event(
+            "p-502",
+            "payment.failed",
+            "/shop/payments",
+            "o-1002",
+            json!({
+                "amount": 18.50, "currency": "EUR", "method": "card", "reason": "insufficient funds",
+            }),
+        ),
+        event(
+            "u-78-registered",
+            "user.registered",
+            "/shop/users",
+            "u-78",
+            json!({
+                "email": "bob@example.com", "plan": "free",
+            }),
+        ),
+        event("o-1002-cancelled", "order.cancelled", "/shop/orders", "o-1002", json!({ "by": "customer" })),
+        event("u-77-upgraded", "user.updated", "/shop/users", "u-77", json!({ "plan": "team", "seats": 5 })),
+        event("stock-lamp-3", "stock.counted", "/shop/warehouse", "LAMP-3", json!({ "left": 11 })),
+        event(
+            "p-503",
+            "payment.refunded",
+            "/shop/payments",
+            "o-1001",
+            json!({
+                "amount": 24.00, "currency": "EUR", "method": "card",
+            }),
+        ),
+    ];
+    events.push(events[0].clone());
+    events
+}
+
+fn event(id: &str, event_type: &str, source: &str, subject: &str, data: Value) -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": source,
+        "type": event_type,
+        "subject": subject,
+        "datacontenttype": "application/json",
+        "data": data,
+    })
+}
+
+/// The quickstart's configuration: three triggers, each for one of the endpoints of a target that runs beside it.
+pub(super) fn configuration(data_dir: &str, target: &str) -> String {
+    let data_dir = toml::Value::from(data_dir);
+    format!(
+        r#"data_dir = {data_dir}
+drain = "2s"
+
+[listen]
+http = "127.0.0.1:0"
+quic = "127.0.0.1:0"
+
+# Targets on this machine may be called.
+[egress]
+allow = ["127.0.0.0/8"]
+
+# Orders that have a total. The target accepts.
+[triggers.ship-order]
+topic = "{TOPIC}"
+pattern = {{ type = ["order.created"], data = {{ total = [{{ exists = true }}] }} }}
+[triggers.ship-order.target.http]
+url = "{target}/ship"
+
+# Whatever happens to payments. The target fails twice before it accepts.
+[triggers.record-payment]
+topic = "{TOPIC}"
+pattern = {{ type = [{{ prefix = "payment." }}] }}
+retry = {{ max_attempts = 5, backoff_initial = "200ms", backoff_max = "400ms" }}
+[triggers.record-payment.target.http]
+url = "{target}/payments"
+
+# Users who pay. The target refuses until it is fixed.
+[triggers.sync-crm]
+topic = "{TOPIC}"
+pattern = {{ source = ["/shop/users"], data = {{ plan = [{{ anything-but = "free" }}] }} }}
+[triggers.sync-crm.target.http]
+url = "{target}/crm"
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_configuration_is_right() {
+        let text = configuration("/tmp/a \"b\"", "http://127.0.0.1:9000");
+        let config = Config::parse("quickstart.toml", &text, &|_| None).unwrap();
+        assert_eq!(config.data_dir.to_str(), Some("/tmp/a \"b\""));
+        assert_eq!(config.triggers.len(), 3);
+    }
+
+    #[test]
+    fn the_events_are_right_and_the_last_repeats_the_first() {
+        let events = events();
+        for event in &events {
+            let bytes = serde_json::to_vec(event).unwrap().into();
+            eventail_wire::cloudevents::decode_structured(&bytes).unwrap();
+        }
+        assert_eq!(events.first(), events.last());
+    }
+}

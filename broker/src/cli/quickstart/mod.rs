@@ -1,0 +1,278 @@
+//! `eventail quickstart`: everything that matters, seen once, with nothing set up.
+//!
+//! A real broker with real listeners in a scratch directory, three triggers, a target for each in this process, and a
+//! morning's events published over HTTP. What is shown is what the broker tells: the steps as its observer sees them, the
+//! numbers as its API answers them. It needs no file, no network and no free port of a certain number.
+
+mod events;
+mod story;
+mod target;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use self::events::TOPIC;
+use self::story::{Story, Watcher};
+use self::target::Target;
+use super::api::{Api, ApiUrl, Query};
+use super::check::counted;
+use super::dead_letters::summary_table;
+use super::error::CliError;
+use super::exit::Exit;
+use super::screen::{Paint, Screen};
+use super::server::Server;
+use super::signals::Signals;
+use super::table::Table;
+use crate::config::Config;
+use crate::status::{BulkResult, DeadLetterSummary, Observation, Published, TriggerStatus};
+
+const EXAMPLES: &str = "\
+Examples:
+  eventail quickstart
+  eventail quickstart --keep-running";
+
+/// How often the API is asked whether everything has been delivered.
+const ASK_EVERY: Duration = Duration::from_millis(25);
+/// How long that may take before something is wrong.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The arguments of `quickstart`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Leave the broker and its target running until Ctrl-C, to try commands on them
+    #[arg(long)]
+    keep_running: bool,
+}
+
+/// Runs it on a runtime of its own.
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| CliError::Runtime { source })?;
+    let exit = runtime.block_on(quickstart(arguments, screen));
+    runtime.shutdown_background();
+    exit
+}
+
+async fn quickstart(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
+    let mut signals = Signals::new().map_err(|source| CliError::Runtime { source })?;
+    let scratch = tempfile::tempdir().map_err(|source| CliError::Runtime { source })?;
+    let target = Target::start().await.map_err(|source| CliError::Runtime { source })?;
+    let data_dir = scratch.path().join("data").display().to_string();
+    let text = events::configuration(&data_dir, &target.url());
+    let config = Config::parse("quickstart.toml", &text, &|_| None)?;
+    let (watcher, steps) = Watcher::new();
+    let server = Server::start(config, Some(Arc::new(watcher)), None).await?;
+    let showing = async {
+        let mut tour = Tour::new(&server, &target, steps, screen)?;
+        tour.show(&data_dir).await?;
+        if arguments.keep_running {
+            tour.screen.line("\nThe broker and its target keep running. Ctrl-C ends them.")?;
+            std::future::pending::<()>().await;
+        }
+        Ok(Exit::Done)
+    };
+    let shown = tokio::select! {
+        shown = showing => shown,
+        exit = signals.next() => Ok(if arguments.keep_running { Exit::Done } else { exit }),
+    };
+    let stopped = server.stop().await.map_err(|source| CliError::Stop { source });
+    shown.and_then(|exit| stopped.map(|()| exit))
+}
+
+/// What is needed on the way.
+struct Tour<'a> {
+    server: &'a Server,
+    target: &'a Target,
+    api: Api,
+    url: ApiUrl,
+    steps: UnboundedReceiver<Observation>,
+    story: Story,
+    screen: &'a mut Screen,
+}
+
+#[derive(Deserialize)]
+struct Results {
+    results: Vec<Published>,
+}
+
+impl<'a> Tour<'a> {
+    fn new(
+        server: &'a Server,
+        target: &'a Target,
+        steps: UnboundedReceiver<Observation>,
+        screen: &'a mut Screen,
+    ) -> Result<Self, CliError> {
+        let address = server.http().ok_or(CliError::Quickstart { what: "the HTTP listener is off" })?;
+        let url: ApiUrl = format!("http://{address}")
+            .parse()
+            .map_err(|_| CliError::Quickstart { what: "the listener's address makes no URL" })?;
+        let api = Api::new(url.clone());
+        Ok(Self { server, target, api, url, steps, story: Story::default(), screen })
+    }
+
+    async fn show(&mut self, data_dir: &str) -> Result<(), CliError> {
+        let events = events::events();
+        self.introduce(data_dir)?;
+        self.title(&format!(
+            "1. Publish {} over HTTP, and watch each one's way",
+            counted(events.len(), "event")
+        ))?;
+        Story::heading(self.screen)?;
+        let publishing = tokio::spawn(publish(Api::new(self.url.clone()), events));
+        self.until_settled(0).await?;
+        let published =
+            publishing.await.map_err(|_| CliError::Quickstart { what: "publishing broke off" })??;
+        self.until_settled(0).await?;
+        let repeats = published.iter().filter(|published| published.duplicate).count();
+        self.screen.line(&format!(
+            "\n  {} publishes acknowledged; {repeats} of them repeated an event (same source and id) and was not stored again.",
+            published.len()
+        ))?;
+        self.title("2. What could not be delivered is kept, with its event and the reason")?;
+        let letters = self.dead_letters("false").await?;
+        summary_table(&letters).print(self.screen, "  There are no dead letters.")?;
+        self.title("3. Fix the target, and redrive")?;
+        self.redrive().await?;
+        self.title("4. The account, as the broker's API has it now")?;
+        self.account().await?;
+        self.try_next()
+    }
+
+    fn introduce(&mut self, data_dir: &str) -> Result<(), CliError> {
+        let version = env!("CARGO_PKG_VERSION");
+        let name = self.screen.paint(Paint::Heading, &format!("Eventail {version}"));
+        self.screen
+            .line(&format!("{name}: a broker in a scratch directory, three triggers, one target.\n"))?;
+        self.screen.line(&format!("  http    {}", self.url))?;
+        if let Some(quic) = self.server.quic() {
+            self.screen.line(&format!("  quic    {quic}"))?;
+        }
+        self.screen.line(&format!("  data    {data_dir}"))?;
+        self.screen.line(&format!("  target  {}/ship      accepts", self.target.url()))?;
+        self.screen
+            .line(&format!("          {}/payments  fails twice before it accepts", self.target.url()))?;
+        self.screen.line(&format!("          {}/crm       refuses until it is fixed", self.target.url()))
+    }
+
+    fn title(&mut self, text: &str) -> Result<(), CliError> {
+        let title = self.screen.paint(Paint::Heading, text);
+        self.screen.line(&format!("\n{title}\n"))
+    }
+
+    /// Tells steps until so many deliveries ended and the API says that nothing is pending.
+    async fn until_settled(&mut self, settled: u64) -> Result<(), CliError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut ask = interval(ASK_EVERY);
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some(step) = self.steps.recv() => self.story.tell(step, self.screen)?,
+                _ = ask.tick() => {
+                    let triggers = self.triggers().await?;
+                    let at_rest = triggers.iter().all(|trigger| trigger.lag == 0 && trigger.account.pending == 0);
+                    if at_rest && self.story.settled() >= settled && self.steps.is_empty() {
+                        return Ok(());
+                    }
+                    if Instant::now() >= deadline {
+                        return Err(CliError::Quickstart { what: "the deliveries did not come to rest" });
+                    }
+                }
+            }
+        }
+    }
+
+    async fn triggers(&mut self) -> Result<Vec<TriggerStatus>, CliError> {
+        let triggers = self.api.pages("/v1/triggers", "triggers", &Query::default(), None).await?;
+        self.api.understand(Value::Array(triggers))
+    }
+
+    async fn dead_letters(&mut self, include_redriven: &str) -> Result<Vec<DeadLetterSummary>, CliError> {
+        let query = Query::default().with("include_redriven", Some(include_redriven));
+        let letters = self.api.pages("/v1/dead-letters", "dead_letters", &query, None).await?;
+        self.api.understand(Value::Array(letters))
+    }
+
+    async fn redrive(&mut self) -> Result<(), CliError> {
+        self.target.fix();
+        let before = self.story.settled();
+        Story::heading(self.screen)?;
+        let result: BulkResult =
+            self.api.post("/v1/dead-letters/redrive", &json!({ "trigger": "sync-crm" })).await?;
+        self.until_settled(before + result.done).await?;
+        self.screen.line(&format!("\n  {} of {} dead letters redriven.", result.done, result.selected))
+    }
+
+    async fn account(&mut self) -> Result<(), CliError> {
+        let triggers = self.triggers().await?;
+        let mut table = Table::new(&[
+            "  TRIGGER",
+            "MATCHED",
+            "DELIVERED",
+            "DEAD-LETTERED",
+            "EXPIRED",
+            "PENDING",
+            "ADDS UP",
+        ]);
+        let mut adds_up = true;
+        for trigger in &triggers {
+            let account = trigger.account;
+            let ends = [account.delivered, account.dead_lettered, account.expired, account.pending];
+            let right = account.matched == ends.iter().sum::<u64>();
+            adds_up &= right;
+            let mut row = vec![format!("  {}", trigger.name), account.matched.to_string()];
+            row.extend(ends.map(|end| end.to_string()));
+            row.push(if right { "yes" } else { "NO" }.to_owned());
+            table.row(row);
+        }
+        table.print(self.screen, "  There are no triggers.")?;
+        let (waiting, all) =
+            (self.dead_letters("false").await?.len(), self.dead_letters("true").await?.len());
+        let topic: Value = self.api.get(&format!("/v1/topics/{TOPIC}")).await?;
+        let end = topic.get("end").and_then(Value::as_u64).unwrap_or_default();
+        self.screen.line(&format!(
+            "\n  {end} events are in the topic `{TOPIC}`; of {} written, {waiting} still waits for somebody.",
+            counted(all, "dead letter")
+        ))?;
+        if adds_up { Ok(()) } else { Err(CliError::Quickstart { what: "the account does not add up" }) }
+    }
+
+    fn try_next(&mut self) -> Result<(), CliError> {
+        self.title("Try next")?;
+        for (command, what) in [
+            ("eventail serve --print-config > eventail.toml", "a configuration with every key explained"),
+            ("eventail check", "everything that is wrong with it, at once"),
+            ("eventail serve", "a broker on 127.0.0.1:4080"),
+            ("echo '{\"total\":7}' | eventail publish orders --type order.created", "an event"),
+            ("eventail tail orders --follow", "the events of a topic, as they come"),
+            ("eventail triggers", "what every trigger does"),
+            ("eventail dead-letters", "what could not be delivered"),
+        ] {
+            let what = self.screen.paint(Paint::Quiet, what);
+            self.screen.line(&format!("  {command:<67}  {what}"))?;
+        }
+        self.screen.line("\n  From the repository, `cargo run --release -- ` stands for `eventail `.")?;
+        self.screen.line(&format!("  While `quickstart --keep-running` runs, add --url {}", self.url))
+    }
+}
+
+/// One request for each event, as a client of the shop would send them.
+async fn publish(mut api: Api, events: Vec<Value>) -> Result<Vec<Published>, CliError> {
+    let mut published = Vec::new();
+    for event in events {
+        let body = Bytes::from(event.to_string());
+        let path = format!("/v1/topics/{TOPIC}/events");
+        let results: Results = api.send(Method::POST, &path, "application/cloudevents+json", body).await?;
+        published.extend(results.results);
+    }
+    Ok(published)
+}

@@ -1,0 +1,139 @@
+//! The way of every event as it happens: one aligned line for each step.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use eventail_wire::Offset;
+use tokio::sync::mpsc;
+
+use super::events::TOPIC;
+use crate::cli::dead_letters::word;
+use crate::cli::error::CliError;
+use crate::cli::screen::{Paint, Screen, snippet};
+use crate::status::{Observation, Observer};
+
+const TYPE_WIDTH: usize = 17;
+const TRIGGER_WIDTH: usize = 15;
+
+/// Takes steps on the delivery path and hands them on, which never waits.
+#[derive(Debug)]
+pub(super) struct Watcher(Mutex<mpsc::UnboundedSender<Observation>>);
+
+impl Watcher {
+    /// A watcher, and where what it sees arrives.
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Observation>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(Mutex::new(sender)), receiver)
+    }
+}
+
+impl Observer for Watcher {
+    fn observe(&self, observation: &Observation) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // When nobody reads any more the quickstart is over, and so is the story.
+        sender.send(observation.clone()).unwrap_or_default();
+    }
+}
+
+/// What was told so far.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    /// The types of the events whose append was told.
+    types: HashMap<Offset, String>,
+    /// Steps that came before the append that they follow from: the publisher and the triggers learn of it side by side.
+    early: HashMap<Offset, Vec<Observation>>,
+    settled: u64,
+}
+
+impl Story {
+    /// The heading of the lines.
+    pub(super) fn heading(screen: &mut Screen) -> Result<(), CliError> {
+        let (event, trigger) = ("EVENT", "TRIGGER");
+        let heading = format!("  OFFSET  {event:<TYPE_WIDTH$}  {trigger:<TRIGGER_WIDTH$}  WHAT HAPPENED");
+        let heading = screen.paint(Paint::Heading, &heading);
+        screen.line(&heading)
+    }
+
+    /// How many deliveries ended by now, well or not.
+    pub(super) const fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// Tells a step, or keeps it until its event's append was told.
+    pub(super) fn tell(&mut self, step: Observation, screen: &mut Screen) -> Result<(), CliError> {
+        let Some(offset) = offset_of(&step) else { return Ok(()) };
+        if let Observation::Appended { event, .. } = &step {
+            self.types.insert(offset, event.event_type().to_owned());
+            let said = format!("appended, safe on disk (id {})", snippet(event.id(), 40));
+            self.line(offset, None, &said, screen)?;
+            for step in self.early.remove(&offset).unwrap_or_default() {
+                self.tell(step, screen)?;
+            }
+            return Ok(());
+        }
+        if !self.types.contains_key(&offset) {
+            self.early.entry(offset).or_default().push(step);
+            return Ok(());
+        }
+        let told = self.words(&step, screen);
+        match told {
+            Some((trigger, said)) => self.line(offset, Some(&trigger), &said, screen),
+            None => Ok(()),
+        }
+    }
+
+    /// The trigger and what there is to say of a step.
+    fn words(&mut self, step: &Observation, screen: &Screen) -> Option<(String, String)> {
+        Some(match step {
+            Observation::Matched { trigger, .. } => (trigger.to_string(), "matched".to_owned()),
+            Observation::Attempted { trigger, attempt, took_ms, outcome, response, next_at, .. } => {
+                let paint = match *outcome {
+                    "delivered" => Paint::Success,
+                    _ => Paint::Failure,
+                };
+                self.settled += u64::from(*outcome == "delivered");
+                let answer = response.as_ref().map(|response| {
+                    let status = response.status.map(|status| format!(" {status}")).unwrap_or_default();
+                    let said = if response.body.is_empty() { &response.error } else { &response.body };
+                    format!("{status} \"{}\"", snippet(said, 40))
+                });
+                let again = if next_at.is_some() { ", to be tried again" } else { "" };
+                let outcome = screen.paint(paint, outcome);
+                let answer = answer.unwrap_or_default();
+                (trigger.to_string(), format!("attempt {attempt}: {outcome}{answer} in {took_ms} ms{again}"))
+            }
+            Observation::DeadLettered { trigger, dead_letter_topic, dead_letter_offset, reason, .. } => {
+                self.settled += 1;
+                let title = screen.paint(Paint::Failure, "dead-lettered");
+                let place = format!("{dead_letter_topic}/{dead_letter_offset}");
+                (trigger.to_string(), format!("{title} as {place} ({})", word(*reason)))
+            }
+            Observation::Redriven { trigger, .. } => (trigger.to_string(), "redriven".to_owned()),
+            Observation::Appended { .. } => return None,
+        })
+    }
+
+    fn line(
+        &self,
+        offset: Offset,
+        trigger: Option<&str>,
+        said: &str,
+        screen: &mut Screen,
+    ) -> Result<(), CliError> {
+        let event = self.types.get(&offset).map(|kind| snippet(kind, TYPE_WIDTH)).unwrap_or_default();
+        let event = screen.paint(Paint::Name, &format!("{event:<TYPE_WIDTH$}"));
+        let trigger = format!("{:<TRIGGER_WIDTH$}", trigger.unwrap_or("-"));
+        screen.line(&format!("  {:>6}  {event}  {trigger}  {said}", offset.0))
+    }
+}
+
+/// The place of a step's event in the shop's topic; `None` for what happens in other topics.
+fn offset_of(step: &Observation) -> Option<Offset> {
+    match step {
+        Observation::Appended { topic, offset, .. } => (topic.as_str() == TOPIC).then_some(*offset),
+        Observation::Matched { offset, .. }
+        | Observation::Attempted { offset, .. }
+        | Observation::DeadLettered { offset, .. }
+        | Observation::Redriven { offset, .. } => Some(*offset),
+    }
+}

@@ -1,0 +1,101 @@
+//! A broker with its listeners, as `serve` and `quickstart` run it: started in order, stopped in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::error::CliError;
+use crate::config::Config;
+use crate::http::{self, HttpOptions, HttpServer};
+use crate::quic::{self, QuicServer};
+use crate::status::Observer;
+use crate::{Broker, BrokerError};
+
+/// A broker and whatever listens for it.
+#[derive(Debug)]
+pub(super) struct Server {
+    broker: Broker,
+    http: Option<HttpServer>,
+    quic: Option<QuicServer>,
+}
+
+impl Server {
+    /// Opens the broker, then its listeners: who is answered is answered by a broker that has recovered.
+    pub(super) async fn start(
+        config: Config,
+        observer: Option<Arc<dyn Observer>>,
+        exposition: Option<PrometheusHandle>,
+    ) -> Result<Self, CliError> {
+        let data_dir = config.data_dir.clone();
+        let (http_at, quic_at) = (config.http, config.quic);
+        let mut builder = Broker::builder(config);
+        if let Some(observer) = observer {
+            builder = builder.observer(observer);
+        }
+        let broker = builder.open().await.map_err(|source| CliError::Open { data_dir, source })?;
+        let mut server = Self { broker, http: None, quic: None };
+        if let Err(error) = server.listen(http_at, quic_at, exposition).await {
+            // What stopped the start is what is told, not what a stop might say on top of it.
+            let _stopped = server.stop().await;
+            return Err(error);
+        }
+        Ok(server)
+    }
+
+    async fn listen(
+        &mut self,
+        http_at: Option<SocketAddr>,
+        quic_at: Option<SocketAddr>,
+        exposition: Option<PrometheusHandle>,
+    ) -> Result<(), CliError> {
+        if let Some(address) = http_at {
+            let options = HttpOptions { ids: SmallRng::from_os_rng(), exposition };
+            let serving = http::serve(self.broker.clone(), address, options).await;
+            self.http = Some(serving.map_err(|source| CliError::Http { source })?);
+        }
+        if let Some(address) = quic_at {
+            let serving = quic::serve(self.broker.clone(), address).await;
+            self.quic = Some(serving.map_err(|source| CliError::Quic { source })?);
+        }
+        Ok(())
+    }
+
+    /// Where HTTP is, if it is.
+    pub(super) fn http(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpServer::addr)
+    }
+
+    /// Where QUIC is, if it is.
+    pub(super) fn quic(&self) -> Option<SocketAddr> {
+        self.quic.as_ref().map(QuicServer::addr)
+    }
+
+    /// What QUIC clients may pin.
+    pub(super) fn fingerprint(&self) -> Option<&str> {
+        self.quic.as_ref().map(QuicServer::fingerprint)
+    }
+
+    /// Stops taking requests, lets what is under way end within the drain time, and syncs.
+    pub(super) async fn stop(self) -> Result<(), BrokerError> {
+        let drain = Duration::from_millis(self.broker.config().drain_ms);
+        let http = async {
+            match self.http {
+                Some(http) => http.shutdown(drain).await.cut,
+                None => 0,
+            }
+        };
+        let quic = async {
+            match self.quic {
+                Some(quic) => quic.shutdown(drain).await.cut,
+                None => 0,
+            }
+        };
+        let (http_cut, quic_cut) = tokio::join!(http, quic);
+        tracing::debug!(http_cut, quic_cut, "listeners stopped");
+        self.broker.shutdown().await
+    }
+}
