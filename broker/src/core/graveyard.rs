@@ -96,7 +96,7 @@ impl Graveyard {
         if let Some(observer) = &core.observer {
             observer.observe(&Observation::DeadLettered {
                 trigger: lane.trigger.clone(),
-                offset: order.offset,
+                offset: origin.offset,
                 dead_letter_topic: dead_letter_topic.clone(),
                 dead_letter_offset: at.offset,
                 reason: order.reason,

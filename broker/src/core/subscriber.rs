@@ -119,6 +119,7 @@ impl Core {
                 start,
                 dead_letter_topic: dead_letter_topic()?,
                 redrives: false,
+                observer: None,
                 seed: self.next_seed(),
             },
         );

@@ -18,7 +18,7 @@ use super::replies::Replies;
 use super::topic::Topic;
 use super::{BrokerError, Core};
 use crate::config::{self, StartPosition, TargetOptions};
-use crate::status::{Account, BreakerState, TriggerState, TriggerStatus};
+use crate::status::{Account, BreakerState, Observer, TriggerState, TriggerStatus};
 
 /// What the internal log of a trigger's redriven dead letters is called.
 pub(crate) fn redrive_log_name(trigger: &TriggerName) -> String {
@@ -97,7 +97,7 @@ impl Core {
                     log,
                     pattern: None,
                     redrives: true,
-                    ..trigger.lane_options(self.next_seed())?
+                    ..trigger.lane_options(self.observer.clone(), self.next_seed())?
                 },
             );
             self.drive(trigger, &lane, None);
@@ -142,6 +142,7 @@ impl Core {
                 start,
                 dead_letter_topic: options.dead_letter_topic.clone(),
                 redrives: false,
+                observer: self.observer.clone(),
                 seed: self.next_seed(),
             },
         );
@@ -263,11 +264,19 @@ impl Trigger {
         }
     }
 
+    pub(crate) fn redrives(&self) -> Option<&Arc<Lane>> {
+        self.redrives.get()
+    }
+
     fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
         std::iter::once(&self.lane).chain(self.redrives.get())
     }
 
-    fn lane_options(&self, seed: u64) -> Result<LaneOptions, BrokerError> {
+    fn lane_options(
+        &self,
+        observer: Option<Arc<dyn Observer>>,
+        seed: u64,
+    ) -> Result<LaneOptions, BrokerError> {
         Ok(LaneOptions {
             name: Arc::clone(&self.lane.name),
             trigger: self.lane.trigger.clone(),
@@ -279,6 +288,7 @@ impl Trigger {
             start: Offset(0),
             dead_letter_topic: self.options.dead_letter_topic.clone(),
             redrives: false,
+            observer,
             seed,
         })
     }

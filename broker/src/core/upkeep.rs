@@ -71,6 +71,11 @@ impl Core {
             if let Some(topic) = self.topics.get(&trigger.lane.topic) {
                 trigger.lane.lose_before(topic.start());
             }
+            if let Some(redrives) = trigger.redrives()
+                && let Err(error) = redrives.trim_settled().await
+            {
+                tracing::warn!(trigger = %trigger.lane.trigger, %error, "redriven events that were settled are kept for now");
+            }
         }
     }
 

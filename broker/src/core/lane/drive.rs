@@ -39,6 +39,8 @@ pub(crate) struct Driver {
 /// How one attempt ended.
 struct Done {
     lease: Lease,
+    /// Where the event was first; a redriven one lies elsewhere now.
+    origin: Offset,
     ending: Ending,
     took: Duration,
 }
@@ -93,11 +95,14 @@ impl Driver {
         for consignment in consignments {
             let driver = Arc::clone(self);
             let attempt = Attempt::new(sender.clone(), consignment.lease);
-            tokio::spawn(async move { attempt.end(driver.attempt(consignment).await) });
+            tokio::spawn(async move {
+                let (origin, ending) = driver.attempt(consignment).await;
+                attempt.end(origin, ending);
+            });
         }
     }
 
-    async fn attempt(&self, consignment: Consignment) -> Ending {
+    async fn attempt(&self, consignment: Consignment) -> (Offset, Ending) {
         let Consignment { lease, event } = consignment;
         let stored = match event {
             Some(event) => event,
@@ -105,11 +110,11 @@ impl Driver {
                 Ok(Some(event)) => event,
                 Ok(None) => {
                     self.lane.lose_before(self.lane.log.status().range.start);
-                    return unreachable_because("the event is gone: retention took it".to_owned());
+                    return (lease.offset, unreachable_because("retention took the event".to_owned()));
                 }
                 Err(error) => {
                     self.lane.stop(&error.to_string());
-                    return unreachable_because(error.to_string());
+                    return (lease.offset, unreachable_because(error.to_string()));
                 }
             },
         };
@@ -141,28 +146,28 @@ impl Driver {
             (outcome, _) => outcome.into(),
         };
         self.log(&event, &lease, &ending);
-        ending
+        (offset, ending)
     }
 
     fn settle(&self, done: &mut Vec<Done>) {
         let mut told = Vec::with_capacity(done.len());
         let mut endings = Vec::with_capacity(done.len());
-        for Done { lease, ending, took } in done.drain(..) {
+        for Done { lease, origin, ending, took } in done.drain(..) {
             let (end, response) = describe(&ending);
             self.lane.metrics.attempted(end, took.as_secs_f64());
             if let AttemptEnd::Failed(class) = end {
                 self.lane.metrics.retried(class);
             }
             if self.observer.is_some() {
-                told.push((end.as_str(), response.cloned(), took));
+                told.push((origin, end.as_str(), response.cloned(), took));
             }
             endings.push((lease.token, ending));
         }
         let (settled, burials) = self.lane.settle(self.clock.now(), endings);
         if let Some(observer) = &self.observer {
-            for ((word, response, took), settled) in told.into_iter().zip(&settled) {
+            for ((origin, word, response, took), settled) in told.into_iter().zip(&settled) {
                 if let Some(settled) = settled {
-                    observer.observe(&self.observation(word, response, took, *settled));
+                    observer.observe(&self.observation(origin, word, response, took, *settled));
                 }
             }
         }
@@ -174,6 +179,7 @@ impl Driver {
 
     fn observation(
         &self,
+        offset: Offset,
         outcome: &'static str,
         response: Option<Response>,
         took: Duration,
@@ -181,7 +187,7 @@ impl Driver {
     ) -> Observation {
         Observation::Attempted {
             trigger: self.lane.trigger.clone(),
-            offset: settled.offset,
+            offset,
             attempt: settled.attempt,
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             outcome,
@@ -215,6 +221,7 @@ impl Driver {
 struct Attempt {
     sender: mpsc::UnboundedSender<Done>,
     lease: Lease,
+    origin: Offset,
     started: Instant,
     ending: Ending,
 }
@@ -226,10 +233,11 @@ impl Attempt {
             after_ms: None,
             response: Response { error: "the target panicked".to_owned(), ..Response::default() },
         };
-        Self { sender, lease, started: Instant::now(), ending }
+        Self { sender, lease, origin: lease.offset, started: Instant::now(), ending }
     }
 
-    fn end(mut self, ending: Ending) {
+    fn end(mut self, origin: Offset, ending: Ending) {
+        self.origin = origin;
         self.ending = ending;
     }
 }
@@ -237,7 +245,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let ending = std::mem::replace(&mut self.ending, Ending::Ack);
-        let done = Done { lease: self.lease, ending, took: self.started.elapsed() };
+        let done = Done { lease: self.lease, origin: self.origin, ending, took: self.started.elapsed() };
         // The driver may have gone at the end of the drain time; the event is then delivered again after the restart.
         drop(self.sender.send(done));
     }

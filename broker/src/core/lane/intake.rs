@@ -10,6 +10,7 @@ use eventail_wire::{Event, Offset};
 
 use super::{HELD_BYTES_MAX, Lane};
 use crate::core::feed::{Feed, Incoming, Reach, detached};
+use crate::status::Observation;
 
 /// What one read of a lane that lags takes at most.
 const READ_LIMIT: ReadLimit = ReadLimit { records: 1024, bytes: 1 << 20 };
@@ -89,6 +90,9 @@ impl Lane {
             let Incoming { offset, appended_at, event } = incoming;
             let key = self.key.as_ref().and_then(|key| key.key_of(event));
             let is_new = state.subscription.offer(*offset, *appended_at, key);
+            if let Some(observer) = self.observer.as_ref().filter(|_| is_new && !self.redrives) {
+                observer.observe(&Observation::Matched { trigger: self.trigger.clone(), offset: *offset });
+            }
             // Without room for its payload it is read again: a key that waits must not hold up the others.
             if is_new && state.held_bytes <= HELD_BYTES_MAX {
                 state.held_bytes += event.as_bytes().len();

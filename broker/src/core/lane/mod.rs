@@ -24,6 +24,7 @@ use super::graveyard::Burial;
 use super::journal::{Journal, Journaled};
 use super::letter;
 use crate::metrics::TriggerMetrics;
+use crate::status::Observer;
 
 pub(crate) use drive::Driver;
 pub(crate) use intake::Filled;
@@ -46,6 +47,7 @@ pub(crate) struct LaneOptions {
     pub(crate) dead_letter_topic: TopicName,
     /// Whether records are dead letters that are to be delivered as the events that they were.
     pub(crate) redrives: bool,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) seed: u64,
 }
 
@@ -57,6 +59,7 @@ pub(crate) struct Lane {
     pub(crate) dead_letter_topic: TopicName,
     pub(crate) metrics: TriggerMetrics,
     redrives: bool,
+    observer: Option<Arc<dyn Observer>>,
     log: Arc<dyn Log>,
     matcher: Matcher,
     key: Option<KeyPath>,
@@ -110,6 +113,7 @@ impl Lane {
             topic: options.topic,
             dead_letter_topic: options.dead_letter_topic,
             redrives: options.redrives,
+            observer: options.observer,
             log: options.log,
             matcher: Matcher::new(&[options.pattern]),
             key: options.key,
@@ -137,6 +141,12 @@ impl Lane {
         records: Vec<NewRecord>,
     ) -> impl Future<Output = Result<Vec<Appended>, AppendError>> + use<> {
         self.log.append(records)
+    }
+
+    /// Lets go of what is settled, where the log is the lane's own.
+    pub(crate) async fn trim_settled(&self) -> Result<Offset, AppendError> {
+        let cursor = self.look(Subscription::cursor);
+        self.log.trim(cursor).await
     }
 
     /// What wakes whoever drives the lane.
