@@ -217,6 +217,8 @@ impl Subscriber {
 
     async fn deliver(&self, consignments: Vec<Consignment>) -> Vec<Delivery> {
         let lane = &self.shared.lane;
+        let mut unclaimed =
+            Unclaimed { lane, tokens: consignments.iter().map(|one| one.lease.token).collect() };
         let mut deliveries = Vec::with_capacity(consignments.len());
         // Before the first wait: if the caller does not wait to the end, the leases still go back when it is dropped.
         self.leased()
@@ -250,6 +252,8 @@ impl Subscriber {
                 event,
             });
         }
+        unclaimed.tokens.clear();
+        self.leased().extend(deliveries.iter().map(|delivery| (delivery.token, delivery.offset)));
         deliveries
     }
 
@@ -260,6 +264,20 @@ impl Subscriber {
 
     fn leased(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Offset>> {
         self.leased.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leases that were taken and not handed on yet; they go back if whoever waits for them goes.
+struct Unclaimed<'a> {
+    lane: &'a Lane,
+    tokens: Vec<u64>,
+}
+
+impl Drop for Unclaimed<'_> {
+    fn drop(&mut self) {
+        if !self.tokens.is_empty() {
+            self.lane.release(self.tokens.drain(..));
+        }
     }
 }
 
