@@ -220,16 +220,12 @@ impl Subscriber {
         let mut unclaimed =
             Unclaimed { lane, tokens: consignments.iter().map(|one| one.lease.token).collect() };
         let mut deliveries = Vec::with_capacity(consignments.len());
-        // Before the first wait: if the caller does not wait to the end, the leases still go back when it is dropped.
-        self.leased()
-            .extend(consignments.iter().map(|Consignment { lease, .. }| (lease.token, lease.offset)));
         for Consignment { lease, event } in consignments {
             let event = match event {
                 Some(event) => event,
                 None => match lane.read_again(lease.offset).await {
                     Ok(Some(event)) => event,
                     Ok(None) => {
-                        self.leased().remove(&lease.token);
                         lane.lose_before(
                             self.core.topic(&lane.topic).map_or(Offset(0), |topic| topic.start()),
                         );
@@ -237,7 +233,6 @@ impl Subscriber {
                     }
                     Err(error) => {
                         lane.stop(&error.to_string());
-                        self.leased().remove(&lease.token);
                         lane.release([lease.token]);
                         continue;
                     }
