@@ -170,12 +170,3 @@ pub fn binary_headers(event: &Event) -> impl Iterator<Item = BinaryHeader<'_>> {
     let others = event.optional_attributes().map(|attribute| (attribute.name, attribute.value));
     required.into_iter().chain(others).map(|(name, value)| BinaryHeader::new(name, value))
 }
-
-/// [`binary_headers`], and `correlationid` and `traceparent` derived where the event has none of its own.
-pub fn binary_headers_correlated(event: &Event) -> impl Iterator<Item = BinaryHeader<'_>> {
-    let lacks = |name: &str| event.optional_attributes().all(|attribute| attribute.name != name);
-    let correlation = lacks("correlationid").then(|| BinaryHeader::new("correlationid", event.id()));
-    let trace = lacks("traceparent")
-        .then(|| BinaryHeader { attribute: "traceparent", value: event.traceparent().into() });
-    binary_headers(event).chain(correlation).chain(trace)
-}

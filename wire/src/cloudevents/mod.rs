@@ -12,7 +12,7 @@ mod percent;
 mod structured;
 mod write;
 
-pub use binary::{BinaryHeader, binary_headers, binary_headers_correlated, decode_binary};
+pub use binary::{BinaryHeader, binary_headers, decode_binary};
 pub use error::CloudEventError;
 pub use mode::{BATCH_MEDIA_TYPE, Mode, STRUCTURED_MEDIA_TYPE};
 pub use structured::{BatchLimits, decode_batch, decode_structured};
