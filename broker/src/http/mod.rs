@@ -6,7 +6,8 @@
 //!   (431), both without a body.
 //! - The routes are one table (`routes.rs`); the router is built from it, and a test holds `openapi.json` against it.
 //! - Nothing a peer does ends the server or takes memory without bound: heads, bodies, connections and the time that each may
-//!   take are limited, and a handler that panics becomes a 500.
+//!   take are limited, and a handler that panics becomes a 500. A connection on which nothing happens for as long as a
+//!   request may take to arrive (`limits.request_timeout`) is closed.
 //!
 //! It holds no state of its own: it must not know topics, triggers or logs but through [`crate::Broker`].
 

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eventail_wire::Code;
+use eventail_triggers::outcome::{RejectReason, Response};
+use eventail_wire::{Code, Offset, Timestamp, TopicName, TriggerName};
 use serde_json::Value;
 
 use super::super::OPENAPI;
 use super::super::routes::ROUTES;
+use crate::status::{
+    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterSummary, EventPlace, Readiness,
+    RedriveRequest, TopicStatus, TriggerState, TriggerStatus,
+};
 
 fn document() -> Value {
     serde_json::from_str(OPENAPI).unwrap()
@@ -109,4 +114,103 @@ fn the_codes_are_those_of_the_table_with_their_statuses() {
             .collect();
         assert_eq!(described, of_codes, "{name}");
     }
+}
+
+/// The names of an object's members.
+fn members(value: &Value) -> BTreeSet<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+#[track_caller]
+fn check_shape(schema: &str, value: impl serde::Serialize) {
+    let document = document();
+    let described = members(&document["components"]["schemas"][schema]["properties"]);
+    assert_eq!(members(&serde_json::to_value(value).unwrap()), described, "{schema}");
+}
+
+#[test]
+fn the_shapes_are_those_that_are_sent() {
+    let name = || TopicName::new("a").unwrap();
+    let trigger = || TriggerName::new("a").unwrap();
+    let response = Response { status: Some(500), body: "no".to_owned(), error: "failed".to_owned() };
+    let (offset, at) = (Offset(1), Timestamp(1));
+    check_shape("Response", &response);
+    check_shape("Account", Account::default());
+    check_shape("BulkResult", BulkResult::default());
+    check_shape("Readiness", Readiness { ready: true, problems: Vec::new() });
+    check_shape("EventPlace", EventPlace { topic: name(), offset, source: String::new() });
+    let topic = TopicStatus {
+        name: name(),
+        start: offset,
+        end: offset,
+        bytes: 0,
+        segments: 0,
+        oldest_at: None,
+        durability: String::new(),
+        refusal: None,
+        dedup_ids: 0,
+        dedup_bytes: 0,
+    };
+    check_shape("TopicStatus", topic);
+    let status = TriggerStatus {
+        name: trigger(),
+        topic: name(),
+        target: String::new(),
+        state: TriggerState::Running,
+        reason: None,
+        cursor: offset,
+        scanned: offset,
+        lag: 0,
+        lag_ms: 0,
+        in_flight: 0,
+        retrying: 0,
+        breaker: BreakerState::Closed,
+        held_until: None,
+        lost: 0,
+        account: Account::default(),
+        last_failure: None,
+    };
+    check_shape("TriggerStatus", status);
+    let letter = DeadLetterSummary {
+        topic: name(),
+        offset,
+        at,
+        event_id: String::new(),
+        event_source: String::new(),
+        event_type: String::new(),
+        correlation_id: String::new(),
+        trigger: trigger(),
+        origin_topic: name(),
+        origin_offset: offset,
+        reason: RejectReason::Permanent,
+        class: None,
+        attempts: 1,
+        first_attempt_at: at,
+        last_attempt_at: at,
+        response,
+        redriven: 0,
+        purged: false,
+    };
+    check_shape("DeadLetter", letter);
+}
+
+#[test]
+fn what_a_redrive_may_be_asked_is_what_is_described() {
+    let filter = DeadLetterFilter {
+        topic: TopicName::new("a").ok(),
+        offset: Some(Offset(1)),
+        trigger: TriggerName::new("a").ok(),
+        reason: Some(RejectReason::Permanent),
+        event_id: Some(String::new()),
+        since: Some(Timestamp(1)),
+        until: Some(Timestamp(2)),
+        include_redriven: true,
+    };
+    check_shape(
+        "RedriveRequest",
+        RedriveRequest { filter: filter.clone(), per_second: Some(1), dry_run: true },
+    );
+    let mut purge = members(&serde_json::to_value(&filter).unwrap());
+    purge.insert("dry_run".to_owned());
+    assert_eq!(members(&document()["components"]["schemas"]["PurgeRequest"]["properties"]), purge);
 }
