@@ -12,9 +12,11 @@ use super::answers::Refusal;
 use crate::config::StartPosition;
 use crate::{Broker, BrokerError, Delivery, SubscribeOptions, Subscriber};
 
-/// Deliveries that are asked of the broker at once: what a stream holds beyond what it was allowed to write.
-const BATCH: usize = 256;
-/// Bytes of events in one deliver frame, unless its first alone has more.
+/// Deliveries that are asked of the broker first, when it is not known how large they are.
+const FIRST_BATCH: usize = 16;
+/// Deliveries that are asked of the broker at once at most.
+const BATCH_MAX: usize = 1_024;
+/// Bytes of events in one deliver frame, unless its first alone has more; and what is asked for at once should have.
 const FRAME_BYTES: usize = 1 << 20;
 
 type Next = Pin<Box<dyn Future<Output = Option<Vec<Delivery>>> + Send>>;
@@ -24,6 +26,8 @@ pub(super) struct Deliveries {
     subscriber: Arc<Subscriber>,
     /// Kept from one look to the next: a delivery that is being made ready must not be lost.
     next: Option<Next>,
+    /// How many to ask for next, so that what a stream holds beyond what it could write is about one frame.
+    batch: usize,
     credit: u32,
     credit_at_first: u32,
     /// Deliveries whose outcome did not come yet.
@@ -65,6 +69,7 @@ impl Deliveries {
         Ok(Self {
             subscriber: Arc::new(subscriber),
             next: None,
+            batch: FIRST_BATCH,
             credit: request.credit,
             credit_at_first: request.credit,
             unsettled: 0,
@@ -93,7 +98,7 @@ impl Deliveries {
 
     /// The next deliveries, no more than there is credit for; `None` when the broker stops. Safe to drop.
     pub(super) async fn next(&mut self) -> Option<Vec<Delivery>> {
-        let max = BATCH.min(self.credit as usize).max(1);
+        let max = self.batch.min(self.credit as usize).max(1);
         let subscriber = &self.subscriber;
         let next = self.next.get_or_insert_with(|| {
             let subscriber = subscriber.clone();
@@ -118,6 +123,8 @@ impl Deliveries {
         let count = deliveries.len();
         self.credit = self.credit.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         self.unsettled += count;
+        let bytes: usize = deliveries.iter().map(|delivery| delivery.event.as_bytes().len()).sum();
+        self.batch = (FRAME_BYTES.saturating_mul(count) / bytes.max(1)).clamp(1, BATCH_MAX);
         while !deliveries.is_empty() {
             let mut bytes = 0;
             let fits = deliveries.iter().take_while(|delivery| {

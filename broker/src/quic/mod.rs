@@ -11,6 +11,9 @@ mod deliveries;
 mod identity;
 mod transport;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;

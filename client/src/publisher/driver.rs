@@ -74,6 +74,7 @@ impl Driver {
     pub(super) async fn run(mut self, link: Link) {
         let mut link = Some(link);
         loop {
+            let was_connected = link.is_some();
             let ended = match link.take() {
                 Some(link) => self.converse(link).await,
                 None => self.reconnect().await.map(|renewed| link = renewed),
@@ -82,7 +83,12 @@ impl Driver {
                 Ok(()) if link.is_none() => return,
                 Ok(()) => {}
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(topic = %self.header.topic, %error, "publisher lost its stream, will send again");
+                    let topic = &self.header.topic;
+                    if was_connected {
+                        tracing::warn!(topic, %error, "publisher lost its stream, will send again");
+                    } else {
+                        tracing::debug!(topic, %error, "publisher has no stream yet");
+                    }
                     self.wait_before_retry(&error).await;
                     if self.has_nothing_left() {
                         return;

@@ -320,3 +320,7 @@ impl Window {
         usize::try_from(number - self.first).unwrap_or(usize::MAX)
     }
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
