@@ -259,8 +259,14 @@ impl Event {
             return given.to_owned();
         }
         let fingerprint = self.fingerprint().max(1);
-        let span = u64::try_from(fingerprint >> 64).unwrap_or(1).max(1);
-        format!("00-{fingerprint:032x}-{span:016x}-01")
+        let span = (fingerprint >> 64).max(1);
+        let mut text = String::with_capacity("00-".len() + 32 + 1 + 16 + "-01".len());
+        text.push_str("00-");
+        push_hex(&mut text, fingerprint, 32);
+        text.push('-');
+        push_hex(&mut text, span, 16);
+        text.push_str("-01");
+        text
     }
 
     /// A builder that holds all of this event, to make another from it.
@@ -309,6 +315,14 @@ impl fmt::Debug for Event {
             .field("type", &self.event_type())
             .field("data_bytes", &self.data_slice().len())
             .finish_non_exhaustive()
+    }
+}
+
+/// The last `digits` hexadecimal digits of a number. Made for every delivery, where `format!` would cost several times as much.
+fn push_hex(text: &mut String, number: u128, digits: u32) {
+    for place in (0..digits).rev() {
+        let digit = u32::try_from((number >> (place * 4)) & 0xf).unwrap_or(0);
+        text.push(char::from_digit(digit, 16).unwrap_or('0'));
     }
 }
 
