@@ -1,9 +1,10 @@
 //! Every metric of the broker: one table of names with unit and help, and the handles that keep the hot path from looking
 //! a name up. Labels are bounded: topics, triggers, routes and the closed lists of codes, reasons and classes.
 //!
-//! The account of a trigger (`matched = delivered + dead_lettered + expired + pending` at rest) outlives a restart, so its
-//! counters are taken up from the journal with [`TriggerMetrics::resume`]. What is a state and no count is not kept up to
-//! date on the delivery path: [`record`] reads it from the status that the broker tells, once for each exposition.
+//! What is a state and no count is not kept up to date on the delivery path: [`record`] reads it from the status that the
+//! broker tells, once for each exposition. So is the account of a trigger (`matched = delivered + dead_lettered + expired +
+//! pending` at rest): it outlives a restart, and read whole its parts agree. A program that embeds the broker and has a
+//! recorder of its own calls [`record`] as often as it wants them fresh.
 //!
 //! The metrics of the log itself are named and described in the storage crate.
 

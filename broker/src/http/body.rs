@@ -147,8 +147,10 @@ impl Budget {
 
     fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), Problem> {
         let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        let alone = before == held.bytes;
         held.bytes += bytes;
-        if before + bytes > self.bytes_max {
+        // One body alone always fits: it has its own limit.
+        if !alone && before + bytes > self.bytes_max {
             let what = "bytes of all request bodies under way (limits.in_flight_bytes_max)";
             let value = (before + bytes) as u64;
             return Err(Problem::over_limit(Code::Overloaded, what, value, self.bytes_max as u64));
@@ -239,6 +241,8 @@ mod tests {
         assert_eq!(refused.code(), Code::Overloaded);
         drop(first);
         assert!(budget.receive(chunked(&["0123", "45"]), LIMIT, true).await.is_ok());
+        let narrow = self::budget(5);
+        assert!(narrow.receive(chunked(&["0123", "456789"]), LIMIT, true).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,8 @@
 
 use http::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::support::{Client, Served};
 
@@ -142,8 +144,21 @@ async fn there_are_no_more_topics_than_there_may_be() {
 async fn publishers_are_held_back_where_too_much_is_under_way() {
     let served = Served::start_with(|config| config.limits.in_flight_bytes_max = 500).await;
     let target = "/v1/topics/default/events?type=t&source=/s";
-    let refused = served.ask(Method::POST, target, &[], &"x".repeat(600)).await;
-    assert!(refused.problem(429, "overloaded").contains("500"));
+    let mut slow = TcpStream::connect(served.addr()).await.unwrap();
+    let head = format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n{}", "x".repeat(450));
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // The slow body counts from when it has arrived; until then the others are taken.
+    let refused = loop {
+        let answer = served.ask(Method::POST, target, &[], &"x".repeat(100)).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert!(refused.problem(429, "overloaded").contains("limit of 500"));
+    slow.write_all("x".repeat(50).as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    slow.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
     served.ask(Method::POST, target, &[], &"x".repeat(100)).await.ok(200);
     served.stop().await;
 }
