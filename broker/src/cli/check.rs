@@ -33,8 +33,8 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Cl
     screen.line(&format!(
         "{ok}: {}: {}, {}, http {}, quic {}",
         arguments.config.display(),
-        counted(config.topics.named.len(), "topic"),
-        counted(config.triggers.len(), "trigger"),
+        counted(config.topics.named.len() as u64, "topic"),
+        counted(config.triggers.len() as u64, "trigger"),
         listener(config.http),
         listener(config.quic),
     ))?;
@@ -42,6 +42,6 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Cl
 }
 
 /// `1 topic`, `2 topics`.
-pub(super) fn counted(count: usize, noun: &str) -> String {
+pub(super) fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use eventail_storage::OpenError;
 use eventail_wire::Code;
 use eventail_wire::cloudevents::CloudEventError;
 
@@ -133,6 +134,20 @@ pub enum CliError {
         /// Why.
         source: BrokerError,
     },
+    /// There is nothing to check.
+    #[error("{} is no data folder of a broker: it has no logs", dir.display())]
+    NoData {
+        /// What was named.
+        dir: PathBuf,
+    },
+    /// The logs cannot be checked.
+    #[error("the logs in {} cannot be checked: {}", dir.display(), chain(source))]
+    Check {
+        /// The data folder.
+        dir: PathBuf,
+        /// Why not.
+        source: OpenError,
+    },
     /// The HTTP listener cannot be.
     #[error("the HTTP listener does not start: {}", chain(source))]
     Http {
@@ -219,6 +234,13 @@ impl CliError {
             }
             Self::Stopped { published, lines: (first, last), .. } => {
                 format!("{published} events were published before; nothing of lines {first} to {last} was")
+            }
+            Self::Open { source: BrokerError::Open(OpenError::Locked { .. }), .. } => {
+                "another broker runs on it; stop that one, or choose another folder with --data-dir"
+                    .to_owned()
+            }
+            Self::Check { source: OpenError::Locked { .. }, .. } => {
+                "stop the broker that runs on it".to_owned()
             }
             Self::Http { source } if source.is_retryable() => {
                 "another process listens there; stop it, or choose another address with --http".to_owned()

@@ -18,6 +18,7 @@ mod screen;
 mod serve;
 mod server;
 mod signals;
+mod storage;
 mod table;
 mod tail;
 mod topics;
@@ -79,6 +80,8 @@ enum Command {
     /// List, show, redrive or purge dead letters
     DeadLetters(dead_letters::Arguments),
 
+    /// Look after the files of a broker that is not running
+    Storage(storage::Arguments),
     /// Print a script that completes commands in a shell
     Completions(completions::Arguments),
 }
@@ -158,6 +161,7 @@ impl Command {
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
 
+            Self::Storage(arguments) => storage::run(arguments, screen),
             Self::Completions(arguments) => completions::run(&arguments, screen),
         }
     }

@@ -10,12 +10,19 @@ const GAP: &str = "  ";
 pub(super) struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    indent: &'static str,
 }
 
 impl Table {
     /// An empty table.
     pub(super) fn new(headings: &[&'static str]) -> Self {
-        Self { headings: headings.to_vec(), rows: Vec::new() }
+        Self { headings: headings.to_vec(), rows: Vec::new(), indent: "" }
+    }
+
+    /// The same, moved to the right.
+    pub(super) const fn indented(mut self, indent: &'static str) -> Self {
+        self.indent = indent;
+        self
     }
 
     /// Adds a row. Cells are made visible, whoever wrote what is in them.
@@ -40,7 +47,7 @@ impl Table {
             let cells = cells.iter().zip(&layout).map(|(cell, (width, right))| {
                 if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
             });
-            cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
+            format!("{}{}", self.indent, cells.collect::<Vec<_>>().join(GAP).trim_end())
         };
         let heading = line(self.headings.clone());
         let rows = self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
@@ -50,7 +57,7 @@ impl Table {
     /// Prints it; an empty one says what there is none of.
     pub(super) fn print(&self, screen: &mut Screen, none: &str) -> Result<(), CliError> {
         if self.rows.is_empty() {
-            return screen.line(none);
+            return screen.line(&format!("{}{none}", self.indent));
         }
         for (index, line) in self.lines().iter().enumerate() {
             let line = if index == 0 { screen.paint(Paint::Heading, line) } else { line.clone() };

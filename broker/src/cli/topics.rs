@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::api::{Api, JSON, Query};
+use super::check::counted;
 use super::error::CliError;
 use super::exit::Exit;
 use super::screen::Screen;
@@ -104,7 +105,7 @@ fn show(api: &Api, answer: Value, format: Format, screen: &mut Screen) -> Result
             ("start", topic.start.to_string()),
             ("end", topic.end.to_string()),
             ("oldest", topic.oldest_at.map(|at| at.to_string()).unwrap_or_default()),
-            ("size", format!("{} in {} segments", size(topic.bytes), topic.segments)),
+            ("size", format!("{} in {}", size(topic.bytes), counted(topic.segments, "segment"))),
             ("durability", topic.durability.clone()),
             ("remembered ids", format!("{} in {}", topic.dedup_ids, size(topic.dedup_bytes))),
             ("state", state(&topic)),

@@ -8,76 +8,31 @@ pub(super) const TOPIC: &str = "shop";
 /// The events as structured CloudEvents, in the order in which they happen. The last repeats the first.
 pub(super) fn events() -> Vec<Value> {
     let mut events = vec![
-        event(
-            "o-1001-created",
-            "order.created",
-            "/shop/orders",
-            "o-1001",
-            json!({
-                "customer": "u-77", "total": 129.90, "currency": "EUR",
-                "items": [{ "sku": "LAMP-3", "quantity": 1 }, { "sku": "BULB-E27", "quantity": 4 }],
-            }),
-        ),
-        event(
-            "p-501",
-            "payment.captured",
-            "/shop/payments",
-            "o-1001",
-            json!({
-                "amount": 129.90, "currency": "EUR", "method": "card",
-            }),
-        ),
-        event(
-            "u-77-registered",
-            "user.registered",
-            "/shop/users",
-            "u-77",
-            json!({
-                "email": "ada@example.com", "plan": "pro",
-            }),
-        ),
-        event(
-            "o-1002-created",
-            "order.created",
-            "/shop/orders",
-            "o-1002",
-            json!({
-                "customer": "u-78", "total": 18.50, "currency": "EUR", "items": [{ "sku": "MUG-BLUE", "quantity": 2 }],
-            }),
-        ),
-        event(
-            "p-502",
-            "payment.failed",
-            "/shop/payments",
-            "o-1002",
-            json!({
-                "amount": 18.50, "currency": "EUR", "method": "card", "reason": "insufficient funds",
-            }),
-        ),
-        event(
-            "u-78-registered",
-            "user.registered",
-            "/shop/users",
-            "u-78",
-            json!({
-                "email": "bob@example.com", "plan": "free",
-            }),
-        ),
-        event("o-1002-cancelled", "order.cancelled", "/shop/orders", "o-1002", json!({ "by": "customer" })),
-        event("u-77-upgraded", "user.updated", "/shop/users", "u-77", json!({ "plan": "team", "seats": 5 })),
+        order("o-1001", "created", json!({ "customer": "u-77", "total": 129.90, "lines": 2 })),
+        payment("p-501", "captured", "o-1001", json!({ "amount": 129.90, "method": "card" })),
+        user("u-77", "registered", json!({ "email": "ada@example.com", "plan": "pro" })),
+        order("o-1002", "created", json!({ "customer": "u-78", "total": 18.50, "lines": 1 })),
+        payment("p-502", "failed", "o-1002", json!({ "amount": 18.50, "reason": "insufficient funds" })),
+        user("u-78", "registered", json!({ "email": "bob@example.com", "plan": "free" })),
+        order("o-1002", "cancelled", json!({ "by": "customer" })),
+        user("u-77", "updated", json!({ "plan": "team", "seats": 5 })),
         event("stock-lamp-3", "stock.counted", "/shop/warehouse", "LAMP-3", json!({ "left": 11 })),
-        event(
-            "p-503",
-            "payment.refunded",
-            "/shop/payments",
-            "o-1001",
-            json!({
-                "amount": 24.00, "currency": "EUR", "method": "card",
-            }),
-        ),
+        payment("p-503", "refunded", "o-1001", json!({ "amount": 24.00, "method": "card" })),
     ];
     events.push(events[0].clone());
     events
+}
+
+fn order(order: &str, what: &str, data: Value) -> Value {
+    event(&format!("{order}-{what}"), &format!("order.{what}"), "/shop/orders", order, data)
+}
+
+fn payment(id: &str, what: &str, order: &str, data: Value) -> Value {
+    event(id, &format!("payment.{what}"), "/shop/payments", order, data)
+}
+
+fn user(user: &str, what: &str, data: Value) -> Value {
+    event(&format!("{user}-{what}"), &format!("user.{what}"), "/shop/users", user, data)
 }
 
 fn event(id: &str, event_type: &str, source: &str, subject: &str, data: Value) -> Value {

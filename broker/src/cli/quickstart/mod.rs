@@ -64,7 +64,8 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Cl
 
 async fn quickstart(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
     let mut signals = Signals::new().map_err(|source| CliError::Runtime { source })?;
-    let scratch = tempfile::tempdir().map_err(|source| CliError::Runtime { source })?;
+    let scratch = tempfile::Builder::new().prefix("eventail-quickstart-").tempdir();
+    let scratch = scratch.map_err(|source| CliError::Runtime { source })?;
     let target = Target::start().await.map_err(|source| CliError::Runtime { source })?;
     let data_dir = scratch.path().join("data").display().to_string();
     let text = events::configuration(&data_dir, &target.url());
@@ -74,8 +75,8 @@ async fn quickstart(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, 
     let showing = async {
         let mut tour = Tour::new(&server, &target, steps, screen)?;
         tour.show(&data_dir).await?;
+        tour.try_next(arguments.keep_running)?;
         if arguments.keep_running {
-            tour.screen.line("\nThe broker and its target keep running. Ctrl-C ends them.")?;
             std::future::pending::<()>().await;
         }
         Ok(Exit::Done)
@@ -124,7 +125,7 @@ impl<'a> Tour<'a> {
         self.introduce(data_dir)?;
         self.title(&format!(
             "1. Publish {} over HTTP, and watch each one's way",
-            counted(events.len(), "event")
+            counted(events.len() as u64, "event")
         ))?;
         Story::heading(self.screen)?;
         let publishing = tokio::spawn(publish(Api::new(self.url.clone()), events));
@@ -134,17 +135,18 @@ impl<'a> Tour<'a> {
         self.until_settled(0).await?;
         let repeats = published.iter().filter(|published| published.duplicate).count();
         self.screen.line(&format!(
-            "\n  {} publishes acknowledged; {repeats} of them repeated an event (same source and id) and was not stored again.",
-            published.len()
+            "\n  {} acknowledged, {repeats} of them as a repeat: same source and id, stored once.",
+            counted(published.len() as u64, "event")
         ))?;
+        let unmatched = self.story.unmatched().join(", ");
+        self.screen.line(&format!("  Matched by no trigger, and kept all the same: {unmatched}."))?;
         self.title("2. What could not be delivered is kept, with its event and the reason")?;
         let letters = self.dead_letters("false").await?;
-        summary_table(&letters).print(self.screen, "  There are no dead letters.")?;
+        summary_table(&letters).indented("  ").print(self.screen, "There are no dead letters.")?;
         self.title("3. Fix the target, and redrive")?;
         self.redrive().await?;
         self.title("4. The account, as the broker's API has it now")?;
-        self.account().await?;
-        self.try_next()
+        self.account().await
     }
 
     fn introduce(&mut self, data_dir: &str) -> Result<(), CliError> {
@@ -215,7 +217,7 @@ impl<'a> Tour<'a> {
     async fn account(&mut self) -> Result<(), CliError> {
         let triggers = self.triggers().await?;
         let mut table = Table::new(&[
-            "  TRIGGER",
+            "TRIGGER",
             "MATCHED",
             "DELIVERED",
             "DEAD-LETTERED",
@@ -229,41 +231,63 @@ impl<'a> Tour<'a> {
             let ends = [account.delivered, account.dead_lettered, account.expired, account.pending];
             let right = account.matched == ends.iter().sum::<u64>();
             adds_up &= right;
-            let mut row = vec![format!("  {}", trigger.name), account.matched.to_string()];
+            let mut row = vec![trigger.name.to_string(), account.matched.to_string()];
             row.extend(ends.map(|end| end.to_string()));
             row.push(if right { "yes" } else { "NO" }.to_owned());
             table.row(row);
         }
-        table.print(self.screen, "  There are no triggers.")?;
+        table.indented("  ").print(self.screen, "There are no triggers.")?;
         let (waiting, all) =
             (self.dead_letters("false").await?.len(), self.dead_letters("true").await?.len());
         let topic: Value = self.api.get(&format!("/v1/topics/{TOPIC}")).await?;
         let end = topic.get("end").and_then(Value::as_u64).unwrap_or_default();
+        self.screen
+            .line("\n  A redriven event counts once more, as matched and as what became of it then.")?;
         self.screen.line(&format!(
-            "\n  {end} events are in the topic `{TOPIC}`; of {} written, {waiting} still waits for somebody.",
-            counted(all, "dead letter")
+            "  {end} events are in the topic `{TOPIC}`; {} written, {waiting} left to redrive.",
+            counted(all as u64, "dead letter")
         ))?;
         if adds_up { Ok(()) } else { Err(CliError::Quickstart { what: "the account does not add up" }) }
     }
 
-    fn try_next(&mut self) -> Result<(), CliError> {
+    fn try_next(&mut self, keeps_running: bool) -> Result<(), CliError> {
         self.title("Try next")?;
-        for (command, what) in [
-            ("eventail serve --print-config > eventail.toml", "a configuration with every key explained"),
-            ("eventail check", "everything that is wrong with it, at once"),
-            ("eventail serve", "a broker on 127.0.0.1:4080"),
-            ("echo '{\"total\":7}' | eventail publish orders --type order.created", "an event"),
-            ("eventail tail orders --follow", "the events of a topic, as they come"),
-            ("eventail triggers", "what every trigger does"),
-            ("eventail dead-letters", "what could not be delivered"),
-        ] {
+        if keeps_running {
+            self.screen.line(&format!("  export EVENTAIL_URL={}\n", self.url))?;
+        }
+        let commands: &[(&str, &str)] = if keeps_running { &HERE } else { &ANEW };
+        for (command, what) in commands {
             let what = self.screen.paint(Paint::Quiet, what);
             self.screen.line(&format!("  {command:<67}  {what}"))?;
         }
         self.screen.line("\n  From the repository, `cargo run --release -- ` stands for `eventail `.")?;
-        self.screen.line(&format!("  While `quickstart --keep-running` runs, add --url {}", self.url))
+        if keeps_running {
+            self.screen.line("\nThe broker and its target keep running. Ctrl-C ends them.")?;
+        }
+        Ok(())
     }
 }
+
+/// What to try on a broker of one's own.
+const ANEW: [(&str, &str); 7] = [
+    ("eventail quickstart --keep-running", "the same, and then look around in it"),
+    ("eventail serve --print-config > eventail.toml", "a configuration with every key explained"),
+    ("eventail check", "everything that is wrong with it, at once"),
+    ("eventail serve", "a broker on 127.0.0.1:4080"),
+    ("echo '{\"total\":7}' | eventail publish orders --type order.created", "an event"),
+    ("eventail tail orders --follow", "the events of a topic, as they come"),
+    ("eventail triggers", "what every trigger does"),
+];
+
+/// What to try on the broker that keeps running.
+const HERE: [(&str, &str); 6] = [
+    ("eventail tail shop --from earliest", "all events"),
+    ("eventail tail shop --filter '{\"data\":{\"plan\":[\"pro\"]}}'", "those that match a pattern"),
+    ("echo '{\"total\":7}' | eventail publish shop --type order.created", "another order"),
+    ("eventail triggers show ship-order", "what its trigger does"),
+    ("eventail dead-letters list --include-redriven", "what could not be delivered at first"),
+    ("eventail dead-letters show dead-letters/0", "one of them, with its event"),
+];
 
 /// One request for each event, as a client of the shop would send them.
 async fn publish(mut api: Api, events: Vec<Value>) -> Result<Vec<Published>, CliError> {

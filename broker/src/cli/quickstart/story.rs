@@ -1,9 +1,9 @@
 //! The way of every event as it happens: one aligned line for each step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use eventail_wire::Offset;
+use eventail_wire::{Offset, TriggerName};
 use tokio::sync::mpsc;
 
 use super::events::TOPIC;
@@ -39,9 +39,12 @@ impl Observer for Watcher {
 #[derive(Debug, Default)]
 pub(super) struct Story {
     /// The types of the events whose append was told.
-    types: HashMap<Offset, String>,
+    types: BTreeMap<Offset, String>,
+    matched: BTreeSet<Offset>,
     /// Steps that came before the append that they follow from: the publisher and the triggers learn of it side by side.
     early: HashMap<Offset, Vec<Observation>>,
+    /// What is dead-lettered, with the steps that came before their redrive was told: it, too, is told side by side.
+    buried: HashMap<(TriggerName, Offset), Vec<Observation>>,
     settled: u64,
 }
 
@@ -57,6 +60,12 @@ impl Story {
     /// How many deliveries ended by now, well or not.
     pub(super) const fn settled(&self) -> u64 {
         self.settled
+    }
+
+    /// The events that no trigger wanted: offset and type of each.
+    pub(super) fn unmatched(&self) -> Vec<String> {
+        let unmatched = self.types.iter().filter(|(offset, _)| !self.matched.contains(offset));
+        unmatched.map(|(offset, kind)| format!("{offset} {kind}")).collect()
     }
 
     /// Tells a step, or keeps it until its event's append was told.
@@ -75,11 +84,31 @@ impl Story {
             self.early.entry(offset).or_default().push(step);
             return Ok(());
         }
-        let told = self.words(&step, screen);
-        match told {
-            Some((trigger, said)) => self.line(offset, Some(&trigger), &said, screen),
-            None => Ok(()),
+        match &step {
+            Observation::Attempted { trigger, .. } => {
+                if let Some(early) = self.buried.get_mut(&(trigger.clone(), offset)) {
+                    early.push(step);
+                    return Ok(());
+                }
+            }
+            Observation::DeadLettered { trigger, .. } => {
+                self.buried.insert((trigger.clone(), offset), Vec::new());
+            }
+            Observation::Matched { .. } => {
+                self.matched.insert(offset);
+            }
+            _ => {}
         }
+        let told = self.words(&step, screen);
+        if let Some((trigger, said)) = told {
+            self.line(offset, Some(&trigger), &said, screen)?;
+        }
+        if let Observation::Redriven { trigger, .. } = step {
+            for step in self.buried.remove(&(trigger, offset)).unwrap_or_default() {
+                self.tell(step, screen)?;
+            }
+        }
+        Ok(())
     }
 
     /// The trigger and what there is to say of a step.
