@@ -9,6 +9,7 @@ mod connection;
 mod conversation;
 mod deliveries;
 mod identity;
+mod screen;
 mod transport;
 
 #[cfg(test)]

@@ -172,6 +172,11 @@ impl Window {
         self.waiting_events > 0
     }
 
+    /// Frames that were sent and not answered.
+    pub(crate) fn frames_out(&self) -> usize {
+        self.frames.len()
+    }
+
     /// Whether what waits fills a frame.
     pub(crate) const fn fills_a_frame(&self) -> bool {
         self.waiting_events >= self.batch_events || self.waiting_bytes >= self.batch_bytes
