@@ -9,63 +9,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eventail_wire::Code;
 use eventail_wire::frame::{
-    Fault, Frame, FrameBuffer, FrameDecoder, FrameError, Hello, PROTOCOL_VERSION, PublishHeader, RawEvents,
-    Subscribe, Subscribed, Tokens, Welcome, result_runs,
+    Fault, Frame, FrameBuffer, FrameDecoder, Hello, PROTOCOL_VERSION, PublishHeader, RawEvents, Subscribe,
+    Subscribed, Tokens, Welcome, result_runs,
 };
-use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::time::MissedTickBehavior;
 
 use super::Context;
 use super::answers::{Answers, Refusal};
 use super::connection::InFlight;
 use super::deliveries::{Deliveries, refusal};
+use super::end::End;
 use super::screen::Screen;
 
 /// Received pieces that are taken at once: each is what one packet held.
 const PIECES: usize = 64;
 /// While this much waits to be written, nothing more is read or delivered: the client does not read.
 const OUT_BYTES_MAX: usize = 1 << 20;
-
-/// How a stream ends.
-#[derive(Debug)]
-pub(super) enum End {
-    /// In order.
-    Done,
-    /// The client or the connection is gone.
-    Lost,
-    /// The client did something wrong, or the broker cannot go on.
-    Fault(Fault),
-}
-
-impl End {
-    fn fault(code: Code, message: impl Into<String>) -> Self {
-        Self::Fault(Fault { code, message: message.into() })
-    }
-}
-
-impl From<FrameError> for End {
-    fn from(error: FrameError) -> Self {
-        Self::fault(error.code(), error.to_string())
-    }
-}
-
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> Self {
-        Self::fault(refusal.code, refusal.message)
-    }
-}
-
-impl From<ReadError> for End {
-    fn from(_: ReadError) -> Self {
-        Self::Lost
-    }
-}
-
-impl From<WriteError> for End {
-    fn from(_: WriteError) -> Self {
-        Self::Lost
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Conversation {

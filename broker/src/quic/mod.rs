@@ -8,6 +8,7 @@ mod answers;
 mod connection;
 mod conversation;
 mod deliveries;
+mod end;
 mod identity;
 mod screen;
 mod transport;

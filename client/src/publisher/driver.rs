@@ -8,7 +8,8 @@ use eventail_wire::frame::{Frame, PublishHeader};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::window::{Entry, Window};
+use super::entry::Entry;
+use super::window::Window;
 use super::{PublisherOptions, Room};
 use crate::backoff::Backoff;
 use crate::client::Shared;
