@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use eventail_wire::frame::{Frame, Published, Refused, result_runs};
-use eventail_wire::{Code, Offset};
+use eventail_wire::Code;
+use eventail_wire::frame::{Frame, Published, Refused, ResultRun};
 
 use super::connection::InFlight;
 
@@ -38,7 +38,7 @@ impl Refusal {
 }
 
 /// What becomes of a publish.
-pub(super) type Outcome = Result<Vec<(Offset, bool)>, Refusal>;
+pub(super) type Outcome = Result<Vec<ResultRun>, Refusal>;
 /// A publish under way.
 pub(super) type Publishing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -131,7 +131,7 @@ impl Answers {
                 self.note(request, &outcome);
             }
             answers.push(match outcome {
-                Ok(results) => Frame::Published(Published { request, runs: result_runs(results) }),
+                Ok(runs) => Frame::Published(Published { request, runs }),
                 Err(refusal) => refusal.to_frame(request),
             });
         }

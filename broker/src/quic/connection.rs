@@ -11,7 +11,8 @@ use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
 use tokio::task::{JoinError, JoinSet};
 
 use super::Context;
-use super::conversation::{Conversation, End};
+use super::conversation::Conversation;
+use super::end::End;
 use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
 
 /// How long the last frame of a stream may take to reach the client.

@@ -7,64 +7,25 @@ use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use eventail_wire::Code;
 use eventail_wire::frame::{
-    Fault, Frame, FrameBuffer, FrameDecoder, FrameError, Hello, PROTOCOL_VERSION, PublishHeader, RawEvents,
-    Subscribe, Subscribed, Tokens, Welcome,
+    Fault, Frame, FrameBuffer, FrameDecoder, Hello, PROTOCOL_VERSION, PublishHeader, RawEvents, Subscribe,
+    Subscribed, Tokens, Welcome, result_runs,
 };
-use eventail_wire::{Code, Event, TopicName};
-use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::time::MissedTickBehavior;
 
 use super::Context;
 use super::answers::{Answers, Refusal};
 use super::connection::InFlight;
 use super::deliveries::{Deliveries, refusal};
+use super::end::End;
+use super::screen::Screen;
 
 /// Received pieces that are taken at once: each is what one packet held.
 const PIECES: usize = 64;
 /// While this much waits to be written, nothing more is read or delivered: the client does not read.
 const OUT_BYTES_MAX: usize = 1 << 20;
-
-/// How a stream ends.
-#[derive(Debug)]
-pub(super) enum End {
-    /// In order.
-    Done,
-    /// The client or the connection is gone.
-    Lost,
-    /// The client did something wrong, or the broker cannot go on.
-    Fault(Fault),
-}
-
-impl End {
-    fn fault(code: Code, message: impl Into<String>) -> Self {
-        Self::Fault(Fault { code, message: message.into() })
-    }
-}
-
-impl From<FrameError> for End {
-    fn from(error: FrameError) -> Self {
-        Self::fault(error.code(), error.to_string())
-    }
-}
-
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> Self {
-        Self::fault(refusal.code, refusal.message)
-    }
-}
-
-impl From<ReadError> for End {
-    fn from(_: ReadError) -> Self {
-        Self::Lost
-    }
-}
-
-impl From<WriteError> for End {
-    fn from(_: WriteError) -> Self {
-        Self::Lost
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Conversation {
@@ -77,8 +38,7 @@ pub(super) struct Conversation {
     out: FrameBuffer,
     answers: Answers,
     deliveries: Option<Deliveries>,
-    /// The topic of the last publish: most streams have one.
-    topic: Option<TopicName>,
+    screen: Screen,
     /// The client sends nothing more.
     input_ended: bool,
     /// The server is stopping and said so.
@@ -105,7 +65,7 @@ impl Conversation {
             decoder: FrameDecoder::new(frame_bytes_max),
             out: FrameBuffer::new(),
             deliveries: None,
-            topic: None,
+            screen: Screen::default(),
             input_ended: false,
             said_goodbye: false,
             progressed: false,
@@ -323,60 +283,21 @@ impl Conversation {
         let request = header.request;
         let checked = match self.answers.refusal_before(request) {
             Some(refusal) => Err(refusal),
-            None => self.check(header, events),
+            None => self.screen.check(&self.context.limits, header, events),
         };
         match checked {
-            Ok((topic, events, bytes)) => {
+            Ok((topic, checked)) => {
                 let broker = self.context.broker.clone();
                 let publishing = Box::pin(async move {
-                    match broker.publish(&topic, events).await {
-                        Ok(results) => {
-                            Ok(results.iter().map(|result| (result.offset, result.duplicate)).collect())
-                        }
+                    match broker.publish(&topic, checked).await {
+                        Ok(results) => Ok(result_runs(results.iter().map(|at| (at.offset, at.duplicate)))),
                         Err(error) => Err(refusal(&error)),
                     }
                 });
-                self.answers.begin(request, bytes, publishing).await;
+                self.answers.begin(request, events.events_bytes(), publishing).await;
             }
             Err(refusal) => self.answers.refuse(request, refusal),
         }
-    }
-
-    /// Every limit and rule, checked once.
-    fn check(
-        &mut self,
-        header: &PublishHeader,
-        raw: &RawEvents,
-    ) -> Result<(TopicName, Vec<Event>, usize), Refusal> {
-        let limits = &self.context.limits;
-        let bytes = raw.events_bytes();
-        for (what, value, limit) in [
-            ("events are over limits.batch_events_max", raw.len() as u64, limits.batch_events_max),
-            ("bytes of events are over limits.batch_bytes_max", bytes as u64, limits.batch_bytes_max),
-        ] {
-            if value > limit {
-                return Err(Refusal::new(Code::BatchTooLarge, format!("{value} {what} of {limit}")));
-            }
-        }
-        let topic = match self.topic.take().filter(|topic| topic.as_str() == header.topic) {
-            Some(topic) => topic,
-            None => TopicName::new(&header.topic)
-                .map_err(|error| Refusal::new(Code::InvalidName, format!("the topic: {error}")))?,
-        };
-        self.topic = Some(topic.clone());
-        let mut events = Vec::with_capacity(raw.len());
-        for (index, bytes) in raw.iter().enumerate() {
-            let (value, limit) = (bytes.len() as u64, limits.event_bytes_max);
-            if value > limit {
-                let message =
-                    format!("event {index}: {value} bytes are over limits.event_bytes_max of {limit}");
-                return Err(Refusal::new(Code::EventTooLarge, message));
-            }
-            let event = Event::decode(bytes)
-                .map_err(|error| Refusal::new(error.code(), format!("event {index}: {error}")))?;
-            events.push(event);
-        }
-        Ok((topic, events, bytes))
     }
 
     async fn subscribe(&mut self, request: Subscribe) -> Result<(), End> {

@@ -8,7 +8,9 @@ mod answers;
 mod connection;
 mod conversation;
 mod deliveries;
+mod end;
 mod identity;
+mod screen;
 mod transport;
 
 #[cfg(test)]

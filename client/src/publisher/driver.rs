@@ -8,7 +8,8 @@ use eventail_wire::frame::{Frame, PublishHeader};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::window::{Entry, Window};
+use super::entry::Entry;
+use super::window::Window;
 use super::{PublisherOptions, Room};
 use crate::backoff::Backoff;
 use crate::client::Shared;
@@ -17,6 +18,9 @@ use crate::link::Link;
 
 /// Entries that are taken from the inbox at once.
 const INBOX_ENTRIES: usize = 1_024;
+/// While as many frames are out, events gather until they fill the next one: under load frames get large by themselves,
+/// which is what makes a datagram, a publish and a sync cheap, and the server always has the next one at hand.
+const PARTIAL_FRAMES_OUT_MAX: usize = 8;
 /// No further frame is built while this much waits to be written: the rest can still gather.
 const OUT_BYTES_MAX: usize = 1 << 20;
 
@@ -229,9 +233,14 @@ impl Driver {
     fn fill(&mut self, link: &mut Link) -> Result<(), ClientError> {
         let may_linger = !self.options.linger.is_zero() && !self.hurry && !self.inbox_ended;
         while !self.goodbye && link.out.len() < OUT_BYTES_MAX {
-            if may_linger && !self.window.fills_a_frame() {
-                self.linger();
-                break;
+            if !self.window.fills_a_frame() {
+                if self.window.frames_out() >= PARTIAL_FRAMES_OUT_MAX {
+                    break;
+                }
+                if may_linger {
+                    self.linger();
+                    break;
+                }
             }
             let Some((request, events)) = self.window.next_frame() else { break };
             self.header.request = request;

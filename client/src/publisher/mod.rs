@@ -1,6 +1,7 @@
 //! Publishing into one topic: a bounded window of events that are under way, and answers in their order.
 
 mod driver;
+mod entry;
 mod handle;
 mod window;
 
@@ -13,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::client::Shared;
 use crate::error::ClientError;
 use driver::Driver;
-use window::{Batch, Entry, Reply};
+use entry::{Batch, Entry, Reply};
 
 pub use handle::{BatchHandle, PublishAck, PublishHandle};
 

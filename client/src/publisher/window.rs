@@ -10,95 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use eventail_wire::Event;
 use eventail_wire::frame::{FrameKind, PeerLimits, Published};
-use tokio::sync::oneshot;
 
+use super::entry::Entry;
 use super::handle::PublishAck;
 use super::{PublisherOptions, Share};
 use crate::error::ClientError;
-
-/// Events that are answered together.
-#[derive(Debug)]
-pub(crate) enum Batch {
-    One(Event),
-    Many(Vec<Event>),
-}
-
-impl Batch {
-    fn as_slice(&self) -> &[Event] {
-        match self {
-            Self::One(event) => std::slice::from_ref(event),
-            Self::Many(events) => events,
-        }
-    }
-}
-
-/// Where an answer goes. Whoever waits may have gone: then it goes nowhere.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    One(oneshot::Sender<Result<PublishAck, ClientError>>),
-    Many(oneshot::Sender<Result<Vec<PublishAck>, ClientError>>),
-    Marker(oneshot::Sender<()>),
-}
-
-impl Reply {
-    fn send(self, outcome: Result<Vec<PublishAck>, ClientError>) {
-        match self {
-            Self::One(sender) => {
-                let one = outcome.and_then(|acks| acks.first().copied().ok_or(ClientError::StreamEnded));
-                let _ = sender.send(one);
-            }
-            Self::Many(sender) => drop(sender.send(outcome)),
-            Self::Marker(sender) => drop(sender.send(())),
-        }
-    }
-}
-
-/// One publish of the program.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    batch: Batch,
-    bytes: usize,
-    share: Share,
-    reply: Reply,
-    /// Set before its turn where the answer of an earlier one is still out.
-    outcome: Option<Result<Vec<PublishAck>, ClientError>>,
-}
-
-impl Entry {
-    pub(crate) fn new(batch: Batch, share: Share, reply: Reply) -> Self {
-        let bytes = batch.as_slice().iter().map(|event| event.as_bytes().len()).sum();
-        // Markers and empty batches have nothing to wait for but their turn.
-        let outcome = batch.as_slice().is_empty().then(|| Ok(Vec::new()));
-        Self { batch, bytes, share, reply, outcome }
-    }
-
-    fn events(&self) -> usize {
-        self.batch.as_slice().len()
-    }
-
-    pub(crate) const fn is_marker(&self) -> bool {
-        matches!(self.reply, Reply::Marker(_))
-    }
-
-    fn check(&self, limits: &PeerLimits) -> Result<(), ClientError> {
-        let limit = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let event_limit = limit(limits.event_bytes_max);
-        let largest = self.batch.as_slice().iter().map(|event| event.as_bytes().len()).max().unwrap_or(0);
-        if largest > event_limit {
-            return Err(ClientError::EventTooLarge { bytes: largest, limit: event_limit });
-        }
-        for (value, limit, unit) in [
-            (self.events(), limit(limits.batch_events_max), "events"),
-            // One event within its own limit is always taken.
-            (if self.events() > 1 { self.bytes } else { 0 }, limit(limits.batch_bytes_max), "bytes"),
-        ] {
-            if value > limit {
-                return Err(ClientError::BatchTooLarge { value, limit, unit });
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Entries in one frame that is out: `from..to`, counted from the first that ever came.
 #[derive(Debug)]
@@ -170,6 +86,11 @@ impl Window {
     /// Whether events wait that were not sent.
     pub(crate) const fn has_unsent(&self) -> bool {
         self.waiting_events > 0
+    }
+
+    /// Frames that were sent and not answered.
+    pub(crate) fn frames_out(&self) -> usize {
+        self.frames.len()
     }
 
     /// Whether what waits fills a frame.

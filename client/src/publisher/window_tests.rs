@@ -8,6 +8,9 @@ use eventail_wire::{Code, Offset};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use tokio::sync::oneshot;
+
+use super::super::entry::{Batch, Reply};
 use super::*;
 
 const LIMITS: PeerLimits = PeerLimits {

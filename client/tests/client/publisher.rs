@@ -296,3 +296,22 @@ async fn closing_the_client_fails_what_is_under_way() {
     assert!(matches!(handle.await, Err(ClientError::Closed)));
     assert!(matches!(client.publisher(topic(), PublisherOptions::default()).await, Err(ClientError::Closed)));
 }
+
+#[tokio::test]
+async fn under_load_events_gather_into_few_frames() {
+    let server = Scripted::start();
+    let (client, connection) = server.connect().await;
+    let (publisher, mut stream) = publisher!(client, connection, PublisherOptions::default());
+    let mut requests = Vec::new();
+    // Frames that are not answered pile up to a limit, whatever pieces the events come in.
+    for id in 0..8 {
+        drop(publisher.publish(event(id)).await.unwrap());
+        requests.push(stream.publish().await);
+    }
+    for id in 8..58 {
+        drop(publisher.publish(event(id)).await.unwrap());
+    }
+    stream.published(requests[0].0, 0, 1).await;
+    let (_, ids) = stream.publish().await;
+    assert_eq!(ids.len(), 50);
+}
