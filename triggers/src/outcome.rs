@@ -1,6 +1,6 @@
 //! How an attempt ended, as a value: what the delivery machine needs to decide, and nothing of HTTP or Lambda.
 
-use eventail_wire::Event;
+use eventail_wire::{Event, limits};
 use serde::{Deserialize, Serialize};
 
 /// Why an attempt may be tried again. Each class has its own budget.
@@ -49,6 +49,18 @@ pub struct Response {
     pub error: String,
 }
 
+impl Response {
+    /// Cut to what is kept: [`limits::RESPONSE_SNIPPET_BYTES_MAX`] of each text.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        for text in [&mut self.body, &mut self.error] {
+            let end = text.floor_char_boundary(limits::RESPONSE_SNIPPET_BYTES_MAX);
+            text.truncate(end);
+        }
+        self
+    }
+}
+
 /// How one attempt ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -75,4 +87,20 @@ pub enum Outcome {
         /// The target wants no more events at all (410).
         disable: bool,
     },
+}
+
+impl Outcome {
+    /// The same, with a response that is cut to what is kept.
+    #[must_use]
+    pub fn cut(self) -> Self {
+        match self {
+            Self::Ack { .. } => self,
+            Self::Retry { class, after_ms, response } => {
+                Self::Retry { class, after_ms, response: response.cut() }
+            }
+            Self::Reject { reason, response, disable } => {
+                Self::Reject { reason, response: response.cut(), disable }
+            }
+        }
+    }
 }

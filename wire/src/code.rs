@@ -70,6 +70,8 @@ codes! {
     UnknownTopic = "unknown_topic", 404, false;
     /// The topic cannot be created: there are `limits.topics_max` of them.
     TooManyTopics = "too_many_topics", 507, false;
+    /// The subscription cannot be created: there are as many as there may be.
+    TooManySubscriptions = "too_many_subscriptions", 507, false;
     /// The trigger does not exist.
     UnknownTrigger = "unknown_trigger", 404, false;
     /// The event or dead letter does not exist, or retention took it.

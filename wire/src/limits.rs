@@ -24,6 +24,8 @@ pub const CONTROL_FRAME_BYTES_MAX: usize = 256 << 10;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Topics in one broker: each has an open file and some kilobytes of memory.
 pub const TOPICS_MAX: usize = 10_000;
+/// Triggers and subscriptions that the journal keeps a state of, used or not: each is some memory and a part of every snapshot.
+pub const SUBSCRIPTIONS_MAX: usize = 50_000;
 /// Connections at once, HTTP and QUIC each.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Bytes of published events that wait for their sync, over all publishers; past it publishers are held back.

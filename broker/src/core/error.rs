@@ -114,7 +114,17 @@ pub enum BrokerError {
         /// The end.
         end: Offset,
     },
-    /// A subscription of this name reads another topic.
+    /// There are as many subscriptions as there may be.
+    #[error(
+        "subscription `{name}` cannot be created: there are {limit} subscriptions, as many as there may be"
+    )]
+    TooManySubscriptions {
+        /// Its name.
+        name: TriggerName,
+        /// The limit.
+        limit: usize,
+    },
+    /// A subscription of this name is in use with other options.
     #[error("subscription `{name}` is in use with other options")]
     SubscriptionInUse {
         /// Its name.
@@ -151,6 +161,7 @@ impl BrokerError {
             Self::Read { source, .. } => source.code(),
             Self::UnknownTopic(_) => Code::UnknownTopic,
             Self::TooManyTopics { .. } => Code::TooManyTopics,
+            Self::TooManySubscriptions { .. } => Code::TooManySubscriptions,
             Self::UnknownTrigger(_) => Code::UnknownTrigger,
             Self::UnknownDeadLetter { .. } => Code::UnknownEvent,
             Self::EventTooLarge { .. } => Code::EventTooLarge,

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventail_storage::log::ReadLimit;
+use eventail_triggers::outcome::Response;
 use eventail_triggers::subscription::DeadLetterOrder;
 use eventail_wire::{Event, TopicName};
 use tokio::sync::watch;
 
-use super::Core;
 use super::lane::Lane;
 use super::letter::{self, Origin};
+use super::{BrokerError, Core};
 use crate::status::Observation;
 
 /// How long to wait before a dead letter that could not be written is tried again.
@@ -20,6 +22,13 @@ pub(crate) struct Burial {
     pub(crate) order: Box<DeadLetterOrder>,
     /// `None` where the event has to be read again.
     pub(crate) event: Option<Event>,
+}
+
+/// What came of trying.
+enum Burying {
+    Done,
+    /// There is no event, or no broker, any more.
+    Nothing,
 }
 
 /// Writes dead letters, for all lanes.
@@ -34,30 +43,13 @@ impl Graveyard {
         let Burial { order, mut event } = burial;
         let mut stop = self.stop.clone();
         loop {
-            let Some(core) = self.core.upgrade() else { return };
-            if event.is_none() {
-                match lane.read_again(order.offset).await {
-                    Ok(read) => event = read,
-                    Err(error) => {
-                        lane.stop(&format!("an event that was given up cannot be read: {error}"));
-                        return lane.abandon_burial();
-                    }
-                }
-            }
-            let Some(stored) = event.clone() else {
-                // Retention took it while it waited: there is nothing left to write, and the event counts as expired.
-                return lane.abandon_burial();
+            let failure = match self.try_once(lane, &order, &mut event).await {
+                Ok(Burying::Done) => return lane.buried(order.offset),
+                Ok(Burying::Nothing) => return lane.abandon_burial(),
+                Err(error) => error,
             };
-            match self.write(&core, lane, &order, stored).await {
-                Ok(()) => {
-                    lane.buried(order.offset);
-                    return;
-                }
-                Err(error) => {
-                    let topic = &lane.dead_letter_topic;
-                    lane.stop(&format!("the dead-letter topic `{topic}` cannot be written: {error}"));
-                }
-            }
+            let topic = &lane.dead_letter_topic;
+            lane.stop_for_burial(&format!("a dead letter cannot be written to `{topic}`: {failure}"));
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
                 // The event stays unsettled, so it is tried and dead-lettered again after the restart.
@@ -66,17 +58,40 @@ impl Graveyard {
         }
     }
 
+    async fn try_once(
+        &self,
+        lane: &Lane,
+        order: &DeadLetterOrder,
+        event: &mut Option<Event>,
+    ) -> Result<Burying, BrokerError> {
+        let Some(core) = self.core.upgrade() else { return Ok(Burying::Nothing) };
+        if event.is_none() {
+            let read_failed = |source| BrokerError::Read { log: lane.topic.to_string(), source };
+            *event = lane.read_again(order.offset).await.map_err(read_failed)?;
+        }
+        // Retention took it while it waited: there is nothing left to write, and the event counts as expired.
+        let Some(stored) = event.clone() else { return Ok(Burying::Nothing) };
+        self.write(&core, lane, order, stored).await.map(|()| Burying::Done)
+    }
+
     async fn write(
         &self,
         core: &Arc<Core>,
         lane: &Lane,
         order: &DeadLetterOrder,
         stored: Event,
-    ) -> Result<(), super::BrokerError> {
+    ) -> Result<(), BrokerError> {
         let (event, topic, offset) = lane.unpack(order.offset, stored);
         let origin = Origin { trigger: lane.trigger.clone(), topic, offset };
         let delivery = format!("{}/{}", lane.name, order.offset);
-        let letter = letter::write(&event, &origin, &delivery, order)?;
+        let letter = match letter::write(&event, &origin, &delivery, order) {
+            Ok(letter) => letter,
+            // The response is what may be too much; the event is what must not be lost.
+            Err(_) => {
+                let bare = DeadLetterOrder { response: Response::default(), ..order.clone() };
+                letter::write(&event, &origin, &delivery, &bare)?
+            }
+        };
         let dead_letter_topic: &TopicName = &lane.dead_letter_topic;
         let topic = core.topic_or_create(dead_letter_topic).await?;
         let appended = topic.append(std::slice::from_ref(&letter)).await?;
@@ -87,7 +102,13 @@ impl Graveyard {
             error = %order.response.error, "event dead-lettered"
         );
         lane.metrics.dead_lettered(order.reason);
-        let letter = letter::read(dead_letter_topic, at.offset, core.clock.now(), &letter);
+        // The log's own time, so that an index that is rebuilt says the same.
+        let record = topic
+            .log
+            .read_tail(at.offset, ReadLimit { records: 1, bytes: 1 })
+            .and_then(|mut tail| tail.pop());
+        let written_at = record.map_or_else(|| core.clock.now(), |record| record.appended_at);
+        let letter = letter::read(dead_letter_topic, at.offset, written_at, &letter);
         if let Some(letter) = letter
             && let Err(error) = core.letters.note(&letter.summary)
         {

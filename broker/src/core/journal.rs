@@ -23,8 +23,10 @@ use super::error::BrokerError;
 pub(crate) const JOURNAL_LOG: &str = "_settlements";
 /// Segments of the journal: small, so that old ones go soon.
 pub(crate) const JOURNAL_SEGMENT_BYTES: u64 = 16 << 20;
-/// Bytes after which every lane writes a snapshot.
+/// Bytes after which every lane writes a snapshot; twice the last snapshot's if that is more.
 const SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
+/// Bytes that one append of a snapshot takes: far below what a batch of the log can hold.
+const APPEND_BYTES: usize = 4 << 20;
 /// Hand-overs that may wait before lanes stop delivering.
 const BACKLOG_MAX: u64 = 65_536;
 /// Hand-overs that go into one append.
@@ -55,9 +57,16 @@ pub(crate) struct Journal {
     sender: mpsc::UnboundedSender<Message>,
     backlog: AtomicU64,
     failing: AtomicU64,
-    lanes: Mutex<HashMap<Arc<str>, Weak<dyn Journaled>>>,
+    registry: Mutex<Registry>,
+}
+
+/// Every lane that has a state: it is in exactly one of the two, so that no snapshot misses one or has it twice. Its lock comes
+/// before those of the lanes.
+#[derive(Default)]
+struct Registry {
+    awake: HashMap<Arc<str>, Weak<dyn Journaled>>,
     /// States of lanes that no one uses now; they are kept for when somebody does.
-    dormant: Mutex<HashMap<String, Snapshot>>,
+    dormant: HashMap<Arc<str>, Snapshot>,
 }
 
 impl Journal {
@@ -69,22 +78,45 @@ impl Journal {
             sender,
             backlog: AtomicU64::new(0),
             failing: AtomicU64::new(0),
-            lanes: Mutex::default(),
-            dormant: Mutex::new(states),
+            registry: Mutex::new(Registry { awake: HashMap::new(), dormant: states }),
         });
-        let task = JournalTask { log, journal: Arc::clone(&journal), receiver, written: 0 };
+        let task =
+            JournalTask { log, journal: Arc::clone(&journal), receiver, written: 0, snapshot_bytes: 0 };
         Ok((journal, task))
     }
 
-    /// Takes a lane's state to go on from it.
-    pub(crate) fn wake(&self, lane: &str) -> Option<Snapshot> {
-        lock(&self.dormant).remove(lane)
+    /// A lane's state, to go on from it. The lane is dormant until it is registered.
+    pub(crate) fn state_of(&self, lane: &str) -> Option<Snapshot> {
+        lock(&self.registry).dormant.get(lane).cloned()
     }
 
-    /// Lets snapshots of this lane be asked for.
+    /// Takes a lane up: from now on it tells its state itself. Its first state is handed over at once, since entries are replayed
+    /// onto a state.
     pub(crate) fn register(&self, lane: &Arc<str>, journaled: &Arc<impl Journaled + 'static>) {
         let weak: Weak<dyn Journaled> = Arc::<_>::downgrade(journaled) as Weak<dyn Journaled>;
-        lock(&self.lanes).insert(Arc::clone(lane), weak);
+        let mut registry = lock(&self.registry);
+        registry.dormant.remove(lane);
+        registry.awake.insert(Arc::clone(lane), weak);
+        journaled.with_snapshot(&mut |snapshot| self.hand_over_snapshot(lane, snapshot));
+    }
+
+    /// Gives a lane's state back when nobody uses the lane any more.
+    pub(crate) fn sleep(&self, lane: &Arc<str>, journaled: &impl Journaled) {
+        let mut registry = lock(&self.registry);
+        registry.awake.remove(lane);
+        journaled.with_snapshot(&mut |snapshot| drop(registry.dormant.insert(Arc::clone(lane), snapshot)));
+    }
+
+    /// Whether a lane of this name has a state.
+    pub(crate) fn knows(&self, lane: &str) -> bool {
+        let registry = lock(&self.registry);
+        registry.awake.contains_key(lane) || registry.dormant.contains_key(lane)
+    }
+
+    /// Lanes that have a state, used or not.
+    pub(crate) fn lanes(&self) -> usize {
+        let registry = lock(&self.registry);
+        registry.awake.len() + registry.dormant.len()
     }
 
     /// Hands entries over. Call it under the lock of the state that they are about.
@@ -97,12 +129,6 @@ impl Journal {
     /// Hands a lane's whole state over. Call it under the same lock.
     pub(crate) fn hand_over_snapshot(&self, lane: &Arc<str>, snapshot: Snapshot) {
         self.send(Message::Snapshot(Arc::clone(lane), Box::new(snapshot)));
-    }
-
-    /// Gives a lane's state back when nobody uses the lane any more.
-    pub(crate) fn sleep(&self, lane: &str, snapshot: Snapshot) {
-        lock(&self.lanes).remove(lane);
-        lock(&self.dormant).insert(lane.to_owned(), snapshot);
     }
 
     /// Hands entries over and answers when they are written.
@@ -121,6 +147,20 @@ impl Journal {
         let (done, answer) = oneshot::channel();
         self.send(Message::SnapshotAll(done));
         answered(answer)
+    }
+
+    /// Has every lane hand its state over. Dormant states go the same way, so that they come behind the last entries of their lane.
+    fn ask_for_snapshots(&self) {
+        let mut registry = lock(&self.registry);
+        registry.awake.retain(|_, lane| lane.strong_count() > 0);
+        for (lane, state) in &registry.dormant {
+            self.hand_over_snapshot(lane, state.clone());
+        }
+        for (name, lane) in &registry.awake {
+            if let Some(lane) = lane.upgrade() {
+                lane.with_snapshot(&mut |state| self.hand_over_snapshot(name, state));
+            }
+        }
     }
 
     /// Why nothing may be delivered now, if so.
@@ -151,6 +191,7 @@ pub(crate) struct JournalTask {
     journal: Arc<Journal>,
     receiver: mpsc::UnboundedReceiver<Message>,
     written: u64,
+    snapshot_bytes: u64,
 }
 
 impl JournalTask {
@@ -165,7 +206,7 @@ impl JournalTask {
             }
             self.journal.backlog.fetch_sub(messages.len() as u64, Ordering::Relaxed);
             let outcome = self.append(&mut messages).await;
-            if outcome.is_err() || self.written > SNAPSHOT_EVERY_BYTES {
+            if outcome.is_err() || self.written > SNAPSHOT_EVERY_BYTES.max(2 * self.snapshot_bytes) {
                 self.snapshot_until_written(&mut stop).await;
             }
         }
@@ -217,21 +258,11 @@ impl JournalTask {
     }
 
     async fn snapshot(&mut self) -> Result<(), AppendError> {
-        // What waits now is older than the snapshots; it goes first, so that no entry is replayed onto a newer state.
         let begin = *self.log.durable_end().borrow();
+        self.journal.ask_for_snapshots();
         let mut records = Vec::new();
-        for (lane, state) in lock(&self.journal.dormant).iter() {
-            records.push(encode(&JournalRecord::Snapshot(lane.into(), Box::new(state.clone()))));
-        }
-        let lanes: Vec<_> = {
-            let mut lanes = lock(&self.journal.lanes);
-            lanes.retain(|_, lane| lane.strong_count() > 0);
-            lanes.iter().filter_map(|(name, lane)| Some((Arc::clone(name), lane.upgrade()?))).collect()
-        };
-        for (name, lane) in lanes {
-            lane.with_snapshot(&mut |state| self.journal.hand_over_snapshot(&name, state));
-        }
         let mut waiting = Vec::new();
+        // What waits is in order: a lane's entries from before its snapshot, the snapshot, its entries from after.
         while let Ok(message) = self.receiver.try_recv() {
             self.journal.backlog.fetch_sub(1, Ordering::Relaxed);
             match message {
@@ -245,13 +276,30 @@ impl JournalTask {
                 Message::SnapshotAll(done) => waiting.push(done),
             }
         }
-        let outcome = self.log.append(records).await.map(|_| ());
+        let outcome = self.append_in_parts(records).await;
         for done in waiting {
             drop(done.send(outcome.clone()));
         }
         outcome?;
         self.written = 0;
         self.log.trim(begin).await.map(|_| ())
+    }
+
+    /// Appends any number of records, in order. A failure half-way leaves a log that is replayed to an earlier state of some lanes,
+    /// and the whole is tried again.
+    async fn append_in_parts(&mut self, records: Vec<NewRecord>) -> Result<(), AppendError> {
+        let (mut part, mut part_bytes, mut bytes) = (Vec::new(), 0, 0);
+        for record in records {
+            if part_bytes + record.payload.len() > APPEND_BYTES && !part.is_empty() {
+                self.log.append(std::mem::take(&mut part)).await?;
+                part_bytes = 0;
+            }
+            part_bytes += record.payload.len();
+            bytes += record.payload.len() as u64;
+            part.push(record);
+        }
+        self.snapshot_bytes = bytes;
+        self.log.append(part).await.map(|_| ())
     }
 }
 
@@ -260,9 +308,9 @@ fn encode(record: &JournalRecord<'_>) -> NewRecord {
     NewRecord { payload: Bytes::from(payload), fingerprint: None }
 }
 
-async fn replay(log: &dyn Log) -> Result<HashMap<String, Snapshot>, BrokerError> {
+async fn replay(log: &dyn Log) -> Result<HashMap<Arc<str>, Snapshot>, BrokerError> {
     let read_failed = |source| BrokerError::Read { log: JOURNAL_LOG.to_owned(), source };
-    let mut states: HashMap<String, Snapshot> = HashMap::new();
+    let mut states: HashMap<Arc<str>, Snapshot> = HashMap::new();
     let mut from = log.status().range.start;
     loop {
         let limit = ReadLimit { records: 4096, bytes: 4 << 20 };
@@ -273,9 +321,9 @@ async fn replay(log: &dyn Log) -> Result<HashMap<String, Snapshot>, BrokerError>
             let journaled: JournalRecord<'_> = rmp_serde::from_slice(&record.payload)
                 .map_err(|source| BrokerError::Journal { offset: record.offset, source })?;
             match journaled {
-                JournalRecord::Snapshot(lane, state) => drop(states.insert(lane.into_owned(), *state)),
+                JournalRecord::Snapshot(lane, state) => drop(states.insert((&*lane).into(), *state)),
                 JournalRecord::Entries(lane, entries) => {
-                    let state = states.entry(lane.into_owned()).or_default();
+                    let state = states.entry((&*lane).into()).or_default();
                     entries.iter().for_each(|entry| state.apply(entry));
                 }
             }

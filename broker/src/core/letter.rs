@@ -108,6 +108,11 @@ pub(crate) fn origin_of(letter: &Event) -> Option<Origin> {
     })
 }
 
+/// Whether it was a subscriber that gave up, and no trigger.
+pub(crate) fn is_of_subscriber(letter: &Event) -> bool {
+    letter.attribute(DELIVERY_ATTRIBUTE).is_some_and(|delivery| delivery.starts_with("subscriber/"))
+}
+
 /// The event of a dead letter, as it was published.
 pub(crate) fn event_of(letter: &Event) -> Option<Event> {
     letter.attribute(TRIGGER)?;

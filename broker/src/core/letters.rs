@@ -4,12 +4,12 @@
 //! dead letter, and how far each log was read into it, so that it is rebuilt where it is missing and brought up to date where it
 //! is behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use eventail_storage::DiskStore;
-use eventail_storage::index::{Index, IndexBatch};
+use eventail_storage::index::{Index, IndexBatch, IndexError};
 use eventail_storage::log::{Durability, Log, LogOptions, NewRecord, ReadError, ReadLimit};
 use eventail_wire::{Event, Offset, TopicName};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ use crate::status::{DeadLetter, DeadLetterFilter, DeadLetterSummary};
 const MARKS_LOG: &str = "_dead-letter-marks";
 /// Rows of dead letters: this, the topic, 0, the offset (big-endian).
 const ROW_PREFIX: &[u8] = b"letter/";
+/// Marks: this, the topic, 0, the offset. They stand apart from the rows, so that a row may be written again at any time.
+const MARK_PREFIX: &[u8] = b"letter-mark/";
 /// How far a log was read: this and the log's name.
 const APPLIED_PREFIX: &[u8] = b"letters-applied/";
 /// What one read takes at most.
@@ -49,6 +51,15 @@ struct MarkRecord {
 pub(crate) struct Letters {
     index: Arc<dyn Index>,
     marks: Arc<dyn Log>,
+    /// Held while a letter is looked at, handed on and marked: two redrives of one letter must not both do it.
+    marking: tokio::sync::Mutex<()>,
+}
+
+/// What is marked of one dead letter.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Marks {
+    redriven: u32,
+    purged: bool,
 }
 
 impl Letters {
@@ -56,7 +67,7 @@ impl Letters {
         let options =
             LogOptions { durability: Durability::Sync, segment_bytes: 16 << 20, ..LogOptions::default() };
         let marks = open_log(store, MARKS_LOG.to_owned(), options).await?;
-        Ok(Self { index, marks })
+        Ok(Self { index, marks, marking: tokio::sync::Mutex::default() })
     }
 
     /// Reads into the index what the logs have and it has not.
@@ -69,20 +80,17 @@ impl Letters {
             let Some(topic) = core.topics.get(name) else { continue };
             self.apply_log(topic.log.as_ref(), |record, batch| {
                 let Ok(event) = Event::from_stored(record.payload.clone()) else { return };
-                let key = row_key(name, record.offset);
-                // A row that is there may bear marks already.
-                let is_known = matches!(self.index.get(&key), Ok(Some(_)));
-                if let (false, Some(letter)) =
-                    (is_known, letter::read(name, record.offset, record.appended_at, &event))
-                {
-                    batch.put(key, encode(&letter.summary));
+                if let Some(letter) = letter::read(name, record.offset, record.appended_at, &event) {
+                    batch.put(row_key(name, record.offset), encode(&letter.summary));
                 }
             })
             .await?;
         }
         self.apply_log(self.marks.as_ref(), |record, batch| {
-            if let Ok(marked) = rmp_serde::from_slice::<MarkRecord>(&record.payload) {
-                self.apply_mark(&marked, batch);
+            if let Ok(marked) = rmp_serde::from_slice::<MarkRecord>(&record.payload)
+                && let Err(error) = self.apply_mark(&marked, batch)
+            {
+                tracing::warn!(%error, "a mark of a dead letter was not indexed");
             }
         })
         .await
@@ -104,7 +112,7 @@ impl Letters {
         limit: usize,
     ) -> Result<Vec<DeadLetterSummary>, BrokerError> {
         let prefix = match &filter.topic {
-            Some(topic) => topic_prefix(topic),
+            Some(topic) => topic_prefix(ROW_PREFIX, topic),
             None => ROW_PREFIX.to_vec(),
         };
         let from = after.map(|(topic, offset)| row_key(&topic, offset.plus(1)));
@@ -112,13 +120,14 @@ impl Letters {
         let starts: std::collections::BTreeMap<TopicName, Offset> =
             core.topics.all().iter().map(|topic| (topic.name.clone(), topic.start())).collect();
         let scan = move || {
+            let marks = all_marks(index.as_ref())?;
             let mut found = Vec::new();
-            index.scan(&prefix, from.as_deref(), &mut |_, value| {
+            index.scan(&prefix, from.as_deref(), &mut |key, value| {
                 if let Ok(summary) = rmp_serde::from_slice::<DeadLetterSummary>(value)
                     && starts.get(&summary.topic).is_some_and(|start| summary.offset >= *start)
-                    && chosen(&filter, &summary)
                 {
-                    found.push(summary);
+                    let marks = marks.get(&key[ROW_PREFIX.len()..]).copied().unwrap_or_default();
+                    found.extend(chosen(&filter, summary.marked(marks)));
                 }
                 found.len() < limit
             })?;
@@ -139,6 +148,7 @@ impl Letters {
         let event = letter::event_of(&stored).ok_or_else(unknown)?;
         let row = self.index.get(&row_key(topic, offset))?.ok_or_else(unknown)?;
         let summary: DeadLetterSummary = rmp_serde::from_slice(&row).map_err(|_| unknown())?;
+        let summary = summary.marked(self.marks_of(topic, offset)?);
         if summary.purged { Err(unknown()) } else { Ok(DeadLetter { summary, event }) }
     }
 
@@ -164,7 +174,18 @@ impl Letters {
         if letter::origin_of(&event).is_some() { Ok(event) } else { Err(unknown()) }
     }
 
-    /// Marks a dead letter, durably.
+    /// Lets nobody else mark until the guard goes.
+    pub(crate) async fn marking(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.marking.lock().await
+    }
+
+    /// How often a dead letter was redriven; `None` where it was purged.
+    pub(crate) fn redriven(&self, topic: &TopicName, offset: Offset) -> Result<Option<u32>, BrokerError> {
+        let marks = self.marks_of(topic, offset)?;
+        Ok((!marks.purged).then_some(marks.redriven))
+    }
+
+    /// Marks a dead letter, durably. Hold [`Letters::marking`].
     pub(crate) async fn mark(
         &self,
         topic: &TopicName,
@@ -176,26 +197,49 @@ impl Letters {
         let appended = self.marks.append(vec![record]).await;
         let at = appended.map_err(|source| BrokerError::Append { log: MARKS_LOG.to_owned(), source })?;
         let mut batch = IndexBatch::default();
-        self.apply_mark(&marked, &mut batch);
+        self.apply_mark(&marked, &mut batch)?;
         if let Some(at) = at.first() {
             batch.put(applied_key(MARKS_LOG), at.offset.plus(1).0.to_be_bytes().to_vec());
         }
         Ok(self.index.apply(batch)?)
     }
 
-    fn apply_mark(&self, marked: &MarkRecord, batch: &mut IndexBatch) {
-        let key = row_key(&marked.topic, marked.offset);
-        // A row that is not there went with its topic's retention.
-        let row = batch.pending(&key).map(<[u8]>::to_vec).or_else(|| self.index.get(&key).ok().flatten());
-        let Some(mut summary) = row.and_then(|row| rmp_serde::from_slice::<DeadLetterSummary>(&row).ok())
-        else {
-            return;
+    /// Takes what retention took out of the index too.
+    pub(crate) fn forget_before(
+        index: &dyn Index,
+        topic: &TopicName,
+        start: Offset,
+    ) -> Result<(), BrokerError> {
+        let mut batch = IndexBatch::default();
+        for prefix in [ROW_PREFIX, MARK_PREFIX] {
+            let limit = key_of(prefix, topic, start);
+            index.scan(&topic_prefix(prefix, topic), None, &mut |key, _| {
+                let is_gone = key < limit.as_slice();
+                if is_gone {
+                    batch.delete(key.to_vec());
+                }
+                is_gone
+            })?;
+        }
+        Ok(index.apply(batch)?)
+    }
+
+    fn marks_of(&self, topic: &TopicName, offset: Offset) -> Result<Marks, BrokerError> {
+        Ok(marks_in(self.index.as_ref(), topic, offset)?)
+    }
+
+    fn apply_mark(&self, marked: &MarkRecord, batch: &mut IndexBatch) -> Result<(), BrokerError> {
+        let key = key_of(MARK_PREFIX, &marked.topic, marked.offset);
+        let mut marks = match batch.pending(&key) {
+            Some(row) => rmp_serde::from_slice(row).unwrap_or_default(),
+            None => self.marks_of(&marked.topic, marked.offset)?,
         };
         match marked.mark {
-            Mark::Redriven => summary.redriven += 1,
-            Mark::Purged => summary.purged = true,
+            Mark::Redriven => marks.redriven += 1,
+            Mark::Purged => marks.purged = true,
         }
-        batch.put(key, encode(&summary));
+        batch.put(key, encode(&marks));
+        Ok(())
     }
 
     async fn apply_log(
@@ -222,10 +266,33 @@ impl Letters {
     }
 }
 
-fn chosen(filter: &DeadLetterFilter, summary: &DeadLetterSummary) -> bool {
+impl DeadLetterSummary {
+    fn marked(mut self, marks: Marks) -> Self {
+        self.redriven = marks.redriven;
+        self.purged = marks.purged;
+        self
+    }
+}
+
+/// Every mark, by what its key shares with the key of its row. Few dead letters bear one.
+fn all_marks(index: &dyn Index) -> Result<HashMap<Vec<u8>, Marks>, IndexError> {
+    let mut marks = HashMap::new();
+    index.scan(MARK_PREFIX, None, &mut |key, value| {
+        marks.insert(key[MARK_PREFIX.len()..].to_vec(), rmp_serde::from_slice(value).unwrap_or_default());
+        true
+    })?;
+    Ok(marks)
+}
+
+fn marks_in(index: &dyn Index, topic: &TopicName, offset: Offset) -> Result<Marks, IndexError> {
+    let row = index.get(&key_of(MARK_PREFIX, topic, offset))?;
+    Ok(row.and_then(|row| rmp_serde::from_slice(&row).ok()).unwrap_or_default())
+}
+
+fn chosen(filter: &DeadLetterFilter, summary: DeadLetterSummary) -> Option<DeadLetterSummary> {
     let DeadLetterFilter { topic, offset, trigger, reason, event_id, since, until, include_redriven } =
         filter;
-    !summary.purged
+    let is_chosen = !summary.purged
         && (*include_redriven || summary.redriven == 0)
         && topic.as_ref().is_none_or(|topic| summary.topic == *topic)
         && offset.is_none_or(|offset| summary.offset == offset)
@@ -233,15 +300,20 @@ fn chosen(filter: &DeadLetterFilter, summary: &DeadLetterSummary) -> bool {
         && reason.is_none_or(|reason| summary.reason == reason)
         && event_id.as_ref().is_none_or(|id| summary.event_id == *id)
         && since.is_none_or(|since| summary.at >= since)
-        && until.is_none_or(|until| summary.at < until)
+        && until.is_none_or(|until| summary.at < until);
+    is_chosen.then_some(summary)
 }
 
-fn topic_prefix(topic: &TopicName) -> Vec<u8> {
-    [ROW_PREFIX, topic.as_str().as_bytes(), &[0]].concat()
+fn topic_prefix(prefix: &[u8], topic: &TopicName) -> Vec<u8> {
+    [prefix, topic.as_str().as_bytes(), &[0]].concat()
+}
+
+fn key_of(prefix: &[u8], topic: &TopicName, offset: Offset) -> Vec<u8> {
+    [&topic_prefix(prefix, topic)[..], &offset.0.to_be_bytes()].concat()
 }
 
 fn row_key(topic: &TopicName, offset: Offset) -> Vec<u8> {
-    [&topic_prefix(topic)[..], &offset.0.to_be_bytes()].concat()
+    key_of(ROW_PREFIX, topic, offset)
 }
 
 fn applied_key(log: &str) -> Vec<u8> {

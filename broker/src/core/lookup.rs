@@ -13,6 +13,7 @@ use eventail_storage::log::{ReadError, ReadLimit};
 use eventail_wire::{Event, Offset};
 use tokio::sync::Notify;
 
+use super::letters::Letters;
 use super::topic::Topic;
 use super::{BrokerError, Core};
 use crate::status::EventPlace;
@@ -105,12 +106,14 @@ impl Core {
     pub(crate) async fn tidy_index(&self) {
         let (ids, index) = (Arc::clone(&self.lookup.ids), Arc::clone(&self.lookup.index));
         let starts: Vec<_> =
-            self.topics.all().iter().map(|topic| (topic.name.to_string(), topic.start())).collect();
+            self.topics.all().iter().map(|topic| (topic.name.clone(), topic.start())).collect();
         let tidied = tokio::task::spawn_blocking(move || {
-            for (log, start) in starts {
-                ids.trim(&log, start)?;
+            for (topic, start) in starts.iter().filter(|(_, start)| *start > Offset(0)) {
+                ids.trim(topic.as_str(), *start)?;
+                Letters::forget_before(index.as_ref(), topic, *start)?;
             }
-            index.flush()
+            index.flush()?;
+            Ok::<_, BrokerError>(())
         })
         .await;
         if let Ok(Err(error)) = tidied {

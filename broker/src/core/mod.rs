@@ -44,7 +44,7 @@ pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 use journal::Journal;
 use letters::Letters;
 use lookup::Lookup;
-use topic::{InFlight, check_batch};
+use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
 use upkeep::Tasks;
@@ -357,8 +357,8 @@ impl Core {
     async fn append(&self, topic: &topic::Topic, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         let begun = tokio::time::Instant::now();
         let bytes = check_batch(events, &self.config.limits)?;
-        let _room = self.in_flight.enter(bytes, self.config.limits.in_flight_bytes_max)?;
-        let appended = topic.append(events).await?;
+        let room = self.in_flight.enter(bytes, self.config.limits.in_flight_bytes_max)?;
+        let appended = Appending::new(topic.append(events), room).await?;
         let duplicates = appended.iter().filter(|at| at.duplicate).count() as u64;
         topic.metrics.published(
             events.len() as u64 - duplicates,

@@ -133,7 +133,7 @@ impl Core {
         names.insert(TopicName::new(DEFAULT_TOPIC)?);
         names.extend(self.config.topics.named.keys().cloned());
         for name in names {
-            let options = self.topic_options(&name).clone();
+            let options = self.topic_options(&name);
             let log = open_log(&self.store, name.to_string(), log_options(&options)).await?;
             self.topics.insert(Topic::new(name, log, &options));
         }

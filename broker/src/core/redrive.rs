@@ -1,5 +1,6 @@
 //! Redriving and purging dead letters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use eventail_storage::log::NewRecord;
 use eventail_wire::{Offset, TopicName};
 use tokio::time::MissedTickBehavior;
 
+use super::letter;
 use super::letters::Mark;
 use super::triggers::redrive_log_name;
 use super::{BrokerError, Core};
@@ -15,24 +17,59 @@ use crate::status::{BulkResult, DeadLetterFilter, DeadLetterSummary, Observation
 /// Dead letters that are looked up at once.
 const PAGE: usize = 500;
 
+/// The most that a rate may be: faster than that is no pace.
+const PER_SECOND_MAX: u32 = 1_000_000;
+
+/// The chosen dead letters, page by page, and none that came after the choice: a redrive that fails again makes new ones.
+struct Choice {
+    filter: DeadLetterFilter,
+    ends: BTreeMap<TopicName, Offset>,
+    after: Option<(TopicName, Offset)>,
+}
+
+impl Choice {
+    fn new(core: &Core, filter: &DeadLetterFilter) -> Self {
+        let ends = core.topics.all().iter().map(|topic| (topic.name.clone(), topic.end())).collect();
+        Self { filter: filter.clone(), ends, after: None }
+    }
+
+    /// The next page; empty at the end.
+    async fn next(&mut self, core: &Core) -> Result<Vec<DeadLetterSummary>, BrokerError> {
+        loop {
+            let page = core.letters.list(core, &self.filter, self.after.clone(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(page) };
+            self.after = Some((last.topic.clone(), last.offset));
+            let is_old = |letter: &DeadLetterSummary| {
+                self.ends.get(&letter.topic).is_some_and(|end| letter.offset < *end)
+            };
+            if !is_old(last) {
+                // The rest of this topic is newer still.
+                self.after = Some((last.topic.clone(), Offset(u64::MAX)));
+            }
+            let page: Vec<_> = page.into_iter().filter(is_old).collect();
+            if !page.is_empty() {
+                return Ok(page);
+            }
+        }
+    }
+}
+
 /// Hands the chosen dead letters to their triggers' redrive lanes, not faster than asked for.
 pub(super) async fn redrive(core: &Arc<Core>, request: &RedriveRequest) -> Result<BulkResult, BrokerError> {
     let mut pace = request.per_second.filter(|per_second| *per_second > 0).map(|per_second| {
-        let mut pace = tokio::time::interval(Duration::from_secs(1) / per_second);
+        let mut pace = tokio::time::interval(Duration::from_secs(1) / per_second.min(PER_SECOND_MAX));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pace
     });
     let mut result = BulkResult::default();
-    let mut after = None;
+    let mut choice = Choice::new(core, &request.filter);
     loop {
-        let page = core.letters.list(core, &request.filter, after.clone(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(result) };
-        after = Some((last.topic.clone(), last.offset));
-        result.selected += page.len() as u64;
-        if request.dry_run {
-            continue;
+        let page = choice.next(core).await?;
+        if page.is_empty() {
+            return Ok(result);
         }
-        for letter in &page {
+        result.selected += page.len() as u64;
+        for letter in page.iter().filter(|_| !request.dry_run) {
             if let Some(pace) = &mut pace {
                 pace.tick().await;
             }
@@ -40,7 +77,7 @@ pub(super) async fn redrive(core: &Arc<Core>, request: &RedriveRequest) -> Resul
                 return Err(BrokerError::ShuttingDown);
             }
             match redrive_one(core, letter).await {
-                Ok(()) => result.done += 1,
+                Ok(done) => result.done += u64::from(done),
                 Err(error @ (BrokerError::UnknownTrigger(_) | BrokerError::UnknownDeadLetter { .. })) => {
                     tracing::warn!(
                         id = letter.event_id, trigger = %letter.trigger, correlation_id = letter.correlation_id,
@@ -54,9 +91,18 @@ pub(super) async fn redrive(core: &Arc<Core>, request: &RedriveRequest) -> Resul
     }
 }
 
-async fn redrive_one(core: &Arc<Core>, letter: &DeadLetterSummary) -> Result<(), BrokerError> {
+/// Redrives one dead letter; `false` where somebody else did, or purged it, since it was chosen.
+async fn redrive_one(core: &Arc<Core>, letter: &DeadLetterSummary) -> Result<bool, BrokerError> {
     let trigger = core.triggers.get(&letter.trigger)?;
     let stored = core.letters.stored(core, &letter.topic, letter.offset).await?;
+    if letter::is_of_subscriber(&stored) {
+        // A subscriber may have a trigger's name, and still is another one.
+        return Err(BrokerError::UnknownTrigger(letter.trigger.clone()));
+    }
+    let _marking = core.letters.marking().await;
+    if core.letters.redriven(&letter.topic, letter.offset)? != Some(letter.redriven) {
+        return Ok(false);
+    }
     let lane = core.redrive_lane(trigger).await?;
     let log = redrive_log_name(&letter.trigger);
     let failed = |source| BrokerError::Append { log: log.clone(), source };
@@ -75,7 +121,7 @@ async fn redrive_one(core: &Arc<Core>, letter: &DeadLetterSummary) -> Result<(),
             offset: letter.origin_offset,
         });
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Takes the chosen dead letters out of sight.
@@ -85,16 +131,15 @@ pub(super) async fn purge(
     dry_run: bool,
 ) -> Result<BulkResult, BrokerError> {
     let mut result = BulkResult::default();
-    let mut after: Option<(TopicName, Offset)> = None;
+    let mut choice = Choice::new(core, filter);
     loop {
-        let page = core.letters.list(core, filter, after.clone(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(result) };
-        after = Some((last.topic.clone(), last.offset));
-        result.selected += page.len() as u64;
-        if dry_run {
-            continue;
+        let page = choice.next(core).await?;
+        if page.is_empty() {
+            return Ok(result);
         }
-        for letter in &page {
+        result.selected += page.len() as u64;
+        for letter in page.iter().filter(|_| !dry_run) {
+            let _marking = core.letters.marking().await;
             core.letters.mark(&letter.topic, letter.offset, Mark::Purged).await?;
             if let Ok(trigger) = core.triggers.get(&letter.trigger) {
                 trigger.lane.metrics.purged.increment(1);

@@ -1,9 +1,11 @@
 //! Subscribers: lanes that somebody outside empties, a client or the program that embeds the broker.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use eventail_storage::log::ReadError;
 use eventail_triggers::outcome::Outcome;
 use eventail_triggers::pattern::Pattern;
 use eventail_triggers::policy::DeliveryPolicy;
@@ -16,7 +18,9 @@ use super::{BrokerError, Core};
 use crate::config::StartPosition;
 
 /// Where a subscriber's events go that it refused or failed too often.
-const DEAD_LETTER_TOPIC: &str = "dead-letters";
+pub(crate) const DEAD_LETTER_TOPIC: &str = "dead-letters";
+/// The least time after which a subscriber that waits looks again.
+const LEASE_LOOK_MS_MIN: u64 = 100;
 /// How long to wait before a log that could not be read is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -54,23 +58,67 @@ pub struct Delivery {
     pub event: Event,
 }
 
-/// The subscriptions that somebody uses, by the name of their lane.
+/// The subscriptions that somebody uses, by the name of their lane. A lane wakes and sleeps under this lock, so that it is never
+/// there twice.
 #[derive(Default)]
-pub(crate) struct Subscribers(Mutex<HashMap<Arc<str>, Weak<Shared>>>);
+pub(crate) struct Subscribers(Mutex<HashMap<Arc<str>, InUse>>);
+
+struct InUse {
+    shared: Arc<Shared>,
+    users: usize,
+}
 
 /// A subscription, shared by its subscribers.
 struct Shared {
-    core: Weak<Core>,
     lane: Arc<Lane>,
     options: SubscribeOptions,
     graveyard: Graveyard,
 }
 
+/// Keeps a lane awake. When the last one goes, the journal keeps the lane's state for the next subscriber.
+struct Use {
+    core: Weak<Core>,
+    shared: Arc<Shared>,
+}
+
+impl Use {
+    fn new(core: &Arc<Core>, all: &mut HashMap<Arc<str>, InUse>, shared: Arc<Shared>) -> Self {
+        let entry = all.entry(Arc::clone(&shared.lane.name));
+        entry.or_insert_with(|| InUse { shared: Arc::clone(&shared), users: 0 }).users += 1;
+        Self { core: Arc::downgrade(core), shared }
+    }
+
+    fn again(&self, core: &Arc<Core>) -> Self {
+        Self::new(core, &mut core.subscribers.lock(), Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let Some(core) = self.core.upgrade() else { return };
+        let mut all = core.subscribers.lock();
+        let Some(in_use) = all.get_mut(&self.shared.lane.name) else { return };
+        in_use.users -= 1;
+        if in_use.users == 0 {
+            all.remove(&self.shared.lane.name);
+            self.shared.lane.sleep();
+        }
+    }
+}
+
+impl Subscribers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, InUse>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The receiving end of a subscription. Dropping it hands its leases back.
 pub struct Subscriber {
     core: Arc<Core>,
-    shared: Arc<Shared>,
     leased: Mutex<HashMap<u64, Offset>>,
+    shared: Arc<Shared>,
+    /// Goes last: the lane sleeps when its leases are back.
+    lane_use: Use,
 }
 
 impl std::fmt::Debug for Subscriber {
@@ -99,34 +147,42 @@ impl Core {
                 .await
                 .map_err(|source| BrokerError::Read { log: topic.name.to_string(), source })?,
         };
-        let mut all = self.subscribers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = all.get(&name).and_then(Weak::upgrade) {
-            if shared.options != options {
+        let dead_letter_topic = dead_letter_topic()?;
+        let mut all = self.subscribers.lock();
+        let shared = match all.get(&name) {
+            Some(in_use) if in_use.shared.options != options => {
                 return Err(BrokerError::SubscriptionInUse { name: options.name });
             }
-            return Ok(Subscriber { core: Arc::clone(self), shared, leased: Mutex::default() });
-        }
-        let lane = Lane::open(
-            &self.journal,
-            LaneOptions {
-                name: Arc::clone(&name),
-                trigger: options.name.clone(),
-                topic: topic.name.clone(),
-                log: Arc::clone(&topic.log),
-                pattern,
-                key: None,
-                policy: policy(&options),
-                start,
-                dead_letter_topic: dead_letter_topic()?,
-                redrives: false,
-                observer: None,
-                seed: self.next_seed(),
-            },
-        );
-        let graveyard = Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() };
-        let shared = Arc::new(Shared { core: Arc::downgrade(self), lane, options, graveyard });
-        all.insert(name, Arc::downgrade(&shared));
-        Ok(Subscriber { core: Arc::clone(self), shared, leased: Mutex::default() })
+            Some(in_use) => Arc::clone(&in_use.shared),
+            None => {
+                let limit = limits::SUBSCRIPTIONS_MAX;
+                if !self.journal.knows(&name) && self.journal.lanes() >= limit {
+                    return Err(BrokerError::TooManySubscriptions { name: options.name, limit });
+                }
+                let lane = Lane::open(
+                    &self.journal,
+                    LaneOptions {
+                        name,
+                        trigger: options.name.clone(),
+                        topic: topic.name.clone(),
+                        log: Arc::clone(&topic.log),
+                        pattern,
+                        key: None,
+                        policy: policy(&options),
+                        start,
+                        dead_letter_topic,
+                        redrives: false,
+                        observer: None,
+                        seed: self.next_seed(),
+                    },
+                );
+                let graveyard = Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() };
+                Arc::new(Shared { lane, options, graveyard })
+            }
+        };
+        let lane_use = Use::new(self, &mut all, Arc::clone(&shared));
+        drop(all);
+        Ok(Subscriber { core: Arc::clone(self), leased: Mutex::default(), shared, lane_use })
     }
 }
 
@@ -158,6 +214,9 @@ impl Subscriber {
                 return None;
             }
             durable_end.borrow_and_update();
+            // Listening before looking: what rings in between is heard.
+            let mut rung = pin!(lane.wake().notified());
+            rung.as_mut().enable();
             let now = self.core.clock.now();
             for burial in lane.expire_leases(now) {
                 self.bury(burial);
@@ -169,12 +228,14 @@ impl Subscriber {
             if !deliveries.is_empty() {
                 return Some(deliveries);
             }
-            let due = lane.next_wakeup().map(|at| Duration::from_millis(at.since_ms(now)));
-            let due = if filled == Filled::Failed { Some(RETRY) } else { due };
+            // Leases of the others run out too, and only who looks notices; so nobody waits for longer than a lease.
+            let most = Duration::from_millis(self.shared.options.lease_ms.max(LEASE_LOOK_MS_MIN));
+            let due = lane.next_wakeup().map_or(most, |at| Duration::from_millis(at.since_ms(now)).min(most));
+            let due = if filled == Filled::Failed || lane.refusal().is_some() { RETRY } else { due };
             tokio::select! {
-                () = lane.wake().notified() => {}
+                () = &mut rung => {}
                 changed = durable_end.changed(), if filled == Filled::AtEnd => if changed.is_err() { return None },
-                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
+                () = tokio::time::sleep(due) => {}
                 _ = stop.changed() => {}
             }
         }
@@ -186,7 +247,7 @@ impl Subscriber {
     /// None now; a settlement that cannot be journaled stops further deliveries instead.
     pub async fn settle(&self, outcomes: Vec<(u64, Outcome)>) -> Result<Vec<u64>, BrokerError> {
         let tokens: Vec<u64> = outcomes.iter().map(|(token, _)| *token).collect();
-        let endings = outcomes.into_iter().map(|(token, outcome)| (token, Ending::from(outcome)));
+        let endings = outcomes.into_iter().map(|(token, outcome)| (token, Ending::from(outcome.cut())));
         let (settled, burials) = self.shared.lane.settle(self.core.clock.now(), endings);
         {
             let mut leased = self.leased();
@@ -197,8 +258,8 @@ impl Subscriber {
         for burial in burials {
             self.bury(burial);
         }
-        // Another subscriber, or this one, may get the next event of a key or a retry.
-        self.shared.lane.wake().notify_one();
+        // Another subscriber, or this one, may get what there is room for now, or a retry.
+        self.shared.lane.ring();
         Ok(tokens
             .into_iter()
             .zip(settled)
@@ -232,8 +293,12 @@ impl Subscriber {
                         continue;
                     }
                     Err(error) => {
-                        lane.stop(&error.to_string());
-                        lane.release([lease.token]);
+                        if matches!(error, ReadError::Corrupt { .. }) {
+                            lane.stop(&error.to_string());
+                        }
+                        tracing::warn!(trigger = %lane.trigger, topic = %lane.topic, offset = %lease.offset, %error, "an event cannot be read");
+                        // It is tried again when its lease runs out: at once would be in a loop.
+                        unclaimed.tokens.retain(|token| *token != lease.token);
                         continue;
                     }
                 },
@@ -253,11 +318,14 @@ impl Subscriber {
     }
 
     fn bury(&self, burial: Burial) {
-        let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move { shared.graveyard.bury(&shared.lane, burial).await });
+        let lane_use = self.lane_use.again(&self.core);
+        tokio::spawn(async move {
+            let shared = &lane_use.shared;
+            shared.graveyard.bury(&shared.lane, burial).await;
+        });
     }
 
-    fn leased(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Offset>> {
+    fn leased(&self) -> MutexGuard<'_, HashMap<u64, Offset>> {
         self.leased.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -280,16 +348,5 @@ impl Drop for Subscriber {
     fn drop(&mut self) {
         let tokens: Vec<u64> = self.leased().drain().map(|(token, _)| token).collect();
         self.shared.lane.release(tokens);
-    }
-}
-
-impl Drop for Shared {
-    /// The last subscriber went: the journal keeps the state for the next one.
-    fn drop(&mut self) {
-        let Some(core) = self.core.upgrade() else { return };
-        let mut all = core.subscribers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&self.lane.name);
-        core.journal
-            .sleep(&self.lane.name, self.lane.look(eventail_triggers::subscription::Subscription::snapshot));
     }
 }

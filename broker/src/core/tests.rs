@@ -267,3 +267,183 @@ async fn a_subscriber_gets_acks_nacks_and_resumes_where_it_was() {
     broker.shutdown().await.unwrap();
     assert!(subscriber.next(1).await.is_none());
 }
+
+/// A target that refuses everything for good.
+struct Refusing;
+
+impl Target for Refusing {
+    fn invoke(&self, _: Invocation) -> BoxFuture<'_, Outcome> {
+        Box::pin(async { rejected() })
+    }
+}
+
+#[tokio::test]
+async fn a_redrive_that_fails_again_ends_and_makes_one_new_letter_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(config(&dir, Arc::new(Refusing))).await.unwrap();
+    broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
+    settled(&broker, 2).await;
+    let slowly = RedriveRequest { per_second: Some(100), ..RedriveRequest::default() };
+    let result = broker.redrive(&slowly).await.unwrap();
+    assert_eq!((result.selected, result.done), (2, 2));
+    settled(&broker, 4).await;
+    let all = DeadLetterFilter { include_redriven: true, ..DeadLetterFilter::default() };
+    assert_eq!(broker.dead_letters(&all, None, 10).await.unwrap().len(), 4);
+    assert_eq!(broker.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap().len(), 2);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_redrives_at_once_hand_a_letter_on_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([rejected()]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    settled(&broker, 1).await;
+    let request = RedriveRequest::default();
+    let (first, second) = tokio::join!(broker.redrive(&request), broker.redrive(&request));
+    assert_eq!(first.unwrap().done + second.unwrap().done, 1);
+    settled(&broker, 2).await;
+    assert_eq!(target.seen().len(), 2);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_purged_letter_stays_purged_when_the_index_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(config(&dir, Arc::new(Refusing))).await.unwrap();
+    broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
+    settled(&broker, 2).await;
+    let first = DeadLetterFilter { event_id: Some("1".to_owned()), ..DeadLetterFilter::default() };
+    assert_eq!(broker.purge_dead_letters(&first, false).await.unwrap().done, 1);
+    let before = broker.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap();
+    broker.shutdown().await.unwrap();
+    drop(broker);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let broker = Broker::open(config(&dir, Arc::new(Refusing))).await.unwrap();
+    assert_eq!(broker.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap(), before);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redrive_of_a_paused_trigger_waits_for_the_resume() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([rejected()]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    settled(&broker, 1).await;
+    broker.pause_trigger(&name(), "for a test").await.unwrap();
+    broker.redrive(&RedriveRequest::default()).await.unwrap();
+    eventually("the redrive waits", async || broker.trigger(&name()).unwrap().account.pending == 1).await;
+    assert_eq!(target.seen().len(), 1);
+    broker.resume_trigger(&name()).await.unwrap();
+    settled(&broker, 2).await;
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_trigger_that_moves_to_another_topic_begins_there_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    broker.publish(&topic(), (0..10).map(|number| event(&number.to_string())).collect()).await.unwrap();
+    settled(&broker, 10).await;
+    broker.shutdown().await.unwrap();
+    drop(broker);
+    let mut moved = config(&dir, target.clone());
+    let elsewhere: TopicName = "elsewhere".parse().unwrap();
+    moved.triggers.get_mut(&name()).unwrap().topic = elsewhere.clone();
+    let broker = Broker::open(moved).await.unwrap();
+    broker.publish(&elsewhere, vec![event("a")]).await.unwrap();
+    settled(&broker, 1).await;
+    assert_eq!(target.seen().len(), 11);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_observer_may_ask_the_broker() {
+    struct Asking(Mutex<Option<Broker>>, std::sync::atomic::AtomicU64);
+    impl crate::status::Observer for Asking {
+        fn observe(&self, _: &crate::status::Observation) {
+            let broker = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(broker) = broker {
+                let statuses = broker.triggers().len() as u64;
+                self.1.fetch_add(statuses, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Arc::new(Asking(Mutex::new(None), std::sync::atomic::AtomicU64::new(0)));
+    let builder = Broker::builder(config(&dir, Scripted::answering([failed(), rejected()])));
+    let broker = builder.observer(observer.clone()).open().await.unwrap();
+    *observer.0.lock().unwrap() = Some(broker.clone());
+    broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    settled(&broker, 1).await;
+    eventually("appended, matched, two attempts and a dead letter were seen", async || {
+        observer.1.load(std::sync::atomic::Ordering::Relaxed) == 5
+    })
+    .await;
+    *observer.0.lock().unwrap() = None;
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handlers_endless_error_is_cut_and_its_event_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let response = Response { error: "\u{7}é".repeat(50_000), body: "x".repeat(100_000), ..Response::default() };
+    let endless = Outcome::Reject { reason: RejectReason::Permanent, response, disable: false };
+    let broker = Broker::open(config(&dir, Scripted::answering([endless]))).await.unwrap();
+    broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    settled(&broker, 1).await;
+    let letters = broker.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap();
+    assert_eq!(letters[0].response.body.len(), eventail_wire::limits::RESPONSE_SNIPPET_BYTES_MAX);
+    assert_eq!(broker.trigger(&name()).unwrap().state, TriggerState::Running);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn subscribers_that_come_and_go_lose_no_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(Config::embedded(dir.path())).await.unwrap();
+    let options = SubscribeOptions {
+        name: "worker".parse().unwrap(),
+        topic: topic(),
+        pattern: None,
+        start: StartPosition::Latest,
+        lease_ms: 30_000,
+        max_attempts: 0,
+    };
+    drop(broker.subscribe(options.clone()).await.unwrap());
+    let events: Vec<_> = (0..200).map(|number| event(&number.to_string())).collect();
+    broker.publish(&topic(), events).await.unwrap();
+    let other = SubscribeOptions { lease_ms: 1, ..options.clone() };
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (broker, options, other) = (broker.clone(), options.clone(), other.clone());
+        tasks.spawn(async move {
+            let mut seen = Vec::new();
+            for _ in 0..50 {
+                // Refused or not: neither may disturb the others.
+                drop(broker.subscribe(other.clone()).await);
+                let Ok(subscriber) = broker.subscribe(options.clone()).await else { continue };
+                let next = tokio::time::timeout(Duration::from_millis(20), subscriber.next(1)).await;
+                for delivery in next.ok().flatten().unwrap_or_default() {
+                    let stale = subscriber.settle(vec![(delivery.token, Outcome::Ack { reply: None })]).await.unwrap();
+                    assert!(stale.is_empty());
+                    seen.push(delivery.offset.0);
+                }
+            }
+            seen
+        });
+    }
+    let mut seen: Vec<u64> = tasks.join_all().await.concat();
+    let last = broker.subscribe(options).await.unwrap();
+    while let Ok(Some(more)) = tokio::time::timeout(Duration::from_millis(500), last.next(100)).await {
+        let acks = more.iter().map(|delivery| (delivery.token, Outcome::Ack { reply: None })).collect();
+        seen.extend(more.iter().map(|delivery| delivery.offset.0));
+        last.settle(acks).await.unwrap();
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..200).collect::<Vec<_>>(), "each event once, none lost");
+    broker.shutdown().await.unwrap();
+}

@@ -1,7 +1,9 @@
 //! A topic: its log, and the checks between a publish and it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use eventail_storage::log::{Appended, Deduplication, Durability, Log, LogOptions, LogStatus, NewRecord};
@@ -151,6 +153,49 @@ pub(crate) struct InFlightGuard {
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.all.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+type AppendFuture = Pin<Box<dyn Future<Output = Result<Vec<Appended>, BrokerError>> + Send>>;
+
+/// An append under way with the room that it takes. If whoever waits for it goes, the room is given back when the append ends all the
+/// same: a client that disconnects must not make room that is not there.
+pub(crate) struct Appending {
+    append: Option<(AppendFuture, InFlightGuard)>,
+}
+
+impl Appending {
+    pub(crate) fn new(
+        append: impl Future<Output = Result<Vec<Appended>, BrokerError>> + Send + 'static,
+        room: InFlightGuard,
+    ) -> Self {
+        Self { append: Some((Box::pin(append), room)) }
+    }
+}
+
+impl Future for Appending {
+    type Output = Result<Vec<Appended>, BrokerError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((append, _)) = &mut self.append else { return Poll::Pending };
+        let ended = append.as_mut().poll(context);
+        if ended.is_ready() {
+            self.append = None;
+        }
+        ended
+    }
+}
+
+impl Drop for Appending {
+    fn drop(&mut self) {
+        if let Some((append, room)) = self.append.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                drop(append.await);
+                drop(room);
+            });
+        }
     }
 }
 

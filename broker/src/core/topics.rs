@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use eventail_storage::log::Durability;
 use eventail_wire::TopicName;
 
 use super::open::open_log;
+use super::subscriber::DEAD_LETTER_TOPIC;
 use super::topic::{Topic, log_options};
 use super::{BrokerError, Core};
 use crate::config::TopicOptions;
@@ -58,14 +60,21 @@ impl Core {
         if self.topics.all().len() >= limit {
             return Err(BrokerError::TooManyTopics { topic: name.clone(), limit });
         }
-        let options = self.topic_options(name).clone();
+        let options = self.topic_options(name);
         let log = open_log(&self.store, name.to_string(), log_options(&options)).await?;
         tracing::info!(topic = %name, "topic created");
         Ok(self.topics.insert(Topic::new(name.clone(), log, &options)))
     }
 
-    /// How the topic of this name is kept.
-    pub(crate) fn topic_options(&self, name: &TopicName) -> &TopicOptions {
-        self.config.topics.named.get(name).unwrap_or(&self.config.topics.defaults)
+    /// How the topic of this name is kept. A dead letter is on disk before its event is settled, so its topic is always `sync`.
+    pub(crate) fn topic_options(&self, name: &TopicName) -> TopicOptions {
+        let topics = &self.config.topics;
+        let mut options = topics.named.get(name).unwrap_or(&topics.defaults).clone();
+        let holds_dead_letters = name.as_str() == DEAD_LETTER_TOPIC
+            || self.config.triggers.values().any(|trigger| trigger.dead_letter_topic == *name);
+        if holds_dead_letters {
+            options.durability = Durability::Sync;
+        }
+        options
     }
 }

@@ -100,6 +100,17 @@ impl Core {
                     ..trigger.lane_options(self.observer.clone(), self.next_seed())?
                 },
             );
+            // What holds the trigger holds its redrives.
+            let held = trigger.lane.look(|main| (main.state(), main.reason().unwrap_or_default().to_owned()));
+            match held {
+                (subscription::State::Paused, reason) => {
+                    lane.change(|redrives| redrives.pause(reason)).await?
+                }
+                (subscription::State::Disabled, reason) => {
+                    lane.change(|redrives| redrives.disable(reason)).await?
+                }
+                (subscription::State::Running | subscription::State::Stopped, _) => {}
+            }
             self.drive(trigger, &lane, None);
             Ok::<_, BrokerError>(lane)
         };
@@ -132,7 +143,8 @@ impl Core {
         let lane = Lane::open(
             &self.journal,
             LaneOptions {
-                name: format!("trigger/{name}").into(),
+                // With the topic: offsets of one topic mean nothing in another.
+                name: format!("trigger/{}/{name}", options.topic).into(),
                 trigger: name.clone(),
                 topic: topic.name.clone(),
                 log: Arc::clone(&topic.log),
@@ -228,6 +240,12 @@ impl Trigger {
                 status.account.pending += account.pending;
                 status.in_flight += subscription.in_flight() as u64;
                 status.retrying += subscription.retrying() as u64;
+                if status.state == TriggerState::Running
+                    && subscription.state() != subscription::State::Running
+                {
+                    status.state = state_of(subscription);
+                    status.reason = subscription.reason().map(|reason| format!("redrives: {reason}"));
+                }
             });
         }
         status
@@ -243,12 +261,7 @@ impl Trigger {
             name: self.lane.trigger.clone(),
             topic: self.topic.name.clone(),
             target: self.target_text.clone(),
-            state: match subscription.state() {
-                subscription::State::Running => TriggerState::Running,
-                subscription::State::Paused => TriggerState::Paused,
-                subscription::State::Disabled => TriggerState::Disabled,
-                subscription::State::Stopped => TriggerState::Stopped,
-            },
+            state: state_of(subscription),
             reason: subscription.reason().map(str::to_owned),
             cursor: subscription.cursor(),
             scanned: subscription.scanned(),
@@ -307,6 +320,15 @@ fn make_target(
             let text = target.describe();
             Ok((Arc::new(target), text))
         }
+    }
+}
+
+fn state_of(subscription: &Subscription) -> TriggerState {
+    match subscription.state() {
+        subscription::State::Running => TriggerState::Running,
+        subscription::State::Paused => TriggerState::Paused,
+        subscription::State::Disabled => TriggerState::Disabled,
+        subscription::State::Stopped => TriggerState::Stopped,
     }
 }
 

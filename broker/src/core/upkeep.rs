@@ -80,7 +80,13 @@ impl Core {
     }
 
     /// Ends what runs: lanes first, within the drain time, then what serves them.
-    pub(crate) async fn shutdown(&self) -> Result<(), BrokerError> {
+    pub(crate) async fn shutdown(self: &Arc<Self>) -> Result<(), BrokerError> {
+        // In a task of its own, so that it ends even if the caller does not wait for it.
+        let core = Arc::clone(self);
+        tokio::spawn(async move { core.stop_all().await }).await?
+    }
+
+    async fn stop_all(&self) -> Result<(), BrokerError> {
         if self.stopping.swap(true, Ordering::AcqRel) {
             wait_until(self.closed.subscribe()).await;
             return Ok(());

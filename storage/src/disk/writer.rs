@@ -437,6 +437,9 @@ impl Writer {
     /// Lets go of closed segments that end at or before `before`.
     pub(crate) fn trim(&mut self, before: Offset) -> Result<Offset, AppendError> {
         self.refusal().map_or(Ok(()), Err)?;
+        // Whoever trims has written what takes the place of the old; it must not be the younger of the two to be lost.
+        self.sync_now();
+        self.refusal().map_or(Ok(()), Err)?;
         self.drop_oldest(|segment, _| segment.end <= before)
     }
 

@@ -24,13 +24,19 @@ pub struct Run {
     unreachable: u32,
 }
 
+/// Events of one run that are told apart. A policy may ask for so many before it sees an outage; a subscription without a breaker
+/// must not remember more.
+const EVENTS_MAX: usize = 10_000;
+
 impl Run {
     /// Adds a failure.
     pub(super) fn add(&mut self, offset: Offset, burnt: bool, unreachable: bool) {
         self.unreachable = self.unreachable.saturating_add(u32::from(unreachable));
+        let has_room = self.events.len() < EVENTS_MAX;
         match self.events.iter_mut().find(|(other, _)| *other == offset) {
             Some((_, attempts)) => *attempts += u32::from(burnt),
-            None => self.events.push((offset, u32::from(burnt))),
+            None if has_room => self.events.push((offset, u32::from(burnt))),
+            None => {}
         }
     }
 

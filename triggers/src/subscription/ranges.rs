@@ -77,6 +77,15 @@ impl Ranges {
         self.by_start.insert(start, end);
     }
 
+    /// Takes out everything from `limit` on.
+    pub fn remove_from(&mut self, limit: Offset) {
+        self.by_start.split_off(&limit.0);
+        if let Some(mut last) = self.by_start.last_entry() {
+            let end = (*last.get()).min(limit.0);
+            last.insert(end);
+        }
+    }
+
     /// Takes out everything before `limit`.
     pub fn remove_before(&mut self, limit: Offset) {
         while let Some((&start, &end)) = self.by_start.first_key_value() {
@@ -119,5 +128,9 @@ mod tests {
         assert_eq!(ranges.end_of(Offset(4)), None);
         ranges.remove_before(Offset(7));
         assert_eq!(pairs(&ranges), [(7, 9)]);
+        ranges.remove_from(Offset(8));
+        assert_eq!(pairs(&ranges), [(7, 8)]);
+        ranges.remove_from(Offset(7));
+        assert!(ranges.is_empty());
     }
 }

@@ -100,6 +100,21 @@ impl Snapshot {
         }
     }
 
+    /// Forgets what it says of `end` and behind, where the log has nothing: a `buffered` log may lose its last records to a power
+    /// cut after they were delivered, and what is appended in their place is new. `true` where there was anything to forget.
+    pub fn cut(&mut self, end: Offset) -> bool {
+        let reaches_beyond = self.cursor > end
+            || self.settled.iter().any(|(_, settled_end)| settled_end > end)
+            || self.retries.keys().next_back().is_some_and(|last| *last >= end);
+        if reaches_beyond {
+            self.cursor = self.cursor.min(end);
+            self.settled.remove_from(end);
+            self.retries.split_off(&end);
+            self.run.clear();
+        }
+        reaches_beyond
+    }
+
     /// Brings the cursor past what is settled.
     pub(super) fn normalise(&mut self) {
         while let Some(end) = self.settled.end_of(self.cursor) {
@@ -131,5 +146,22 @@ impl Snapshot {
         self.settled.insert(start, scanned);
         self.retries.retain(|offset, _| *offset >= scanned || pending.binary_search(offset).is_ok());
         self.normalise();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_lost_its_end_is_read_again_from_there() {
+        let mut snapshot = Snapshot::new(Offset(0));
+        snapshot.apply(&Entry::Delivered { first: Offset(0), count: 5 });
+        snapshot.apply(&Entry::Delivered { first: Offset(7), count: 3 });
+        assert!(!snapshot.clone().cut(Offset(10)));
+        assert!(snapshot.cut(Offset(8)));
+        assert_eq!((snapshot.cursor, snapshot.settled.len()), (Offset(5), 1));
+        assert!(snapshot.cut(Offset(3)));
+        assert_eq!((snapshot.cursor, snapshot.settled.len()), (Offset(3), 0));
     }
 }

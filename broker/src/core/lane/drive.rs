@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventail_storage::log::ReadError;
 use eventail_triggers::outcome::{Outcome, Response, RetryClass};
 use eventail_triggers::subscription::{Ending, Lease, Settled, Verdict};
 use eventail_triggers::target::{Invocation, Target};
@@ -80,7 +81,7 @@ impl Driver {
     /// When the lane has to look again even if nothing happens.
     fn due(&self, failed: bool) -> Option<Instant> {
         let now = Instant::now();
-        let retry = (failed || self.lane.journal.refusal().is_some()).then(|| now + RETRY);
+        let retry = (failed || self.lane.refusal().is_some()).then(|| now + RETRY);
         let wakeup =
             self.lane.next_lease_at().map(|at| now + Duration::from_millis(at.since_ms(self.clock.now())));
         match (retry, wakeup) {
@@ -113,7 +114,9 @@ impl Driver {
                     return (lease.offset, unreachable_because("retention took the event".to_owned()));
                 }
                 Err(error) => {
-                    self.lane.stop(&error.to_string());
+                    if matches!(error, ReadError::Corrupt { .. }) {
+                        self.lane.stop(&error.to_string());
+                    }
                     return (lease.offset, unreachable_because(error.to_string()));
                 }
             },
@@ -134,7 +137,7 @@ impl Driver {
         };
         let most = Duration::from_millis(lease.deadline.since_ms(now)) + GRACE;
         let outcome = match tokio::time::timeout(most, self.target.invoke(invocation)).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => outcome.cut(),
             Err(_) => Outcome::Retry { class: RetryClass::Timeout, after_ms: None, response: overdue() },
         };
         let ending = match (outcome, &self.replies) {

@@ -1,7 +1,7 @@
 //! Filling a lane: from its topic's feed while it keeps up, from the log while it does not.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use eventail_storage::log::{ReadError, ReadLimit, Record};
 use eventail_triggers::pattern::{Matcher, Scratch};
@@ -39,9 +39,36 @@ pub(crate) enum Filled {
 }
 
 impl Lane {
-    /// Offers matched events while there is room for them.
+    /// Offers matched events while there is room for them. Several may fill one lane: each batch is taken by one of them.
     pub(crate) async fn fill(&self, feed: Option<(&Arc<Feed>, usize)>) -> Filled {
-        let mut intake = self.filling.lock().await;
+        loop {
+            let from = match self.fill_from_memory(feed) {
+                Ok(from) => from,
+                Err(filled) => return filled,
+            };
+            let records = match self.log.read_tail(from, READ_LIMIT) {
+                Some(records) => Ok(records),
+                None => self.log.read(from, READ_LIMIT).await,
+            };
+            match records {
+                Ok(records) => self.take_batch(from, &records),
+                Err(ReadError::Trimmed { start, .. }) => self.lose_before(start),
+                Err(error @ ReadError::Corrupt { .. }) => {
+                    self.stop(&error.to_string());
+                    return Filled::Failed;
+                }
+                Err(error) => {
+                    tracing::warn!(trigger = %self.trigger, topic = %self.topic, %error, "the log cannot be read");
+                    return Filled::Failed;
+                }
+            }
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Offers what is at hand; answers where the log has to be read next, or why not.
+    fn fill_from_memory(&self, feed: Option<(&Arc<Feed>, usize)>) -> Result<Offset, Filled> {
+        let mut intake = self.intake();
         let intake = &mut *intake;
         let scanned = self.look(Subscription::scanned);
         if scanned > intake.reached {
@@ -56,26 +83,27 @@ impl Lane {
                 intake.take(feed, seat);
             }
             if !self.offer(intake) || (takes && intake.member) {
-                return Filled::Waiting;
+                return Err(Filled::Waiting);
             }
             if intake.member {
                 continue;
             }
             let end = *self.log.durable_end().borrow();
-            if let Some((feed, seat)) = feed
-                && intake.reached >= end
-                && feed.join(seat, intake.reached)
-            {
-                intake.member = true;
-                continue;
+            if intake.reached < end {
+                return Ok(intake.reached);
             }
-            if intake.reached >= end {
-                return Filled::AtEnd;
+            match feed {
+                Some((feed, seat)) if feed.join(seat, intake.reached) => intake.member = true,
+                _ => return Err(Filled::AtEnd),
             }
-            if !self.read_batch(intake).await {
-                return Filled::Failed;
-            }
-            tokio::task::consume_budget().await;
+        }
+    }
+
+    fn take_batch(&self, from: Offset, records: &[Record]) {
+        let mut intake = self.intake();
+        // Another one may have taken it meanwhile.
+        if intake.reached == from {
+            intake.select(&self.matcher, records);
         }
     }
 
@@ -83,6 +111,7 @@ impl Lane {
     fn offer(&self, intake: &mut Intake) -> bool {
         let mut guard = self.lock();
         let state = &mut *guard;
+        let mut matched = Vec::new();
         while let Some(incoming) = intake.waiting.front() {
             if state.subscription.room() == 0 {
                 break;
@@ -90,8 +119,8 @@ impl Lane {
             let Incoming { offset, appended_at, event } = incoming;
             let key = self.key.as_ref().and_then(|key| key.key_of(event));
             let is_new = state.subscription.offer(*offset, *appended_at, key);
-            if let Some(observer) = self.observer.as_ref().filter(|_| is_new && !self.redrives) {
-                observer.observe(&Observation::Matched { trigger: self.trigger.clone(), offset: *offset });
+            if is_new && self.observer.is_some() {
+                matched.push(*offset);
             }
             // Without room for its payload it is read again: a key that waits must not hold up the others.
             if is_new && state.held_bytes <= HELD_BYTES_MAX {
@@ -105,30 +134,17 @@ impl Lane {
         if state.subscription.is_checkpoint_due() {
             self.flush(state);
         }
+        drop(guard);
+        if let Some(observer) = self.observer.as_ref().filter(|_| !self.redrives) {
+            for offset in matched {
+                observer.observe(&Observation::Matched { trigger: self.trigger.clone(), offset });
+            }
+        }
         intake.waiting.is_empty()
     }
 
-    async fn read_batch(&self, intake: &mut Intake) -> bool {
-        let records = match self.log.read_tail(intake.reached, READ_LIMIT) {
-            Some(records) => Ok(records),
-            None => self.log.read(intake.reached, READ_LIMIT).await,
-        };
-        match records {
-            Ok(records) => intake.select(&self.matcher, &records),
-            Err(ReadError::Trimmed { start, .. }) => {
-                self.lose_before(start);
-                intake.reached = start;
-            }
-            Err(error @ ReadError::Corrupt { .. }) => {
-                self.stop(&error.to_string());
-                return false;
-            }
-            Err(error) => {
-                tracing::warn!(trigger = %self.trigger, topic = %self.topic, %error, "the log cannot be read");
-                return false;
-            }
-        }
-        true
+    fn intake(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,6 +8,7 @@ mod drive;
 mod intake;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eventail_storage::log::{AppendError, Appended, BoxFuture, Log, NewRecord, ReadError, ReadLimit};
@@ -65,8 +66,10 @@ pub(crate) struct Lane {
     key: Option<KeyPath>,
     wake: Arc<Notify>,
     journal: Arc<Journal>,
+    /// The cursor when settled events were trimmed last.
+    trimmable: AtomicU64,
+    intake: Mutex<intake::Intake>,
     state: Mutex<State>,
-    filling: tokio::sync::Mutex<intake::Intake>,
 }
 
 struct State {
@@ -78,6 +81,8 @@ struct State {
     effects: Vec<Effect>,
     /// Dead letters that are being written.
     burying: usize,
+    /// Whether it was a dead letter that could not be written that stopped the lane.
+    stopped_by_burial: bool,
 }
 
 /// A lease together with what is delivered under it.
@@ -90,12 +95,24 @@ pub(crate) struct Consignment {
 
 impl Lane {
     pub(crate) fn open(journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
-        let journal = Arc::clone(journal);
-        let recovered = journal.wake(&options.name);
-        let is_new = recovered.is_none();
-        let subscription = match recovered {
-            Some(snapshot) => Subscription::restore(options.policy, snapshot, options.seed),
-            None => Subscription::new(options.policy, options.start, options.seed),
+        let LaneOptions { name, policy, seed, .. } = &options;
+        let subscription = match journal.state_of(name) {
+            Some(mut state) => {
+                let end = options.log.status().range.end;
+                if state.cut(end) {
+                    tracing::error!(
+                        trigger = %options.trigger, topic = %options.topic, end = %end,
+                        "the log ends before what was delivered of it: it lost its last records; deliveries go on at its end"
+                    );
+                }
+                let mut subscription = Subscription::restore(policy.clone(), state, *seed);
+                if subscription.state() == SubscriptionState::Stopped {
+                    // What stopped it may have passed; if not, it stops again and says so again.
+                    subscription.resume();
+                }
+                subscription
+            }
+            None => Subscription::new(policy.clone(), options.start, *seed),
         };
         let state = State {
             subscription,
@@ -104,8 +121,8 @@ impl Lane {
             entries: Vec::new(),
             effects: Vec::new(),
             burying: 0,
+            stopped_by_burial: false,
         };
-        let wake = Arc::new(Notify::new());
         let lane = Arc::new(Self {
             metrics: TriggerMetrics::new(&options.trigger),
             name: options.name,
@@ -117,17 +134,22 @@ impl Lane {
             log: options.log,
             matcher: Matcher::new(&[options.pattern]),
             key: options.key,
-            wake,
-            journal,
-            filling: tokio::sync::Mutex::default(),
+            wake: Arc::new(Notify::new()),
+            journal: Arc::clone(journal),
+            intake: Mutex::default(),
+            trimmable: AtomicU64::new(0),
             state: Mutex::new(state),
         });
         lane.journal.register(&lane.name, &lane);
-        if is_new {
-            // Entries are replayed onto a state, so the state has to be there first.
-            lane.with_snapshot(&mut |snapshot| lane.journal.hand_over_snapshot(&lane.name, snapshot));
-        }
         lane
+    }
+
+    /// Lets go of what was settled when this was asked before, where the log is the lane's own: what was settled since then may not
+    /// be journaled yet.
+    pub(crate) async fn trim_settled(&self) -> Result<Offset, AppendError> {
+        let cursor = self.look(Subscription::cursor);
+        let before = self.trimmable.swap(cursor.0, Ordering::Relaxed);
+        self.log.trim(Offset(before)).await
     }
 
     /// The end of the lane's log, to be watched.
@@ -143,15 +165,25 @@ impl Lane {
         self.log.append(records)
     }
 
-    /// Lets go of what is settled, where the log is the lane's own.
-    pub(crate) async fn trim_settled(&self) -> Result<Offset, AppendError> {
-        let cursor = self.look(Subscription::cursor);
-        self.log.trim(cursor).await
-    }
-
     /// What wakes whoever drives the lane.
     pub(crate) fn wake(&self) -> &Arc<Notify> {
         &self.wake
+    }
+
+    /// Wakes all who wait, and the driver even if it does not wait yet.
+    pub(crate) fn ring(&self) {
+        self.wake.notify_waiters();
+        self.wake.notify_one();
+    }
+
+    /// Why nothing can be leased now, if so.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        self.journal.refusal()
+    }
+
+    /// Gives the lane's state back to the journal: nobody uses it any more.
+    pub(crate) fn sleep(&self) {
+        self.journal.sleep(&self.name, self);
     }
 
     /// Looks at the subscription.
@@ -170,7 +202,7 @@ impl Lane {
         state.let_go_before(cursor);
         let written = self.journal.write(&self.name, entries);
         drop(state);
-        self.wake.notify_one();
+        self.ring();
         Box::pin(written)
     }
 
@@ -238,7 +270,7 @@ impl Lane {
             let _ = state.subscription.release(token);
         }
         drop(state);
-        self.wake.notify_one();
+        self.ring();
     }
 
     /// Prolongs leases; answers the tokens that were stale.
@@ -258,20 +290,23 @@ impl Lane {
         state.burying -= 1;
         let entry = state.subscription.dead_letter_written(offset);
         state.entries.extend(entry);
-        if state.burying == 0 && state.subscription.state() == SubscriptionState::Stopped {
+        if state.burying == 0
+            && std::mem::take(&mut state.stopped_by_burial)
+            && state.subscription.state() == SubscriptionState::Stopped
+        {
             let entry = state.subscription.resume();
             state.entries.push(entry);
         }
         self.flush(state);
         drop(guard);
-        self.wake.notify_one();
+        self.ring();
     }
 
     /// Gives up on writing a dead letter: its event went with retention, or the broker stops and will see it again.
     pub(crate) fn abandon_burial(&self) {
         self.lock().burying -= 1;
         self.lose_before(self.log.status().range.start);
-        self.wake.notify_one();
+        self.ring();
     }
 
     /// Whether nothing is under way: no attempt and no dead letter.
@@ -317,15 +352,28 @@ impl Lane {
             state.entries.push(entry);
             state.let_go_before(start);
             self.flush(state);
+            drop(guard);
+            // There is room now.
+            self.ring();
         }
     }
 
-    /// Stops the lane for a reason that an operator has to see.
+    /// Stops the lane for a reason that an operator has to see. One that an operator paused or its target disabled stays so.
     pub(crate) fn stop(&self, reason: &str) {
+        self.stop_running(reason, false);
+    }
+
+    /// Stops the lane until its dead letters can be written.
+    pub(crate) fn stop_for_burial(&self, reason: &str) {
+        self.stop_running(reason, true);
+    }
+
+    fn stop_running(&self, reason: &str, by_burial: bool) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        if state.subscription.state() != SubscriptionState::Stopped {
+        if state.subscription.state() == SubscriptionState::Running {
             tracing::error!(trigger = %self.trigger, topic = %self.topic, reason, "trigger stopped");
+            state.stopped_by_burial = by_burial;
             let entry = state.subscription.stop(reason.to_owned());
             state.entries.push(entry);
             self.flush(state);
