@@ -75,7 +75,10 @@ fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Uri> {
     let (text, found) = section.string(reader, "url")?;
     url(text)
         .map_err(|why| {
-            reader.masks.push(found.span.clone());
+            // What stands before an `@` may be a password.
+            if text.contains('@') {
+                reader.masks.push(found.span.clone());
+            }
             reader.note(Problem::Url { key: "url".to_owned(), why }, &found.span);
         })
         .ok()
