@@ -1,7 +1,7 @@
 //! Where a command prints: standard output or standard error, with colours where they are wanted.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 
 use super::error::CliError;
 
@@ -38,7 +38,11 @@ impl Screen {
     /// Standard output.
     pub(super) fn stdout() -> Self {
         let terminal = std::io::stdout().is_terminal();
-        Self { out: Box::new(std::io::stdout()), colours: terminal && colours_wanted(), terminal }
+        Self {
+            out: Box::new(BufWriter::new(std::io::stdout())),
+            colours: terminal && colours_wanted(),
+            terminal,
+        }
     }
 
     /// Standard error.
@@ -65,7 +69,17 @@ impl Screen {
 
     /// A line, flushed: whoever follows wants it now.
     pub(super) fn line(&mut self, text: &str) -> Result<(), CliError> {
-        writeln!(self.out, "{text}")?;
+        self.line_of_many(text)?;
+        self.flush()
+    }
+
+    /// A line of many; [`Screen::flush`] must follow the last.
+    pub(super) fn line_of_many(&mut self, text: &str) -> Result<(), CliError> {
+        Ok(writeln!(self.out, "{text}")?)
+    }
+
+    /// Shows what was printed by now.
+    pub(super) fn flush(&mut self) -> Result<(), CliError> {
         Ok(self.out.flush()?)
     }
 

@@ -139,9 +139,11 @@ pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exi
             print(&stored, &event, arguments.output.output, screen)?;
             left -= 1;
             if left == 0 {
+                screen.flush()?;
                 return Ok(Exit::Done);
             }
         }
+        screen.flush()?;
         if !arguments.follow && page.next >= page.end {
             return Ok(Exit::Done);
         }
@@ -163,7 +165,8 @@ fn decode(stored: &Stored) -> Result<Event, CliError> {
 fn print(stored: &Stored, event: &Event, format: Format, screen: &mut Screen) -> Result<(), CliError> {
     if format == Format::Json {
         let (offset, at, event) = (stored.offset, &stored.appended_at, stored.event.get());
-        return screen.line(&format!("{{\"offset\":{offset},\"appended_at\":\"{at}\",\"event\":{event}}}"));
+        return screen
+            .line_of_many(&format!("{{\"offset\":{offset},\"appended_at\":\"{at}\",\"event\":{event}}}"));
     }
     let offset = screen.paint(Paint::Heading, &format!("{:>8}", Offset(stored.offset).0));
     let at = screen.paint(Paint::Quiet, &stored.appended_at);
@@ -171,7 +174,10 @@ fn print(stored: &Stored, event: &Event, format: Format, screen: &mut Screen) ->
     let subject = event.attribute("subject").map(|subject| format!(" {}", snippet(subject, 60)));
     let (source, id) = (snippet(event.source(), 60), snippet(event.id(), 60));
     let data = screen.paint(Paint::Quiet, &data_of(event));
-    screen.line(&format!("{offset}  {at}  {kind}  {source} {id}{}  {data}", subject.unwrap_or_default()))
+    screen.line_of_many(&format!(
+        "{offset}  {at}  {kind}  {source} {id}{}  {data}",
+        subject.unwrap_or_default()
+    ))
 }
 
 /// What is told of an event's data in a line.

@@ -11,7 +11,13 @@ use super::*;
 
 /// Something to print into and look at afterwards.
 #[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Paper {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Paper {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -31,8 +37,7 @@ fn eventail(arguments: &[&str]) -> (Exit, String) {
         error.print(&mut screen).unwrap();
         error.exit()
     });
-    let printed = paper.0.lock().unwrap().clone();
-    (exit, String::from_utf8(printed).unwrap())
+    (exit, paper.text())
 }
 
 /// Answers one request and gives back what it was.
@@ -260,4 +265,37 @@ fn completions_are_printed_for_every_shell() {
         let (exit, printed) = eventail(&["completions", shell]);
         assert!(exit == Exit::Done && printed.contains("dead-letters"), "{shell}");
     }
+}
+
+#[test]
+fn the_default_configuration_is_printed_as_it_is() {
+    assert_eq!(eventail(&["serve", "--print-config"]), (Exit::Done, crate::config::DEFAULT_FILE.to_owned()));
+}
+
+#[test]
+fn a_folder_without_logs_is_no_data_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (exit, printed) = eventail(&["storage", "check", &folder.path().display().to_string()]);
+    assert_eq!(exit, Exit::Negative);
+    assert!(printed.contains("is no data folder of a broker"), "{printed}");
+}
+
+#[test]
+fn the_quickstart_shows_every_events_way_and_an_account_that_adds_up() {
+    let (exit, printed) = eventail(&["quickstart"]);
+    assert_eq!(exit, Exit::Done, "{printed}");
+    let count = |text: &str| printed.matches(text).count();
+    assert_eq!(count("appended, safe on disk"), 10, "{printed}");
+    assert_eq!(count("  matched\n"), 7, "{printed}");
+    assert_eq!(count(": failed 500"), 6, "{printed}");
+    assert_eq!(count("attempt 3: delivered"), 3, "{printed}");
+    assert_eq!(count("dead-lettered as dead-letters/"), 2, "{printed}");
+    assert!(printed.contains("11 events acknowledged, 1 of them as a repeat"), "{printed}");
+    assert!(printed.contains("2 of 2 dead letters redriven."), "{printed}");
+    let account =
+        |name: &str| printed.lines().find(|line| line.trim_start().starts_with(name)).map(str::to_owned);
+    for name in ["ship-order ", "record-payment ", "sync-crm "] {
+        assert!(account(name).unwrap().ends_with("yes"), "{printed}");
+    }
+    assert!(printed.contains("2 dead letters written, 0 left to redrive"), "{printed}");
 }

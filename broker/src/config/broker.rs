@@ -1,11 +1,11 @@
 //! What concerns the broker as a whole: listeners, certificate, limits, the ranges that targets may be at.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use eventail_wire::limits;
 
 use super::amount::{Count, count, set};
-use super::model::{AddressRange, Config, Limits, TlsFiles};
+use super::model::{Config, Limits, TlsFiles};
 use super::problem::{Conflict, Problem};
 use super::reader::{Reader, Section};
 use super::schema;
@@ -53,11 +53,11 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>, config: &mut Con
     {
         for item in allow.items(reader) {
             let Some(text) = item.string(reader) else { continue };
-            match network(text) {
+            match text.parse() {
                 Ok(range) => config.egress_allow.push(range),
-                Err(why) => {
-                    let problem = Problem::Network { key: "allow".to_owned(), value: text.to_owned(), why };
-                    reader.note(problem, &item.span);
+                Err(source) => {
+                    let (key, value) = (item.key.clone(), text.to_owned());
+                    reader.note(Problem::Network { key, value, source }, &item.span);
                 }
             }
         }
@@ -162,30 +162,16 @@ fn check_order(
     reader.note(Problem::Conflict { key: key.to_owned(), conflict }, &span);
 }
 
-fn network(text: &str) -> Result<AddressRange, &'static str> {
-    let (address, bits) = text.split_once('/').ok_or("it has no `/` with the number of leading bits")?;
-    let address: IpAddr = address.parse().map_err(|_| "it does not begin with an IP address")?;
-    let width: u8 = if address.is_ipv4() { 32 } else { 128 };
-    let prefix_bits = bits.parse().ok().filter(|bits| *bits <= width);
-    let prefix_bits = prefix_bits.ok_or(if width == 32 {
-        "the leading bits are a number from 0 to 32"
-    } else {
-        "the leading bits are a number from 0 to 128"
-    })?;
-    Ok(AddressRange { address, prefix_bits })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn networks_are_an_address_and_its_leading_bits() {
-        let loopback = AddressRange { address: "127.0.0.0".parse().unwrap(), prefix_bits: 8 };
-        assert_eq!(network("127.0.0.0/8"), Ok(loopback));
-        assert_eq!(network("::1/128").map(|range| range.prefix_bits), Ok(128));
-        for text in ["127.0.0.1", "localhost/8", "127.0.0.0/33", "::1/129", "10.0.0.0/-1", "10.0.0.0/"] {
-            assert!(network(text).is_err(), "{text}");
+    fn a_listener_is_at_an_address_and_a_port_or_off() {
+        assert_eq!("off".parse(), Ok(ListenAt(None)));
+        assert_eq!("[::1]:80".parse(), Ok(ListenAt(Some("[::1]:80".parse().unwrap()))));
+        for text in ["localhost:80", "127.0.0.1", "", "OFF", ":80"] {
+            assert_eq!(text.parse::<ListenAt>(), Err(ListenAtError), "{text}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use eventail_triggers::http::{AddressRangeError, HttpTargetError};
+use eventail_triggers::key::KeyPathError;
 use eventail_triggers::pattern::PatternError;
 use eventail_wire::NameError;
 
@@ -106,14 +108,14 @@ pub enum Problem {
         value: String,
     },
     /// A network that is not one.
-    #[error("`{key}`: {value:?} is no network: {why}")]
+    #[error("`{key}`: {value:?} is no network: {source}")]
     Network {
         /// Whose value.
         key: String,
         /// What was written.
         value: String,
         /// What is wrong with it.
-        why: &'static str,
+        source: AddressRangeError,
     },
     /// A URL that a target cannot have. The URL itself is not told: it may hold a password.
     #[error("`{key}` is no URL that can be called: {why}")]
@@ -123,13 +125,17 @@ pub enum Problem {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A header that a target cannot be given.
-    #[error("the header `{name}` cannot be set: {why}")]
-    Header {
-        /// Its name.
+    /// A header's name that is not one.
+    #[error("{name:?} is no name of a header")]
+    HeaderName {
+        /// What was written.
         name: String,
-        /// Why not.
-        why: &'static str,
+    },
+    /// Something that an HTTP target cannot be made with.
+    #[error("{source}")]
+    Target {
+        /// What, and why.
+        source: HttpTargetError,
     },
     /// A status that is not one.
     #[error("{status:?} is no status that a target can answer")]
@@ -146,12 +152,10 @@ pub enum Problem {
         value: String,
     },
     /// A place of the ordering key that is not one.
-    #[error("`{key}`: {value:?} is neither an attribute's name nor a path into the data")]
+    #[error("{source}")]
     KeyPath {
-        /// Whose value.
-        key: String,
-        /// What was written.
-        value: String,
+        /// Why not.
+        source: KeyPathError,
     },
     /// A pattern that is refused.
     #[error("`{key}{}` is refused: {}", source.path, source.problem)]
@@ -200,16 +204,6 @@ pub enum Problem {
         path: String,
         /// The system's word.
         source: Arc<std::io::Error>,
-    },
-    /// A secret of a shape that its use does not allow. Its value is not told.
-    #[error("`{key}`: the secret from {origin} {why}")]
-    SecretShape {
-        /// Whose value.
-        key: String,
-        /// The variable or file.
-        origin: String,
-        /// What is wrong with it.
-        why: &'static str,
     },
     /// Two values that do not go together.
     #[error("`{key}` {conflict}")]
@@ -275,9 +269,6 @@ impl Problem {
             Self::Start { .. } => {
                 "it may be \"latest\", \"earliest\" or a time with its zone, such as \"2026-11-23T10:00:00Z\""
                     .to_owned()
-            }
-            Self::KeyPath { .. } => {
-                "write for instance \"partitionkey\" or \"$.data.customer.id\"".to_owned()
             }
             Self::InlineSecret { .. } | Self::SecretSource { .. } => {
                 "write { env = \"VARIABLE\" } or { file = \"path\" }".to_owned()

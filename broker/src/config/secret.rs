@@ -9,16 +9,8 @@ use super::problem::Problem;
 use super::reader::{Found, Reader, Section};
 use super::schema;
 
-/// A secret and where it came from, for messages.
-pub(super) struct Sourced {
-    /// The secret.
-    pub(super) secret: Secret,
-    /// `the variable X` or `the file Y`.
-    pub(super) origin: String,
-}
-
 /// `{ env = "VARIABLE" }` or `{ file = "path" }`.
-pub(super) fn read(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<Sourced> {
+pub(super) fn read(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<Secret> {
     if found.value.is_str() {
         reader.masks.push(found.span.clone());
         reader.note(Problem::InlineSecret { key: found.key.clone() }, &found.span);
@@ -36,16 +28,13 @@ pub(super) fn read(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<Sourced
                     Problem::MissingVariable { key: found.key.clone(), variable: variable.to_owned() };
                 reader.note(problem, &place.span);
             }
-            Some(Sourced { secret: Secret::new(value?), origin: format!("the variable {variable}") })
+            value.map(Secret::new)
         }
         (None, Some((file, place))) => {
             let path = reader.path(file);
             match files::read_text(&path) {
                 // An editor or `echo` ends a file with a newline that belongs to no secret.
-                Ok(text) => Some(Sourced {
-                    secret: Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()),
-                    origin: format!("the file {}", path.display()),
-                }),
+                Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
                 Err(source) => {
                     let path = path.display().to_string();
                     let problem =

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use eventail_triggers::key::KeyPath;
 use eventail_triggers::policy::{DeliveryPolicy, Ordering};
-use eventail_wire::event::rules;
 use eventail_wire::{Timestamp, TopicName, TriggerName};
 use toml::de::DeValue;
 
@@ -177,15 +177,10 @@ fn check_order(
     reader.note(Problem::Conflict { key: key.to_owned(), conflict }, &span);
 }
 
-/// An attribute's name, or a path into JSON data: `$.data` and the names on the way.
+/// An attribute's name or a path into JSON data, checked and kept as text.
 fn key(text: &str) -> Result<String, Problem> {
-    let is_path = text
-        .strip_prefix("$.data.")
-        .is_some_and(|path| path.split('.').all(|name| !name.is_empty() && !name.contains(['[', ']', '*'])));
-    if is_path || rules::check_name(text).is_ok() {
-        return Ok(text.to_owned());
-    }
-    Err(Problem::KeyPath { key: "key".to_owned(), value: text.to_owned() })
+    let checked: Result<KeyPath, _> = text.parse();
+    checked.map(|_| text.to_owned()).map_err(|source| Problem::KeyPath { source })
 }
 
 fn start(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<StartPosition> {

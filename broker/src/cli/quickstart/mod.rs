@@ -129,10 +129,9 @@ impl<'a> Tour<'a> {
         ))?;
         Story::heading(self.screen)?;
         let publishing = tokio::spawn(publish(Api::new(self.url.clone()), events));
-        self.until_settled(0).await?;
+        self.until_settled(0, || publishing.is_finished()).await?;
         let published =
             publishing.await.map_err(|_| CliError::Quickstart { what: "publishing broke off" })??;
-        self.until_settled(0).await?;
         let repeats = published.iter().filter(|published| published.duplicate).count();
         self.screen.line(&format!(
             "\n  {} acknowledged, {repeats} of them as a repeat: same source and id, stored once.",
@@ -170,8 +169,8 @@ impl<'a> Tour<'a> {
         self.screen.line(&format!("\n{title}\n"))
     }
 
-    /// Tells steps until so many deliveries ended and the API says that nothing is pending.
-    async fn until_settled(&mut self, settled: u64) -> Result<(), CliError> {
+    /// Tells steps until so many deliveries ended, `ready` says that no more will come, and the API that nothing is pending.
+    async fn until_settled(&mut self, settled: u64, ready: impl Fn() -> bool) -> Result<(), CliError> {
         let deadline = Instant::now() + PATIENCE;
         let mut ask = interval(ASK_EVERY);
         ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -180,9 +179,11 @@ impl<'a> Tour<'a> {
                 biased;
                 Some(step) = self.steps.recv() => self.story.tell(step, self.screen)?,
                 _ = ask.tick() => {
+                    // Asked before the API is, so that what was published meanwhile is in the API's answer.
+                    let ready = ready();
                     let triggers = self.triggers().await?;
                     let at_rest = triggers.iter().all(|trigger| trigger.lag == 0 && trigger.account.pending == 0);
-                    if at_rest && self.story.settled() >= settled && self.steps.is_empty() {
+                    if ready && at_rest && self.story.settled() >= settled && self.steps.is_empty() {
                         return Ok(());
                     }
                     if Instant::now() >= deadline {
@@ -210,7 +211,7 @@ impl<'a> Tour<'a> {
         Story::heading(self.screen)?;
         let result: BulkResult =
             self.api.post("/v1/dead-letters/redrive", &json!({ "trigger": "sync-crm" })).await?;
-        self.until_settled(before + result.done).await?;
+        self.until_settled(before + result.done, || true).await?;
         self.screen.line(&format!("\n  {} of {} dead letters redriven.", result.done, result.selected))
     }
 

@@ -166,3 +166,57 @@ fn offset_of(step: &Observation) -> Option<Offset> {
         | Observation::Redriven { offset, .. } => Some(*offset),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eventail_wire::{Event, TopicName};
+
+    #[test]
+    fn what_is_told_early_waits_for_what_it_follows_from() {
+        let paper = crate::cli::tests::Paper::default();
+        let mut screen = Screen::plain(paper.clone());
+        let trigger = TriggerName::new("ship").unwrap();
+        let topic = TopicName::new(TOPIC).unwrap();
+        let offset = Offset(3);
+        let delivered = Observation::Attempted {
+            trigger: trigger.clone(),
+            offset,
+            attempt: 1,
+            took_ms: 2,
+            outcome: "delivered",
+            response: None,
+            next_at: None,
+        };
+        let dead = Observation::DeadLettered {
+            trigger: trigger.clone(),
+            offset,
+            dead_letter_topic: TopicName::new("dead-letters").unwrap(),
+            dead_letter_offset: Offset(0),
+            reason: eventail_triggers::outcome::RejectReason::Permanent,
+        };
+        let event = Event::builder("1", "/s", "order.created").build().unwrap();
+        let mut story = Story::default();
+        for step in [
+            Observation::Matched { trigger: trigger.clone(), offset },
+            Observation::Appended { topic, offset, event },
+            dead,
+            delivered,
+            Observation::Redriven { trigger, offset },
+        ] {
+            story.tell(step, &mut screen).unwrap();
+        }
+        let told: Vec<String> = paper.text().lines().map(|line| line[46..].to_owned()).collect();
+        assert_eq!(
+            told,
+            [
+                "appended, safe on disk (id 1)",
+                "matched",
+                "dead-lettered as dead-letters/0 (permanent)",
+                "redriven",
+                "attempt 1: delivered in 2 ms",
+            ]
+        );
+        assert_eq!(story.settled(), 2);
+    }
+}
