@@ -25,6 +25,8 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// What may be written and not yet confirmed by the server's machine.
 const SEND_WINDOW_BYTES: u64 = 4 << 20;
+/// How long the server may take to hear that the client is gone.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// What the socket should hold: a burst of packets that comes while the program is busy. The system may give less.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
@@ -42,7 +44,7 @@ pub(crate) struct Shared {
     options: ClientOptions,
     server_name: String,
     config: quinn::ClientConfig,
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<(Endpoint, Connection)>>,
     seeds: std::sync::Mutex<SmallRng>,
     closed: watch::Sender<bool>,
 }
@@ -101,12 +103,14 @@ impl Client {
         Subscription::open(self.shared.clone(), options).await
     }
 
-    /// Ends the connection at once. What was not answered fails with [`ClientError::Closed`]; close publishers and
+    /// Ends the connection at once, and waits for a moment until the server knows. What was not answered fails with [`ClientError::Closed`]; close publishers and
     /// subscriptions before, where that matters.
     pub async fn close(&self) {
         self.shared.closed.send_replace(true);
-        if let Some(connection) = self.shared.connection.lock().await.take() {
+        if let Some((endpoint, connection)) = self.shared.connection.lock().await.take() {
             connection.close(VarInt::from_u32(0), b"");
+            // A server that does not hear it finds out by itself, and hands the leases back later.
+            let _ = tokio::time::timeout(CLOSE_TIME, endpoint.wait_idle()).await;
         }
     }
 }
@@ -136,19 +140,21 @@ impl Shared {
         if *self.closed.borrow() {
             return Err(ClientError::Closed);
         }
-        if let Some(connection) = slot.as_ref().filter(|connection| connection.close_reason().is_none()) {
+        if let Some((_, connection)) = slot.as_ref()
+            && connection.close_reason().is_none()
+        {
             return Ok(connection.clone());
         }
         let limit = self.options.connect_timeout;
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let connection = tokio::time::timeout(limit, self.handshake())
+        let (endpoint, connection) = tokio::time::timeout(limit, self.handshake())
             .await
             .unwrap_or(Err(ClientError::Timeout { what: "the handshake", limit_ms }))?;
-        *slot = Some(connection.clone());
+        *slot = Some((endpoint, connection.clone()));
         Ok(connection)
     }
 
-    async fn handshake(&self) -> Result<Connection, ClientError> {
+    async fn handshake(&self) -> Result<(Endpoint, Connection), ClientError> {
         let address = &self.options.address;
         let resolve = |cause| ClientError::Resolve { address: address.clone(), cause: Arc::new(cause) };
         let found = tokio::net::lookup_host(address).await.map_err(resolve)?.next();
@@ -160,7 +166,7 @@ impl Shared {
             .map_err(|cause| ClientError::Connect { address: address.clone(), cause })?;
         let connection = connecting.await?;
         tracing::debug!(server = %remote, "connected");
-        Ok(connection)
+        Ok((endpoint, connection))
     }
 }
 

@@ -66,7 +66,8 @@
 //!    **refused** otherwise. A refusal ends neither stream nor connection.
 //! 3. After a refusal whose code is retryable ([`Code::is_retryable`]) the server refuses with the same code whatever was
 //!    sent behind it, until the refused request's number comes again: so a client that goes back to it and sends all again
-//!    keeps its order.
+//!    keeps its order. Where storage failed in the midst, requests that were under way beside the refused one may have been
+//!    taken: they are answered so.
 //! 4. A client whose connection was lost sends what was not answered again, with the same event ids; deduplication makes
 //!    one event of two.
 //! 5. **Subscribe** is answered **subscribed** or refused; one for each stream. The server sends **deliver** frames while

@@ -176,7 +176,9 @@ impl Driver {
             // The answers that came, and those of entries that the server would not take.
             self.hand_out();
             if self.is_done() {
-                return link.finish(|_| {}).await;
+                // Everything is answered: how the stream ends changes nothing.
+                let _ = link.finish(|_| {}).await;
+                return Ok(());
             }
             let wake_at = self.wake_at();
             tokio::select! {
