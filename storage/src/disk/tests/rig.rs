@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::disk::core::{Core, LogId, Request};
 use crate::disk::reader::Reader;
-use crate::disk::recovery::DiskError;
+use crate::disk::recovery::{At, DiskError};
 use crate::disk::shared::Shared;
 use crate::disk::writer::Writer;
 use crate::disk_io::{Disk, SimDisk};
