@@ -60,12 +60,12 @@ pub(crate) struct Core {
 impl Core {
     /// Does what was asked, in the order in which it was asked of each log. `now` is the wall clock, `elapsed_ms` one that
     /// only moves forward.
-    pub(crate) fn apply(
-        &mut self,
-        group: impl IntoIterator<Item = (LogId, Request)>,
-        now: Timestamp,
-        elapsed_ms: u64,
-    ) {
+    pub(crate) fn apply(&mut self, group: Vec<(LogId, Request)>, now: Timestamp, elapsed_ms: u64) {
+        for (log, request) in &group {
+            if let (Some(writer), Request::Append { records, .. }) = (self.writer(*log), request) {
+                writer.announce(records);
+            }
+        }
         let mut touched = Vec::new();
         let mut afterwards = Vec::new();
         for (log, request) in group {

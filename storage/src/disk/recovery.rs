@@ -73,6 +73,8 @@ pub(crate) fn segment_bases(names: &[String]) -> Vec<Offset> {
 /// Opens the folder of a log, creating it where there is none.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, DiskError> {
     let bases = segment_bases(&list_or_create(disk, dir)?);
+    // A process that was killed may have left names that a power cut would still take away.
+    disk.sync_dir(dir).at(dir)?;
     let Some((&newest, closed)) = bases.split_last() else { return create_first(disk, dir) };
     let mut sealed = Vec::with_capacity(closed.len());
     for (&base, &next) in closed.iter().zip(&bases[1..]) {

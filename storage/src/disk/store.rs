@@ -124,7 +124,7 @@ impl DiskStore {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, OpenReport), OpenError> {
-        disk.create_dir(dir).at(dir)?;
+        create_durably(&*disk, dir)?;
         let lock_path = dir.join(names::LOCK);
         let lock = match disk.lock(&lock_path) {
             Ok(lock) => lock,
@@ -285,6 +285,16 @@ impl Drop for DiskStore {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn create_durably(disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
+    if disk.list(dir).is_err() {
+        disk.create_dir(dir).at(dir)?;
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        disk.sync_dir(parent).at(parent)?;
+    }
+    // Folders of logs that a killed process created may not be safe yet.
+    disk.sync_dir(dir).at(dir)
 }
 
 /// The folders of logs, in order.

@@ -143,7 +143,7 @@ fn write_loop(receiver: &Receiver<WriteMessage>, readers: &[Sender<ReadMessage>]
             let full = bytes >= GROUP_BYTES_MAX || group.len() >= GROUP_REQUESTS_MAX;
             next = if full { None } else { receiver.try_recv().ok() };
         }
-        core.apply(group.drain(..), clock.now(), elapsed_ms());
+        core.apply(std::mem::take(&mut group), clock.now(), elapsed_ms());
         core.sync_due(elapsed_ms());
         for (log, job) in core.take_jobs() {
             let _ = readers[log.0 % READERS].send(ReadMessage::Snapshot(job));

@@ -56,6 +56,7 @@ pub(crate) struct Writer {
 #[derive(Debug, Default)]
 struct Staged {
     buffer: BytesMut,
+    announced_bytes: usize,
     batches: Vec<(Header, Range<usize>)>,
     open: Option<BatchBuilder>,
     open_start: usize,
@@ -126,6 +127,14 @@ impl Writer {
         Ok(writer)
     }
 
+    /// Tells of an append that will be staged, so that the buffer need not grow under it.
+    pub(crate) fn announce(&mut self, records: &[NewRecord]) {
+        let bytes = encoded_bytes(records.iter().map(|record| record.payload.len()));
+        if bytes <= BATCH_BYTES_MAX {
+            self.staged.announced_bytes += bytes;
+        }
+    }
+
     /// Takes an append in; it is answered by the next commit, or at once where it cannot be taken.
     pub(crate) fn stage(&mut self, records: Vec<NewRecord>, answer: Answer, now: Timestamp) {
         if let Some(error) = self.refusal() {
@@ -165,6 +174,7 @@ impl Writer {
                 return Appended { offset, duplicate: true };
             }
             let builder = staged.open.get_or_insert_with(|| {
+                staged.buffer.reserve(std::mem::take(&mut staged.announced_bytes));
                 staged.open_start = staged.buffer.len();
                 BatchBuilder::begin(&mut staged.buffer)
             });

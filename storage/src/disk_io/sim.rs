@@ -143,6 +143,7 @@ impl SimDisk {
         for folder in state.folders.values_mut() {
             folder.power_cut(&mut dice);
         }
+        state.forget_unnamed_folders();
         state.forget_unreachable();
     }
 
@@ -217,6 +218,27 @@ impl State {
             Some(&Entry::File(file)) => Ok(file),
             Some(Entry::Folder) => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Drops the folders whose own name did not survive, with everything in them.
+    fn forget_unnamed_folders(&mut self) {
+        loop {
+            let named = |dir: &PathBuf| {
+                split(dir).map_or(true, |(parent, name)| {
+                    self.folders.get(parent).is_some_and(|parent| parent.current.contains_key(name))
+                })
+            };
+            let Some(lost) = self.folders.keys().find(|dir| !named(dir)).cloned() else { break };
+            self.folders.remove(&lost);
+        }
+        // One whose removal did not survive is back, and empty as it was.
+        let named = self.folders.iter().flat_map(|(dir, folder)| {
+            let folders = folder.current.iter().filter(|(_, entry)| **entry == Entry::Folder);
+            folders.map(move |(name, _)| dir.join(name))
+        });
+        for dir in named.collect::<Vec<_>>() {
+            self.folders.entry(dir).or_default();
         }
     }
 

@@ -43,6 +43,7 @@ impl SledIndex {
             Ok(index) => Ok(index),
             Err(error) if dir.exists() => {
                 let aside = put_aside(dir)?;
+                metrics::counter!(crate::metric_names::INDEX_RESETS).increment(1);
                 tracing::warn!(
                     dir = %dir.display(), aside = %aside.display(), %error,
                     "the index cannot be read and was put aside; it is rebuilt from the logs"

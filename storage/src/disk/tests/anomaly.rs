@@ -199,17 +199,33 @@ fn check_every_call(durability: Durability, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn whatever_call_fails_nothing_acknowledged_is_lost_from_a_synced_log() {
-    check_every_call(Durability::Sync, 0..5);
+    check_every_call(Durability::Sync, 0..6);
 }
 
 #[test]
 fn whatever_call_fails_nothing_synced_is_lost_from_a_buffered_log() {
-    check_every_call(Durability::Buffered, 100..105);
+    check_every_call(Durability::Buffered, 100..106);
 }
 
 #[test]
 fn power_cuts_alone_lose_nothing_either() {
     for seed in 1_000..1_200 {
         check_case(seed, if seed % 2 == 0 { Durability::Sync } else { Durability::Buffered }, None);
+    }
+}
+
+#[test]
+fn the_folder_that_a_killed_process_left_is_safe_once_it_is_opened() {
+    for call in 0..8 {
+        let disk = SimDisk::new();
+        disk.fail_call(call, SimFault::InputOutput);
+        drop(Rig::open(&disk, options(), Timestamp(5)));
+        disk.process_kill();
+        let mut rig = Rig::open(&disk, options(), Timestamp(5)).unwrap();
+        rig.append(vec![new_record(1, 10)]).unwrap();
+        for seed in 0..8 {
+            disk.power_cut(seed);
+            assert_eq!(Rig::open(&disk, options(), Timestamp(5)).unwrap().end(), Offset(1), "call {call}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::disk::core::{Core, LogId, Request};
 use crate::disk::reader::Reader;
-use crate::disk::recovery::DiskError;
+use crate::disk::recovery::{At, DiskError};
 use crate::disk::shared::Shared;
 use crate::disk::writer::Writer;
 use crate::disk_io::{Disk, SimDisk};
@@ -54,12 +54,15 @@ pub(super) struct Rig {
 impl Rig {
     pub(super) fn open(disk: &SimDisk, options: LogOptions, now: Timestamp) -> Result<Self, DiskError> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-        disk.create_dir(&PathBuf::from("/data"))
-            .map_err(|cause| DiskError { path: "/data".into(), cause })?;
+        // As a store does.
+        let data = PathBuf::from("/data");
+        disk.create_dir(&data).at(&data)?;
+        disk.sync_dir(&PathBuf::from("/")).at(&data)?;
+        disk.sync_dir(&data).at(&data)?;
         let writer = Writer::open(&disk, &PathBuf::from("/data/log"), "log", options, now)?;
         let shared = Arc::clone(&writer.shared);
         let mut core = Core::default();
-        core.apply([(LOG, Request::Adopt(Box::new(writer)))], now, 0);
+        core.apply(vec![(LOG, Request::Adopt(Box::new(writer)))], now, 0);
         Ok(Self { core, shared, reader: Reader::new(disk), now })
     }
 
@@ -87,7 +90,7 @@ impl Rig {
 
     pub(super) fn trim(&mut self, before: Offset) -> Result<Offset, AppendError> {
         let (answer, mut answered) = oneshot::channel();
-        self.core.apply([(LOG, Request::Trim { before, answer })], self.now, self.now.0);
+        self.core.apply(vec![(LOG, Request::Trim { before, answer })], self.now, self.now.0);
         answered.try_recv().expect("it is answered")
     }
 
