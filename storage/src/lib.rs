@@ -85,3 +85,5 @@ pub mod disk_io;
 pub mod index;
 pub mod log;
 pub mod metric_names;
+
+pub use disk::{DiskStore, OpenError, OpenReport};

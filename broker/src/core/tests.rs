@@ -390,7 +390,8 @@ async fn an_observer_may_ask_the_broker() {
 #[tokio::test]
 async fn a_handlers_endless_error_is_cut_and_its_event_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let response = Response { error: "\u{7}é".repeat(50_000), body: "x".repeat(100_000), ..Response::default() };
+    let response =
+        Response { error: "\u{7}é".repeat(50_000), body: "x".repeat(100_000), ..Response::default() };
     let endless = Outcome::Reject { reason: RejectReason::Permanent, response, disable: false };
     let broker = Broker::open(config(&dir, Scripted::answering([endless]))).await.unwrap();
     broker.publish(&topic(), vec![event("1")]).await.unwrap();
@@ -428,7 +429,10 @@ async fn subscribers_that_come_and_go_lose_no_place() {
                 let Ok(subscriber) = broker.subscribe(options.clone()).await else { continue };
                 let next = tokio::time::timeout(Duration::from_millis(20), subscriber.next(1)).await;
                 for delivery in next.ok().flatten().unwrap_or_default() {
-                    let stale = subscriber.settle(vec![(delivery.token, Outcome::Ack { reply: None })]).await.unwrap();
+                    let stale = subscriber
+                        .settle(vec![(delivery.token, Outcome::Ack { reply: None })])
+                        .await
+                        .unwrap();
                     assert!(stale.is_empty());
                     seen.push(delivery.offset.0);
                 }

@@ -111,7 +111,7 @@ async fn main() -> anyhow::Result<()> {
         lease_ms: 10_000,
         max_attempts: 0,
     };
-    let mut subscriber = broker.subscribe(options).await?;
+    let subscriber = broker.subscribe(options).await?;
     let given_up = subscriber.next(1).await.context("the broker ended")?;
     println!("dead-lettered {}", given_up[0].event.id());
     subscriber.settle(vec![(given_up[0].token, Outcome::Ack { reply: None })]).await?;
