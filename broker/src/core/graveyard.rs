@@ -102,13 +102,17 @@ impl Graveyard {
             error = %order.response.error, "event dead-lettered"
         );
         lane.metrics.dead_lettered(order.reason);
-        // The log's own time, so that an index that is rebuilt says the same.
-        let record = topic
-            .log
-            .read_tail(at.offset, ReadLimit { records: 1, bytes: 1 })
-            .and_then(|mut tail| tail.pop());
-        let written_at = record.map_or_else(|| core.clock.now(), |record| record.appended_at);
-        let letter = letter::read(dead_letter_topic, at.offset, written_at, &letter);
+        // What the log has of it, which after a crash may be an earlier letter: the index must hold what it would hold if
+        // it were rebuilt.
+        let limit = ReadLimit { records: 1, bytes: 1 };
+        let stored = match topic.log.read_tail(at.offset, limit) {
+            Some(stored) => stored,
+            None => topic.log.read(at.offset, limit).await.unwrap_or_default(),
+        };
+        let letter = stored.into_iter().next().and_then(|record| {
+            let letter = Event::from_stored(record.payload).ok()?;
+            letter::read(dead_letter_topic, record.offset, record.appended_at, &letter)
+        });
         if let Some(letter) = letter
             && let Err(error) = core.letters.note(&letter.summary)
         {

@@ -44,6 +44,8 @@ enum Message {
     Entries(Arc<str>, Vec<Entry>, Option<oneshot::Sender<Result<(), AppendError>>>),
     Snapshot(Arc<str>, Box<Snapshot>),
     SnapshotAll(oneshot::Sender<Result<(), AppendError>>),
+    /// Answered when everything that came before it is written.
+    Barrier(oneshot::Sender<Result<(), AppendError>>),
 }
 
 /// Something whose state the journal keeps.
@@ -142,6 +144,13 @@ impl Journal {
         answered(answer)
     }
 
+    /// Answers when everything that was handed over before is written.
+    pub(crate) fn written(&self) -> impl Future<Output = Result<(), BrokerError>> + use<> {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::Barrier(done));
+        answered(answer)
+    }
+
     /// Writes every lane's state; answers when it is written.
     pub(crate) fn snapshot_all(&self) -> impl Future<Output = Result<(), BrokerError>> + use<> {
         let (done, answer) = oneshot::channel();
@@ -226,6 +235,7 @@ impl JournalTask {
                     records.push(encode(&JournalRecord::Snapshot((&*lane).into(), snapshot)));
                 }
                 Message::SnapshotAll(done) => snapshots_wanted.push(done),
+                Message::Barrier(done) => waiting.push(done),
             }
         }
         self.written += records.iter().map(|record| record.payload.len() as u64).sum::<u64>();
@@ -273,7 +283,7 @@ impl JournalTask {
                 Message::Snapshot(lane, state) => {
                     records.push(encode(&JournalRecord::Snapshot((&*lane).into(), state)));
                 }
-                Message::SnapshotAll(done) => waiting.push(done),
+                Message::SnapshotAll(done) | Message::Barrier(done) => waiting.push(done),
             }
         }
         let outcome = self.append_in_parts(records).await;

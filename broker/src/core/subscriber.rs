@@ -280,6 +280,10 @@ impl Subscriber {
         let lane = &self.shared.lane;
         let mut unclaimed =
             Unclaimed { lane, tokens: consignments.iter().map(|one| one.lease.token).collect() };
+        if let Err(error) = lane.attempts_are_journaled(consignments.iter().map(|one| &one.lease)).await {
+            tracing::error!(trigger = %lane.trigger, topic = %lane.topic, %error, "nothing is redelivered");
+            return Vec::new();
+        }
         let mut deliveries = Vec::with_capacity(consignments.len());
         for Consignment { lease, event } in consignments {
             let event = match event {

@@ -105,6 +105,9 @@ impl Driver {
 
     async fn attempt(&self, consignment: Consignment) -> (Offset, Ending) {
         let Consignment { lease, event } = consignment;
+        if let Err(error) = self.lane.attempts_are_journaled([&lease]).await {
+            return (lease.offset, unreachable_because(error.to_string()));
+        }
         let stored = match event {
             Some(event) => event,
             None => match self.lane.read_again(lease.offset).await {

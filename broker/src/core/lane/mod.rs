@@ -222,6 +222,15 @@ impl Lane {
         );
     }
 
+    /// Waits until the journal knows of the attempts before these: one that is made again must not be counted anew after
+    /// a restart. First attempts, which are nearly all, wait for nothing.
+    pub(crate) async fn attempts_are_journaled<'a>(
+        &self,
+        leases: impl IntoIterator<Item = &'a Lease>,
+    ) -> Result<(), super::BrokerError> {
+        if leases.into_iter().any(|lease| lease.attempt > 1) { self.journal.written().await } else { Ok(()) }
+    }
+
     /// When something is due by itself, a lease that runs out included.
     pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
         self.lock().subscription.next_wakeup()
