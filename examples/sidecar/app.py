@@ -7,7 +7,7 @@ It takes orders (POST /orders), publishes each as an event to the broker on loop
 At SIGTERM, which both processes may get at the same moment, it ends in order:
   1. it takes no more orders (503), and waits for those under way;
   2. it goes on shipping while the broker finishes what it has under way;
-  3. when the broker is gone, it ends with exit code 0.
+  3. when the broker calls no more and nothing is under way, it ends with exit code 0.
 """
 
 import json
@@ -57,6 +57,7 @@ class Shop:
         self.lock = threading.Lock()
         self.shipped = {}  # webhook-id -> order
         self.orders_under_way = 0
+        self.shipments_under_way = 0
         self.closing = False
 
     def begin_order(self):
@@ -72,10 +73,14 @@ class Shop:
 
     def ship(self, delivery_id, order):
         with self.lock:
+            self.shipments_under_way += 1
+        time.sleep(order.get("work_seconds", 0))
+        with self.lock:
+            self.shipments_under_way -= 1
             first = delivery_id not in self.shipped
             self.shipped[delivery_id] = order
-        if first:
-            log(f"shipped {order['id']} for {order['customer']}")
+            if first:
+                log(f"shipped {order['id']} for {order['customer']}")
 
 
 SHOP = Shop()
@@ -112,7 +117,6 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/orders":
             self.take_order(data)
         elif self.path == "/events/ship":
-            time.sleep(data.get("work_seconds", 0))
             SHOP.ship(self.headers["webhook-id"], data)
             self.answer(200)
         else:
@@ -152,9 +156,9 @@ def close_in_order(server):
     while SHOP.orders_under_way and time.monotonic() < deadline:
         time.sleep(0.02)
     log("waiting for the broker to finish")
-    while broker_lives() and time.monotonic() < deadline:
+    while (broker_lives() or SHOP.shipments_under_way) and time.monotonic() < deadline:
         time.sleep(0.05)
-    log("the broker is gone, so am I")
+    log("the broker calls no more and nothing is under way")
     server.shutdown()
 
 
