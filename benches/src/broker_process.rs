@@ -1,6 +1,6 @@
 //! The real `eventail serve` in a process of its own, with a configuration that the run writes.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use eventail_client::Fingerprint;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 use tokio::process::{Child, Command};
 
 use crate::requests;
@@ -27,7 +28,9 @@ pub struct BrokerProcess {
     pub http: SocketAddr,
     /// Its QUIC listener.
     pub quic: SocketAddr,
-    /// From the start of the process to its first answer on `/readyz`.
+    /// The SHA-256 of its certificate.
+    pub fingerprint: Fingerprint,
+    /// From the start of the process to its word that it is ready.
     pub ready_after: Duration,
     log: PathBuf,
 }
@@ -60,48 +63,55 @@ impl BrokerFolder {
     /// # Errors
     /// Where it ends or does not become ready.
     pub async fn start(&self, tables: &str) -> anyhow::Result<BrokerProcess> {
-        let (http, quic) = (TcpListener::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
-        let (http, quic) = (http.local_addr()?, quic.local_addr()?);
         let config = self.folder.path().join("eventail.toml");
         let data = self.data().display().to_string();
         std::fs::write(
             &config,
             format!(
-                "data_dir = {data:?}\n[listen]\nhttp = \"{http}\"\nquic = \"{quic}\"\n[egress]\nallow = [\"127.0.0.0/8\"]\n{tables}\n"
+                "data_dir = {data:?}\n[listen]\nhttp = \"127.0.0.1:0\"\nquic = \"127.0.0.1:0\"\n[egress]\nallow = [\"127.0.0.0/8\"]\n{tables}\n"
             ),
         )?;
         let log = self.folder.path().join("serve.log");
-        let output = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        // A file of its own for each start: the addresses of the one before must not be taken for its own.
+        let output = std::fs::OpenOptions::new().create(true).write(true).truncate(true).open(&log)?;
         let begun = Instant::now();
         let child = Command::new(&self.binary)
-            .args(["serve", "--config"])
+            .args(["serve", "--log-format", "json", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .kill_on_drop(true)
             .spawn()?;
-        let mut broker = BrokerProcess { child, http, quic, ready_after: Duration::ZERO, log };
-        broker.wait_until_ready(begun).await?;
-        Ok(broker)
+        BrokerProcess::ready(child, log, begun).await
     }
 }
 
+/// What `eventail serve` says when it is ready.
+#[derive(Deserialize)]
+struct Ready {
+    message: String,
+    http: SocketAddr,
+    quic: SocketAddr,
+    fingerprint: String,
+}
+
 impl BrokerProcess {
-    async fn wait_until_ready(&mut self, begun: Instant) -> anyhow::Result<()> {
+    async fn ready(mut child: Child, log: PathBuf, begun: Instant) -> anyhow::Result<Self> {
         while begun.elapsed() < Duration::from_secs(120) {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("the broker ended with {status}:\n{}", self.log_text());
+            let text = std::fs::read_to_string(&log)?;
+            if let Some(status) = child.try_wait()? {
+                bail!("the broker ended with {status}:\n{text}");
             }
-            if let Ok((status, _)) = requests::get(self.http, "/readyz").await
-                && status == 200
-            {
-                self.ready_after = begun.elapsed();
-                return Ok(());
+            let ready =
+                |line: &str| serde_json::from_str(line).ok().filter(|ready: &Ready| ready.message == "ready");
+            if let Some(Ready { http, quic, fingerprint, .. }) = text.lines().find_map(ready) {
+                let (fingerprint, ready_after) = (fingerprint.parse()?, begun.elapsed());
+                return Ok(Self { child, http, quic, fingerprint, ready_after, log });
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        bail!("the broker was not ready in two minutes:\n{}", self.log_text());
+        bail!("the broker was not ready in two minutes:\n{}", std::fs::read_to_string(&log)?);
     }
 
     /// The process's number.
@@ -128,17 +138,6 @@ impl BrokerProcess {
         let status = self.child.wait().await?;
         ensure!(status.success(), "the broker ended with {status}:\n{}", self.log_text());
         Ok(())
-    }
-
-    /// The fingerprint of its certificate, as it logs it.
-    ///
-    /// # Errors
-    /// Where it logged none.
-    pub fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
-        let log = self.log_text();
-        let digits = |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let found = log.split(|c: char| !c.is_ascii_alphanumeric()).rfind(digits);
-        Ok(found.context("the broker logged no fingerprint")?.parse()?)
     }
 
     /// The answer to `GET path` as JSON.

@@ -122,7 +122,7 @@ async fn load(
 }
 
 async fn subscribe(broker: &BrokerProcess, number: usize) -> anyhow::Result<Subscription> {
-    let options = ClientOptions::pinned(broker.quic.to_string(), broker.fingerprint()?);
+    let options = ClientOptions::pinned(broker.quic.to_string(), broker.fingerprint);
     let name = TriggerName::new(&format!("subscriber-{number}"))?;
     let options = (options, SubscribeOptions::new(name, topic()).start(Start::Earliest));
     Ok(Client::connect(options.0).await?.subscribe(options.1).await?)

@@ -83,7 +83,7 @@ impl QuicPublish {
         payloads: Payloads,
         load: Load,
     ) -> anyhow::Result<Self> {
-        let options = ClientOptions::pinned(broker.quic.to_string(), broker.fingerprint()?);
+        let options = ClientOptions::pinned(broker.quic.to_string(), broker.fingerprint);
         let client = Client::connect(options).await?;
         let options = PublisherOptions::default().window(load.window, 64 << 20);
         let publisher = client.publisher(topic, options).await?;
