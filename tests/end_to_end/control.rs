@@ -28,7 +28,7 @@ async fn a_paused_trigger_stays_paused_over_a_restart_and_goes_on_where_it_was()
     assert_eq!((&status["state"], &status["reason"]), (&json!("paused"), &json!("the shop is closed")));
     assert_eq!((status["cursor"].as_u64(), status["lag"].as_u64()), (Some(3), Some(5)), "{status}");
     assert_eq!(receiver.count(), 3);
-    api.post("/v1/triggers/ship/resume", &Value::Null).await.expect_status(200);
+    api.post("/v1/triggers/ship/resume", &json!({})).await.expect_status(200);
     let status = at_rest(api, "ship", 8).await;
     assert_eq!((count(&status, "delivered"), &status["state"]), (8, &json!("running")));
     assert_eq!(receiver.count(), 8);
@@ -43,7 +43,7 @@ async fn what_is_skipped_is_counted_and_never_delivered() {
     api.post("/v1/triggers/ship/pause", &json!({ "reason": "test" })).await.expect_status(200);
     api.publish_all("orders", &batch(0..10)).await;
     api.post("/v1/triggers/ship/skip-to", &json!({ "offset": 6 })).await.expect_status(200);
-    api.post("/v1/triggers/ship/resume", &Value::Null).await.expect_status(200);
+    api.post("/v1/triggers/ship/resume", &json!({})).await.expect_status(200);
     let requests = receiver.wait_for(4).await;
     let mut offsets: Vec<&str> = requests.iter().map(|request| request.header("eventail-offset")).collect();
     offsets.sort_unstable();

@@ -107,7 +107,7 @@ async fn a_signed_request_can_be_verified_and_no_secret_is_ever_printed() {
     let home = Home::new(&trigger_to("ship", &receiver.url("/"), "", keys))
         .environment("TEST_SECRET", &format!("whsec_{secret}"))
         .environment("TEST_TOKEN", "Bearer hidden-token")
-        .environment("RUST_LOG", "trace");
+        .environment("EVENTAIL_LOG", "trace");
     let server = home.start().await;
     server.api().publish("orders", &event("1", "order.created")).await;
     let request = &receiver.wait_for(1).await[0];

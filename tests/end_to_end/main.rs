@@ -1,11 +1,18 @@
 //! End to end: the real binary over real sockets, each promise of DESIGN as tests that try to break it.
 #![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
 
+mod bad_input;
+mod cli;
 mod control;
 mod dead_letters;
 mod deliver;
+mod examples;
+mod github;
 mod lifecycle;
+mod observe;
 mod outages;
 mod publish;
+mod quic;
+mod quickstart;
 mod replies;
 mod support;

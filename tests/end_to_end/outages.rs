@@ -5,7 +5,7 @@ use std::time::Duration;
 use eventail_tests::events::{event, keyed};
 use eventail_tests::script::{accept, always, first};
 use eventail_tests::{Home, Received, Receiver, Reply};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{QUICK, at_rest, count, trigger, trigger_until};
 
@@ -107,7 +107,7 @@ async fn gone_disables_the_trigger_until_it_is_resumed() {
     assert_eq!(api.dead_letters("trigger=ship").await.len(), 1);
 
     receiver.set(accept);
-    api.post("/v1/triggers/ship/resume", &Value::Null).await.expect_status(200);
+    api.post("/v1/triggers/ship/resume", &json!({})).await.expect_status(200);
     let status = at_rest(api, "ship", 3).await;
     assert_eq!((count(&status, "delivered"), count(&status, "dead_lettered")), (2, 1));
 }

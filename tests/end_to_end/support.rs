@@ -1,6 +1,6 @@
 //! What the modules share: configurations in a few words, and the questions they all ask.
 
-use eventail_tests::{Api, eventually};
+use eventail_tests::{Api, until};
 use serde_json::Value;
 
 /// Retries that do not keep a test waiting, and a breaker that never opens for the few events of one.
@@ -9,17 +9,15 @@ retry = { max_attempts = 3, backoff_initial = "10ms", backoff_max = "50ms" }
 breaker = { failures = 1000, open = "50ms", open_max = "200ms" }
 "#;
 
-/// A trigger on the topic `orders` that calls `url`, with more keys.
+/// A trigger on the topic `orders`, from its start, that calls `url`; with more keys.
 pub(crate) fn trigger(name: &str, url: &str, keys: &str) -> String {
     trigger_to(name, url, keys, "")
 }
 
 /// The same with more keys for its target.
 pub(crate) fn trigger_to(name: &str, url: &str, keys: &str, target_keys: &str) -> String {
-    let topic = if keys.contains("topic = \"") { "" } else { "topic = \"orders\"" };
-    let start = if keys.contains("start =") { "" } else { "start = \"earliest\"" };
     format!(
-        "[triggers.{name}]\n{topic}\n{start}\n{keys}\n[triggers.{name}.target.http]\nurl = \"{url}\"\n{target_keys}\n"
+        "[triggers.{name}]\ntopic = \"orders\"\nstart = \"earliest\"\n{keys}\n[triggers.{name}.target.http]\nurl = \"{url}\"\n{target_keys}\n"
     )
 }
 
@@ -32,11 +30,8 @@ pub(crate) fn count(status: &Value, name: &str) -> u64 {
 /// complete.
 pub(crate) async fn at_rest(api: Api, name: &str, matched: u64) -> Value {
     let what = format!("{name} to be at rest with {matched} matched");
-    let status = eventually(&what, async || {
-        let status = api.trigger(name).await;
-        (count(&status, "matched") == matched && count(&status, "pending") == 0).then_some(status)
-    })
-    .await;
+    let rests = |status: &Value| count(status, "matched") == matched && count(status, "pending") == 0;
+    let status = until(&what, rests, async || api.trigger(name).await).await;
     assert_complete(&status);
     status
 }
@@ -50,5 +45,5 @@ pub(crate) fn assert_complete(status: &Value) {
 
 /// Waits until the trigger's status is as wished, and answers it.
 pub(crate) async fn trigger_until(api: Api, name: &str, what: &str, wish: impl Fn(&Value) -> bool) -> Value {
-    eventually(what, async || Some(api.trigger(name).await).filter(|status| wish(status))).await
+    until(what, wish, async || api.trigger(name).await).await
 }

@@ -1,6 +1,5 @@
 //! A folder with a configuration and data, in which a server is started, killed and started again.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -60,14 +59,14 @@ impl Home {
         self.path().join("data")
     }
 
-    /// Writes `eventail.toml` with these listeners and answers its path.
+    /// Writes `eventail.toml`, with free ports for its listeners, and answers its path.
     #[must_use]
-    pub fn write_config(&self, http: SocketAddr, quic: SocketAddr) -> PathBuf {
+    pub fn write_config(&self) -> PathBuf {
         let text = self.config.lock().expect("nothing panics while it holds this lock").clone();
         let (keys, tables) = split_tables(&text);
         let data = self.data();
         let text = format!(
-            "data_dir = {:?}\n{keys}\n[listen]\nhttp = \"{http}\"\nquic = \"{quic}\"\n\n{tables}",
+            "data_dir = {:?}\n{keys}\n[listen]\nhttp = \"127.0.0.1:0\"\nquic = \"127.0.0.1:0\"\n\n{tables}",
             data.display().to_string()
         );
         let path = self.path().join("eventail.toml");
@@ -78,6 +77,13 @@ impl Home {
     /// Starts `eventail serve` and waits until it is ready.
     pub async fn start(&self) -> Server {
         Server::start(self).await
+    }
+
+    /// The same with another `eventail.toml`, word for word.
+    pub async fn start_as(&self, config: &str) -> Server {
+        let path = self.path().join("eventail.toml");
+        std::fs::write(&path, config).expect("the configuration can be written");
+        Server::start_with(self, &path).await
     }
 
     /// `eventail` with these arguments, in this folder and with this environment.
@@ -100,15 +106,4 @@ fn split_tables(text: &str) -> (&str, &str) {
         at += line.len();
     }
     text.split_at(at)
-}
-
-/// Two loopback addresses that were free a moment ago, for TCP and for UDP. Another process may take one before the server
-/// does; [`Server::start`] then tries others.
-#[must_use]
-pub fn free_addresses() -> (SocketAddr, SocketAddr) {
-    let tcp = TcpListener::bind("127.0.0.1:0").expect("a free TCP port");
-    let udp = UdpSocket::bind("127.0.0.1:0").expect("a free UDP port");
-    let tcp = tcp.local_addr().expect("a bound socket has an address");
-    let udp = udp.local_addr().expect("a bound socket has an address");
-    (tcp, udp)
 }

@@ -19,4 +19,4 @@ pub use http::{Answer, Api};
 pub use receiver::{Received, Receiver};
 pub use script::Reply;
 pub use server::Server;
-pub use wait::{eventually, within};
+pub use wait::{eventually, until, within};

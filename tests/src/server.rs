@@ -1,14 +1,16 @@
 //! The real `eventail serve`, as a process of its own.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use eventail_client::{Client, ClientOptions};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 use tokio::process::Child;
 
-use crate::home::{Home, free_addresses};
+use crate::home::Home;
 use crate::http::Api;
 use crate::wait::{PATIENCE, within};
 
@@ -18,29 +20,38 @@ pub struct Server {
     child: Child,
     api: Api,
     quic: SocketAddr,
+    fingerprint: String,
     log: PathBuf,
+}
+
+/// What `eventail serve` says when it is ready.
+#[derive(Deserialize)]
+struct Ready {
+    message: String,
+    http: SocketAddr,
+    quic: SocketAddr,
+    fingerprint: String,
 }
 
 impl Server {
     /// Starts the binary in `home` and waits until it is ready.
     pub(crate) async fn start(home: &Home) -> Self {
-        for _ in 0..5 {
-            if let Some(server) = Self::attempt(home).await {
-                return server;
-            }
-        }
-        panic!("no free address in five tries");
+        Self::start_with(home, &home.write_config()).await
     }
 
-    /// `None` where another process took an address first.
-    async fn attempt(home: &Home) -> Option<Self> {
-        let (http, quic) = free_addresses();
-        let config = home.write_config(http, quic);
-        let number = std::fs::read_dir(home.path()).map_or(0, Iterator::count);
-        let log = home.path().join(format!("serve-{number}.log"));
+    /// The same with a configuration that stands in a file.
+    pub(crate) async fn start_with(home: &Home, config: &Path) -> Self {
+        let config = config.display().to_string();
+        let mut number = 0;
+        let log = loop {
+            let log = home.path().join(format!("serve-{number}.log"));
+            if !log.exists() {
+                break log;
+            }
+            number += 1;
+        };
         let output = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let errors = output.try_clone().expect("a second handle of the log file");
-        let config = config.display().to_string();
         let child = home
             .command(&["serve", "--config", &config, "--log-format", "json"])
             .stdin(Stdio::null())
@@ -48,19 +59,19 @@ impl Server {
             .stderr(errors)
             .spawn()
             .expect("the binary starts");
-        let mut server = Self { child, api: Api::new(http), quic, log };
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server =
+            Self { child, api: Api::new(nowhere), quic: nowhere, fingerprint: String::new(), log };
         let ready = async || {
-            if let Some(status) = server.child.try_wait().expect("the process can be watched") {
-                return Some(Err(status));
-            }
-            let answer = server.api.send(http::Request::get("/readyz").body(Default::default()).ok()?).await;
-            answer.ok().filter(|answer| answer.status == 200).map(|_| Ok(()))
+            let status = server.child.try_wait().expect("the process can be watched");
+            assert!(status.is_none(), "the server ended with {status:?}:\n{}", server.log_text());
+            let ready =
+                |line: &str| serde_json::from_str(line).ok().filter(|ready: &Ready| ready.message == "ready");
+            server.log_text().lines().find_map(ready)
         };
-        match within(PATIENCE, "the server to be ready", ready).await {
-            Ok(()) => Some(server),
-            Err(_) if server.log_text().to_lowercase().contains("address already in use") => None,
-            Err(status) => panic!("the server ended with {status}:\n{}", server.log_text()),
-        }
+        let Ready { http, quic, fingerprint, .. } = within(PATIENCE, "the server to be ready", ready).await;
+        (server.api, server.quic, server.fingerprint) = (Api::new(http), quic, fingerprint);
+        server
     }
 
     /// Its HTTP interface.
@@ -79,6 +90,19 @@ impl Server {
     #[must_use]
     pub const fn quic(&self) -> SocketAddr {
         self.quic
+    }
+
+    /// The SHA-256 of its certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// A connection of the client library that pins the certificate.
+    pub async fn client(&self) -> Client {
+        let fingerprint = self.fingerprint.parse().expect("the server tells a fingerprint");
+        let options = ClientOptions::pinned(self.quic.to_string(), fingerprint);
+        Client::connect(options).await.unwrap_or_else(|error| panic!("no connection over QUIC: {error}"))
     }
 
     /// The process's number.
