@@ -7,11 +7,11 @@ use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventail_wire::Code;
 use eventail_wire::frame::{
     Fault, Frame, FrameBuffer, FrameDecoder, Hello, PROTOCOL_VERSION, PublishHeader, RawEvents, Subscribe,
     Subscribed, Tokens, Welcome, result_runs,
 };
+use eventail_wire::{Code, TopicName};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::time::MissedTickBehavior;
 
@@ -39,6 +39,8 @@ pub(super) struct Conversation {
     answers: Answers,
     deliveries: Option<Deliveries>,
     screen: Screen,
+    /// The topic of the last publish: it is there.
+    publishes_to: Option<TopicName>,
     /// The client sends nothing more.
     input_ended: bool,
     /// The server is stopping and said so.
@@ -66,6 +68,7 @@ impl Conversation {
             out: FrameBuffer::new(),
             deliveries: None,
             screen: Screen::default(),
+            publishes_to: None,
             input_ended: false,
             said_goodbye: false,
             progressed: false,
@@ -288,13 +291,23 @@ impl Conversation {
         match checked {
             Ok((topic, checked)) => {
                 let broker = self.context.broker.clone();
+                let is_there = self.publishes_to.as_ref() == Some(&topic) || broker.topic(&topic).is_ok();
+                let publishes_to = Some(topic.clone());
                 let publishing = Box::pin(async move {
                     match broker.publish(&topic, checked).await {
                         Ok(results) => Ok(result_runs(results.iter().map(|at| (at.offset, at.duplicate)))),
                         Err(error) => Err(refusal(&error)),
                     }
                 });
-                self.answers.begin(request, events.events_bytes(), publishing).await;
+                let bytes = events.events_bytes();
+                if is_there {
+                    self.publishes_to = publishes_to;
+                    self.answers.begin(request, bytes, publishing).await;
+                } else {
+                    // The topic is made on the way, which takes its time: what comes behind must not overtake it.
+                    let outcome = publishing.await;
+                    self.answers.begin(request, bytes, Box::pin(std::future::ready(outcome))).await;
+                }
             }
             Err(refusal) => self.answers.refuse(request, refusal),
         }
