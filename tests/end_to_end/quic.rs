@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use eventail_client::{ClientOptions, Delivery, PublisherOptions, Start, SubscribeOptions, Subscription};
+use eventail_client::{
+    Client, ClientOptions, Delivery, PublisherOptions, Start, SubscribeOptions, Subscription,
+};
 use eventail_tests::events::wire_event;
 use eventail_tests::{Home, Receiver, eventually};
 
@@ -43,6 +45,25 @@ async fn acks_come_in_order_and_a_trigger_delivers_what_came_by_quic() {
 }
 
 #[tokio::test]
+async fn what_is_published_one_behind_the_other_keeps_its_order_also_into_a_new_topic() {
+    let home = Home::new("");
+    let server = home.start().await;
+    let client = server.client().await;
+    for round in 0..20 {
+        let topic = format!("new-{round}").parse().unwrap();
+        let options = PublisherOptions::default().batch(4, 1 << 20);
+        let publisher = client.publisher(topic, options).await.unwrap();
+        let mut handles = Vec::new();
+        for n in 0..100 {
+            handles.push(publisher.publish(wire_event(&n.to_string(), "t")).await.unwrap());
+        }
+        for (n, handle) in handles.into_iter().enumerate() {
+            assert_eq!(handle.await.unwrap().offset.0, n as u64, "round {round}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_publisher_goes_on_after_a_kill_and_makes_no_second_event() {
     let home = Home::new("");
     let server = home.start().await;
@@ -50,7 +71,9 @@ async fn a_publisher_goes_on_after_a_kill_and_makes_no_second_event() {
     let address = server.quic();
     let text = std::fs::read_to_string(home.path().join("eventail.toml")).unwrap();
     let fixed = text.replace("quic = \"127.0.0.1:0\"", &format!("quic = \"{address}\""));
-    let client = server.client().await;
+    let options = ClientOptions::pinned(address.to_string(), server.fingerprint().parse().unwrap());
+    let options = options.idle_timeout(Duration::from_secs(2), Duration::from_millis(500));
+    let client = Client::connect(options).await.unwrap();
     let publisher = client.publisher("orders".parse().unwrap(), PublisherOptions::default()).await.unwrap();
     let mut handles = Vec::new();
     for n in 0..200 {
@@ -142,6 +165,6 @@ async fn another_certificate_than_the_pinned_one_is_refused() {
     let home = Home::new("");
     let server = home.start().await;
     let options = ClientOptions::pinned(server.quic().to_string(), "00".repeat(32).parse().unwrap());
-    let error = eventail_client::Client::connect(options).await.unwrap_err();
+    let error = Client::connect(options).await.unwrap_err();
     assert!(!error.is_retryable(), "{error}");
 }
