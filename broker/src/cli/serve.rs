@@ -62,8 +62,7 @@ pub(super) fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, Cli
     }
     let config = configuration(&arguments)?;
     logging::start(arguments.log_format, &arguments.log_level);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| CliError::Runtime { source })?;
+    let runtime = super::server::runtime().map_err(|source| CliError::Runtime { source })?;
     let exit = runtime.block_on(serve(config, arguments.log_format, screen));
     // Whatever still blocks a thread belongs to a broker that is stopped.
     runtime.shutdown_background();

@@ -55,7 +55,7 @@ pub(super) struct Arguments {
 
 /// Runs it on a runtime of its own.
 pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = super::server::runtime();
     let runtime = runtime.map_err(|source| CliError::Runtime { source })?;
     let exit = runtime.block_on(quickstart(arguments, screen));
     runtime.shutdown_background();
