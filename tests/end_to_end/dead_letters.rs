@@ -70,6 +70,22 @@ async fn a_permanent_refusal_is_dead_lettered_at_once() {
 }
 
 #[tokio::test]
+async fn an_event_that_gets_too_old_is_dead_lettered_for_that() {
+    let receiver = Receiver::with(always(Reply::Status(500))).await;
+    let keys = r#"
+retry = { max_attempts = 10000, max_age = "1s", backoff_initial = "50ms", backoff_max = "100ms" }
+breaker = { failures = 10000 }
+"#;
+    let home = Home::new(&trigger("ship", &receiver.url("/"), keys));
+    let server = home.start().await;
+    server.api().publish("orders", &event("1", "order.created")).await;
+    at_rest(server.api(), "ship", 1).await;
+    let letter = &server.api().dead_letters("trigger=ship").await[0];
+    assert_eq!((&letter["reason"], &letter["class"]), (&json!("max_age"), &json!("failed")));
+    assert!(letter["attempts"].as_u64() > Some(2), "{letter}");
+}
+
+#[tokio::test]
 async fn a_redrive_after_the_fix_delivers_the_same_event_again() {
     let receiver = Receiver::with(always(Reply::Status(400))).await;
     let home = Home::new(&trigger("ship", &receiver.url("/"), QUICK));

@@ -66,9 +66,10 @@ async fn a_second_signal_ends_at_once() {
 
 #[tokio::test]
 async fn attempts_and_due_times_survive_a_kill() {
-    let receiver = Receiver::with(first(vec![Reply::Status(500), Reply::Status(500)])).await;
+    let replies = vec![Reply::Status(500), Reply::RetryAfter(500, 3)];
+    let receiver = Receiver::with(first(replies)).await;
     let keys = r#"
-retry = { max_attempts = 5, backoff_initial = "3s", backoff_max = "3s" }
+retry = { max_attempts = 5, backoff_initial = "10ms", backoff_max = "20ms" }
 breaker = { failures = 1000 }
 "#;
     let home = Home::new(&trigger("ship", &receiver.url("/"), keys));
@@ -83,6 +84,8 @@ breaker = { failures = 1000 }
     let server = home.start().await;
     let requests = receiver.wait_for(3).await;
     assert_eq!(requests[2].header("eventail-attempt"), "3");
+    let waited = requests[2].at - requests[1].at;
+    assert!(waited >= Duration::from_millis(2_990), "asked to wait 3 s, waited {waited:?} over the restart");
     assert_eq!(requests[2].header("webhook-id"), requests[0].header("webhook-id"));
     assert_eq!(count(&at_rest(server.api(), "ship", 1).await, "delivered"), 1);
 }

@@ -6,9 +6,11 @@
 
 pub mod binary;
 pub mod events;
+pub mod fuzz;
 pub mod github;
 pub mod home;
 pub mod http;
+pub mod raw_quic;
 pub mod receiver;
 pub mod script;
 pub mod server;
