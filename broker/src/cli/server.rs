@@ -104,6 +104,10 @@ impl Server {
 /// The runtime of a broker: a thread for each core but one, which is the log's. A task that moves between threads costs more than it
 /// gains where the log's thread already takes part of the cores: on two of them one thread publishes twice what two do.
 pub(super) fn runtime() -> std::io::Result<Runtime> {
+    // The allocator asks for huge pages, and a broker that does nothing would hold 2 MiB for each few kilobytes.
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay on");
+    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     tokio::runtime::Builder::new_multi_thread().worker_threads((cores - 1).max(1)).enable_all().build()
 }
