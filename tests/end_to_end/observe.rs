@@ -134,7 +134,6 @@ async fn what_retention_takes_from_a_paused_trigger_is_counted() {
     })
     .await;
     let start = topic["start"].as_u64().unwrap();
-    let first_log = server.log_text();
     server.stop().await;
 
     // What a broker still holds in memory it delivers all the same; a new one has only what is kept.
@@ -155,7 +154,7 @@ async fn what_retention_takes_from_a_paused_trigger_is_counted() {
         let metric = format!("eventail_trigger_{metric}_events_total");
         assert_eq!(samples(&text, &metric, "trigger").get("ship"), Some(&(value as f64)), "{metric}");
     }
-    let log = first_log + &server.log_text();
+    let log = home.log_text();
     let warned = log.lines().any(|line| line.contains("WARN") && line.contains("\"trigger\":\"ship\""));
     assert!(warned, "nobody was told:\n{log}");
 }

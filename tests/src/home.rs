@@ -86,6 +86,14 @@ impl Home {
         Server::start_with(self, &path).await
     }
 
+    /// What all servers in this home wrote, in their order.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        let log =
+            |number: usize| std::fs::read_to_string(self.path().join(format!("serve-{number}.log"))).ok();
+        (0..).map_while(log).collect()
+    }
+
     /// `eventail` with these arguments, in this folder and with this environment.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {

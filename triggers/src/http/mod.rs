@@ -5,8 +5,8 @@
 //! second time within one attempt only where the first connection took no byte of it. It must not retry otherwise, nor ask
 //! for the time: the invocation brings it.
 //!
-//! The way of an attempt: [`target`] takes a connection from [`pool`] (or a fresh one from [`connect`], screened by
-//! [`egress`]), sends what [`request`] made and [`signature`] signed, and lets [`classify`] judge the answer.
+//! The way of an attempt: `target` takes a connection from `pool` (or a fresh one from `connect`, screened by
+//! `egress`), sends what `request` made and `signature` signed, and lets `classify` judge the answer.
 
 mod body;
 mod classify;
