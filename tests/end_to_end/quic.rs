@@ -100,8 +100,7 @@ async fn a_subscription_redelivers_what_was_nacked_or_not_settled() {
     for n in 0..3 {
         publisher.publish(wire_event(&n.to_string(), "t")).await.unwrap().await.unwrap();
     }
-    let mut subscription =
-        client.subscribe(options("worker").lease(Duration::from_millis(400))).await.unwrap();
+    let mut subscription = client.subscribe(options("worker").lease(Duration::from_secs(3))).await.unwrap();
     let mut of_two = None;
     for _ in 0..3 {
         let delivery = next(&mut subscription).await;
