@@ -99,9 +99,11 @@ async fn gone_disables_the_trigger_until_it_is_resumed() {
     let server = home.start().await;
     let api = server.api();
     api.publish_all("orders", &events(3)).await;
-    let disabled =
-        trigger_until(api, "ship", "the trigger to be disabled", |status| status["state"] == "disabled")
-            .await;
+    // The trigger is disabled at once; the dead letter is synced after that.
+    let disabled = trigger_until(api, "ship", "the trigger to be disabled and its event buried", |status| {
+        status["state"] == "disabled" && count(status, "dead_lettered") == 1
+    })
+    .await;
     assert!(disabled["reason"].as_str().is_some_and(|reason| reason.contains("410")), "{disabled}");
     assert_eq!(receiver.count(), 1);
     assert_eq!(api.dead_letters("trigger=ship").await.len(), 1);
