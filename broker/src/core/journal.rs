@@ -344,3 +344,98 @@ async fn replay(log: &dyn Log) -> Result<HashMap<Arc<str>, Snapshot>, BrokerErro
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eventail_storage::DiskStore;
+    use eventail_storage::disk_io::OsDisk;
+    use eventail_storage::log::{Durability, LogOptions};
+    use eventail_wire::Offset;
+
+    struct Lane(Mutex<Snapshot>);
+
+    impl Journaled for Lane {
+        fn with_snapshot(&self, write: &mut dyn FnMut(Snapshot)) {
+            write(lock(&self.0).clone());
+        }
+    }
+
+    struct Rig {
+        store: DiskStore,
+        journal: Arc<Journal>,
+        stop: watch::Sender<bool>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Rig {
+        async fn open(dir: &std::path::Path) -> Self {
+            let clock = Arc::new(crate::clock::SystemClock);
+            let (store, _) = DiskStore::open(dir, Arc::new(OsDisk), clock).unwrap();
+            let options = LogOptions { durability: Durability::Buffered, ..LogOptions::default() };
+            let log = store.open_or_create(JOURNAL_LOG, options).unwrap();
+            let (journal, task) = Journal::open(log).await.unwrap();
+            let stop = watch::Sender::new(false);
+            let task = tokio::spawn(task.run(stop.subscribe()));
+            Self { store, journal, stop, task }
+        }
+
+        async fn close(self) {
+            self.stop.send_replace(true);
+            self.task.await.unwrap();
+            self.store.close();
+        }
+    }
+
+    fn delivered(first: u64) -> Entry {
+        Entry::Delivered { first: Offset(first), count: 1 }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_larger_than_a_batch_of_the_log_is_written_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::open(dir.path()).await;
+        // 36 lanes of 2 MiB: more than the 64 MiB that one append may have.
+        let reason = Some("x".repeat(2 << 20));
+        let lanes: Vec<_> = (0..36)
+            .map(|number| {
+                let name: Arc<str> = format!("lane-{number}").into();
+                let state = Snapshot { reason: reason.clone(), ..Snapshot::new(Offset(number)) };
+                let lane = Arc::new(Lane(Mutex::new(state)));
+                rig.journal.register(&name, &lane);
+                lane
+            })
+            .collect();
+        rig.journal.snapshot_all().await.unwrap();
+        assert_eq!(rig.journal.refusal(), None);
+        rig.close().await;
+        drop(lanes);
+        let rig = Rig::open(dir.path()).await;
+        for number in 0..36 {
+            let state = rig.journal.state_of(&format!("lane-{number}")).unwrap();
+            assert_eq!((state.cursor, &state.reason), (Offset(number), &reason));
+        }
+        rig.close().await;
+    }
+
+    #[tokio::test]
+    async fn entries_of_a_lane_that_fell_asleep_are_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::open(dir.path()).await;
+        let name: Arc<str> = "lane".into();
+        let lane = Arc::new(Lane(Mutex::new(Snapshot::new(Offset(0)))));
+        rig.journal.register(&name, &lane);
+        for first in 0..3 {
+            lock(&lane.0).apply(&delivered(first));
+            rig.journal.hand_over(&name, vec![delivered(first)]);
+        }
+        // Nothing was awaited: the entries still wait when the dormant state is asked for.
+        rig.journal.sleep(&name, &*lane);
+        rig.journal.snapshot_all().await.unwrap();
+        let asleep = lock(&lane.0).clone();
+        rig.close().await;
+        let rig = Rig::open(dir.path()).await;
+        assert_eq!(rig.journal.state_of(&name), Some(asleep));
+        rig.close().await;
+    }
+}

@@ -138,15 +138,7 @@ impl Core {
         let topic = self.topic_for_publish(&options.topic).await?;
         let name: Arc<str> = format!("subscriber/{}/{}", options.topic, options.name).into();
         let pattern = options.pattern.as_deref().map(Pattern::parse).transpose()?;
-        let start = match options.start {
-            StartPosition::Latest => topic.end(),
-            StartPosition::Earliest => topic.start(),
-            StartPosition::At(time) => topic
-                .log
-                .offset_at(time)
-                .await
-                .map_err(|source| BrokerError::Read { log: topic.name.to_string(), source })?,
-        };
+        let start = topic.place_of(options.start).await?;
         let dead_letter_topic = dead_letter_topic()?;
         let mut all = self.subscribers.lock();
         let shared = match all.get(&name) {

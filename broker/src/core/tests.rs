@@ -451,3 +451,32 @@ async fn subscribers_that_come_and_go_lose_no_place() {
     assert_eq!(seen, (0..200).collect::<Vec<_>>(), "each event once, none lost");
     broker.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_trigger_that_was_stopped_tries_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    broker.core.triggers.get(&name()).unwrap().lane.stop("for a test");
+    assert_eq!(broker.trigger(&name()).unwrap().state, TriggerState::Stopped);
+    broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    broker.shutdown().await.unwrap();
+    drop(broker);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    settled(&broker, 1).await;
+    assert_eq!(target.seen().len(), 1);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_cannot_be_written_does_not_undo_an_operators_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(config(&dir, Scripted::answering([]))).await.unwrap();
+    let lane = Arc::clone(&broker.core.triggers.get(&name()).unwrap().lane);
+    lane.stop_for_burial("for a test");
+    broker.pause_trigger(&name(), "by hand").await.unwrap();
+    lane.stop_for_burial("again");
+    let status = broker.trigger(&name()).unwrap();
+    assert_eq!((status.state, status.reason.as_deref()), (TriggerState::Paused, Some("by hand")));
+    broker.shutdown().await.unwrap();
+}

@@ -11,7 +11,7 @@ use eventail_wire::{Event, Offset, TopicName};
 use rapidhash::v3::rapidhash_v3;
 
 use super::error::BrokerError;
-use crate::config::{Limits, TopicOptions};
+use crate::config::{Limits, StartPosition, TopicOptions};
 use crate::metrics::TopicMetrics;
 use crate::status::TopicStatus;
 
@@ -55,6 +55,19 @@ impl Topic {
 
     pub(crate) fn end(&self) -> Offset {
         *self.log.durable_end().borrow()
+    }
+
+    /// The offset that a subscription without a past begins with.
+    pub(crate) async fn place_of(&self, start: StartPosition) -> Result<Offset, BrokerError> {
+        match start {
+            StartPosition::Latest => Ok(self.end()),
+            StartPosition::Earliest => Ok(self.start()),
+            StartPosition::At(time) => self
+                .log
+                .offset_at(time)
+                .await
+                .map_err(|source| BrokerError::Read { log: self.name.to_string(), source }),
+        }
     }
 
     pub(crate) fn status(&self) -> TopicStatus {

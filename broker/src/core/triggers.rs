@@ -17,7 +17,7 @@ use super::lane::{Driver, Lane, LaneOptions};
 use super::replies::Replies;
 use super::topic::Topic;
 use super::{BrokerError, Core};
-use crate::config::{self, StartPosition, TargetOptions};
+use crate::config::{self, TargetOptions};
 use crate::status::{Account, BreakerState, Observer, TriggerState, TriggerStatus};
 
 /// What the internal log of a trigger's redriven dead letters is called.
@@ -131,15 +131,7 @@ impl Core {
         }
         let pattern = options.pattern.as_deref().map(Pattern::parse).transpose()?;
         let (target, target_text) = make_target(name, &options.target, egress)?;
-        let start = match options.start {
-            StartPosition::Latest => topic.end(),
-            StartPosition::Earliest => topic.start(),
-            StartPosition::At(time) => topic
-                .log
-                .offset_at(time)
-                .await
-                .map_err(|source| BrokerError::Read { log: topic.name.to_string(), source })?,
-        };
+        let start = topic.place_of(options.start).await?;
         let lane = Lane::open(
             &self.journal,
             LaneOptions {
