@@ -27,6 +27,12 @@ pub enum IndexError {
         /// The system's word.
         source: std::io::Error,
     },
+    /// Another process has the folder open.
+    #[error("the index in {dir} is in use by another process: stop it first", dir = dir.display())]
+    Busy {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// The engine's file lost its end.
     #[error("the index in {dir} has {found} bytes of {noted}", dir = dir.display())]
     Truncated {
@@ -115,6 +121,8 @@ pub trait Index: Send + Sync + std::fmt::Debug + 'static {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn exercise(index: &dyn Index) {
@@ -164,6 +172,26 @@ mod tests {
             index.flush().unwrap();
         }
         assert_eq!(SledIndex::open(&path).unwrap().get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn a_folder_whose_file_is_still_locked_is_waited_for_and_never_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        let mut batch = IndexBatch::default();
+        batch.put(b"k".to_vec(), b"v".to_vec());
+        SledIndex::open(&path).unwrap().apply(batch).unwrap();
+
+        #[allow(clippy::disallowed_methods, reason = "the test plays sled's late thread")]
+        let holder = std::fs::File::open(path.join("db")).unwrap();
+        holder.lock().unwrap();
+        let refused = SledIndex::open_within(&path, Duration::from_millis(5)).unwrap_err();
+        assert!(matches!(refused, IndexError::Busy { .. }), "{refused}");
+
+        let opening = std::thread::spawn(move || SledIndex::open(&path).unwrap().get(b"k").unwrap());
+        holder.unlock().unwrap();
+        assert_eq!(opening.join().unwrap().as_deref(), Some(&b"v"[..]));
+        assert!(!dir.path().join("index.corrupt-1").exists(), "nothing was put aside");
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! The index on sled 0.34.
 //!
-//! Four things about sled shape this file. `flush()` does not reach the disk on Linux (it calls `sync_file_range`), so [`SledIndex::flush`] syncs
+//! Five things about sled shape this file. `flush()` does not reach the disk on Linux (it calls `sync_file_range`), so [`SledIndex::flush`] syncs
 //! the file itself. `open` and reads may panic on damaged files, so both run under `catch_unwind`. A file that was cut short may open as
-//! an empty database without a word, so each flush notes the file's length beside it. And its own timer would flush at moments
-//! of its choosing, so it is turned off.
+//! an empty database without a word, so each flush notes the file's length beside it. Its threads may hold the file's lock a moment
+//! after the database was dropped, so opening waits for it: a busy file is not a damaged one. And its own timer would flush at moments of
+//! its choosing, so it is turned off.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Index, IndexBatch, IndexError, RowVisitor};
 
@@ -19,6 +21,9 @@ const DATABASE_FILE: &str = "db";
 const LENGTH_FILE: &str = "length";
 /// How many damaged folders are kept aside; the names are numbered.
 const ASIDE_MAX: u32 = 1000;
+/// How long opening waits for whoever still holds the file. sled's own threads take milliseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(1);
 
 /// An index in a folder of its own.
 pub struct SledIndex {
@@ -37,8 +42,13 @@ impl SledIndex {
     /// Opens the index in `dir`, or an empty one: a folder that cannot be read is put aside as `<dir>.corrupt-<number>`, with a warning.
     ///
     /// # Errors
-    /// Where no index can be made either.
+    /// Where no index can be made either, and where another process has it.
     pub fn open(dir: &Path) -> Result<Self, IndexError> {
+        Self::open_within(dir, LOCK_WAIT)
+    }
+
+    pub(super) fn open_within(dir: &Path, lock_wait: Duration) -> Result<Self, IndexError> {
+        wait_for_lock(dir, lock_wait)?;
         match Self::try_open(dir) {
             Ok(index) => Ok(index),
             Err(error) if dir.exists() => {
@@ -118,6 +128,31 @@ impl Drop for SledIndex {
     fn drop(&mut self) {
         if let Err(error) = self.flush() {
             tracing::warn!(%error, "the index was not flushed; the next start reads more of the logs");
+        }
+    }
+}
+
+/// Returns once nobody holds the lock of sled's file. sled itself tries once and calls a busy file an error like any other.
+fn wait_for_lock(dir: &Path, most: Duration) -> Result<(), IndexError> {
+    let opening = |source| IndexError::Open { dir: dir.into(), source };
+    #[allow(clippy::disallowed_methods, reason = "sled has its own files; only its lock is looked at")]
+    let file = match File::open(dir.join(DATABASE_FILE)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(opening)?,
+    };
+    let mut waited = Duration::ZERO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(source)) => return Err(opening(source)),
+            Err(TryLockError::WouldBlock) if waited >= most => {
+                return Err(IndexError::Busy { dir: dir.into() });
+            }
+            Err(TryLockError::WouldBlock) => {
+                // A blocking lock could not be given up again after `most`.
+                std::thread::park_timeout(LOCK_POLL);
+                waited += LOCK_POLL;
+            }
         }
     }
 }
