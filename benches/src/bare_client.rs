@@ -37,7 +37,7 @@ pub async fn bare_client(
             while begun.elapsed() < duration {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let sent = Instant::now();
-                match client.invoke(invocation(&payloads, n)?).await {
+                match client.invoke(invocation(&payloads, n)?).await.outcome {
                     Outcome::Ack { .. } => count += 1,
                     other => bail!("the target did not take event {n}: {other:?}"),
                 }
@@ -70,6 +70,7 @@ fn http_target(target: &TargetProcess, concurrency: usize) -> anyhow::Result<Htt
         signing_secrets: Vec::new(),
         statuses: std::collections::BTreeMap::new(),
         idle_connections: concurrency,
+        callback: false,
     };
     Ok(HttpTarget::new(options, Egress::new(["127.0.0.0/8".parse()?]))?)
 }
@@ -81,11 +82,13 @@ fn invocation(payloads: &Payloads, n: u64) -> anyhow::Result<Invocation> {
         event: payloads.event(n),
         topic: "load".parse()?,
         offset: Offset(n),
+        appended_at: now,
         trigger: "bare".parse()?,
         attempt: 1,
         delivery_id: Payloads::id(n).into(),
         now,
         deadline: now.plus_ms(30_000),
         wants_reply: false,
+        callback: None,
     })
 }

@@ -1,9 +1,14 @@
 //! What decides where an event goes, when it is tried again, and how a target is called.
 
+pub mod function;
 pub mod http;
 pub mod key;
+pub mod lambda;
+pub mod ledger;
 pub mod outcome;
 pub mod pattern;
+pub mod payload;
 pub mod policy;
+pub mod report;
 pub mod subscription;
 pub mod target;

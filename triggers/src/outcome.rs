@@ -33,6 +33,8 @@ pub enum RejectReason {
     HopLimit,
     /// The target's reply is no event that can be published.
     InvalidReply,
+    /// What would be sent is larger than the target takes.
+    TooLarge,
 }
 
 /// What a target answered, for people: kept with retries and dead letters.
@@ -47,16 +49,22 @@ pub struct Response {
     /// One line: what went wrong.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
+    /// The last bytes of what the function logged (at most [`eventail_wire::limits::LOG_TAIL_BYTES_MAX`]).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub log: String,
 }
 
 impl Response {
-    /// Cut to what is kept: [`limits::RESPONSE_SNIPPET_BYTES_MAX`] of each text.
+    /// Cut to what is kept: the first [`limits::RESPONSE_SNIPPET_BYTES_MAX`] of each text, the last
+    /// [`limits::LOG_TAIL_BYTES_MAX`] of the log.
     #[must_use]
     pub fn cut(mut self) -> Self {
         for text in [&mut self.body, &mut self.error] {
             let end = text.floor_char_boundary(limits::RESPONSE_SNIPPET_BYTES_MAX);
             text.truncate(end);
         }
+        let begin = self.log.len().saturating_sub(limits::LOG_TAIL_BYTES_MAX);
+        self.log.drain(..self.log.ceil_char_boundary(begin));
         self
     }
 }
@@ -64,6 +72,9 @@ impl Response {
 /// How one attempt ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
+    /// The target took the event over and will call back: the lease is held until it does, or runs out. Only an invocation
+    /// with a callback may be answered so.
+    Accepted,
     /// The target took the event; its answer may be an event of its own.
     Ack {
         /// The reply, where the answer was a CloudEvent.
@@ -94,7 +105,7 @@ impl Outcome {
     #[must_use]
     pub fn cut(self) -> Self {
         match self {
-            Self::Ack { .. } => self,
+            Self::Accepted | Self::Ack { .. } => self,
             Self::Retry { class, after_ms, response } => {
                 Self::Retry { class, after_ms, response: response.cut() }
             }
@@ -103,4 +114,13 @@ impl Outcome {
             }
         }
     }
+}
+
+/// How one call with several events ended.
+#[derive(Clone, Debug)]
+pub enum BatchOutcome {
+    /// It ended for all of them alike. Where that is a failure, none of them is known to be the culprit.
+    Whole(Outcome),
+    /// It ended for each by itself, in the order of the batch and as many.
+    Each(Vec<Outcome>),
 }

@@ -13,11 +13,29 @@ pub enum Ordering {
     Key,
 }
 
+/// How events are put together into calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchPolicy {
+    /// Events of one call.
+    pub max_events: usize,
+    /// Bytes of the events of one call, as encoded in the log. One event goes even if it alone is larger.
+    pub max_bytes: usize,
+    /// How long the first event of a call may wait for others. 0 takes what is there.
+    pub window_ms: u64,
+    /// Whether a batch that fails whole is halved, to find the event that fails it. Halving burns no attempt.
+    pub bisect: bool,
+}
+
 /// The delivery policy of one subscription. Times in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliveryPolicy {
-    /// Attempts at once.
+    /// Calls at once: a call is one attempt, or one batch of them.
     pub concurrency: usize,
+    /// Where the calls at once adapt to the target: the least that they shrink to; `concurrency` is the most. `None` keeps
+    /// `concurrency` fixed.
+    pub concurrency_min: Option<usize>,
+    /// How events are put together into one call; `None` is one event a call.
+    pub batch: Option<BatchPolicy>,
     /// How long one attempt may take.
     pub timeout_ms: u64,
     /// Attempts in all, the first one included, before an event is dead-lettered.
@@ -46,6 +64,8 @@ impl Default for DeliveryPolicy {
     fn default() -> Self {
         Self {
             concurrency: 16,
+            concurrency_min: None,
+            batch: None,
             timeout_ms: 30_000,
             max_attempts: 8,
             max_age_ms: 24 * 60 * 60 * 1000,

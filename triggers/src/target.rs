@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use eventail_wire::{Event, Offset, Timestamp, TopicName, TriggerName};
 
-use crate::outcome::Outcome;
+use crate::outcome::{BatchOutcome, Outcome};
+use crate::report::Report;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One attempt, as a target gets to see it.
+/// One attempt at one event, as a target gets to see it.
 #[derive(Clone, Debug)]
 pub struct Invocation {
     /// The event, unchanged.
@@ -20,6 +21,8 @@ pub struct Invocation {
     pub topic: TopicName,
     /// Its offset there.
     pub offset: Offset,
+    /// When it was appended there.
+    pub appended_at: Timestamp,
     /// The trigger on whose behalf it is delivered.
     pub trigger: TriggerName,
     /// Which try this is, counted from 1; throttles and outages do not count.
@@ -32,10 +35,45 @@ pub struct Invocation {
     pub deadline: Timestamp,
     /// Whether a CloudEvent in the answer is wanted.
     pub wants_reply: bool,
+    /// The token by which the target may settle this attempt later, where the trigger allows it. A batch has one: its first
+    /// event's.
+    pub callback: Option<Arc<str>>,
+}
+
+/// How a call ended, and what is known of the run that it caused.
+#[derive(Clone, Debug)]
+pub struct Answer<T = Outcome> {
+    /// How it ended.
+    pub outcome: T,
+    /// What the ledger is to know; `None` where nothing ran.
+    pub report: Option<Box<Report>>,
+}
+
+impl<T> From<T> for Answer<T> {
+    fn from(outcome: T) -> Self {
+        Self { outcome, report: None }
+    }
 }
 
 /// Something that takes events. Implementations never retry: that is the delivery machine's part.
 pub trait Target: Send + Sync + 'static {
     /// Makes one attempt and tells how it ended. It must end by itself soon after `invocation.deadline`.
-    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Outcome>;
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Answer>;
+
+    /// Makes one call with several events, at least one. Unless the target can take several at once, they go one after the
+    /// other.
+    fn invoke_batch(&self, batch: Vec<Invocation>) -> BoxFuture<'_, Answer<BatchOutcome>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(batch.len());
+            for invocation in batch {
+                outcomes.push(self.invoke(invocation).await.outcome);
+            }
+            BatchOutcome::Each(outcomes).into()
+        })
+    }
+
+    /// What triggers share that invoke the same: a host or a function. They share its concurrency. `None` shares nothing.
+    fn shared_key(&self) -> Option<String> {
+        None
+    }
 }

@@ -93,5 +93,5 @@ pub mod offset;
 pub use clock::{Clock, Timestamp};
 pub use code::Code;
 pub use event::{Event, EventBuilder, EventError, ValueKind};
-pub use name::{NameError, TopicName, TriggerName};
+pub use name::{FunctionName, NameError, TopicName, TriggerName};
 pub use offset::Offset;

@@ -46,5 +46,7 @@ pub const WAIT_MS_MAX: u64 = 60_000;
 pub const HOPS_MAX: u32 = 16;
 /// What is kept of a target's response body in a dead letter.
 pub const RESPONSE_SNIPPET_BYTES_MAX: usize = 2048;
+/// What is kept of a function's log in a dead letter: as much as Lambda's `LogType=Tail` answers.
+pub const LOG_TAIL_BYTES_MAX: usize = 4096;
 /// What is read of a target's response body: a reply event must fit.
 pub const RESPONSE_BODY_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);

@@ -1,4 +1,4 @@
-//! Names of topics and triggers: checked once, then trusted.
+//! Names of topics, triggers and functions: checked once, then trusted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -120,6 +120,10 @@ name!(
 name!(
     /// The name of a trigger or another subscription. Cheap to clone.
     TriggerName
+);
+name!(
+    /// The name of a function. Cheap to clone.
+    FunctionName
 );
 
 #[cfg(test)]

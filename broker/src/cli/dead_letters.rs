@@ -84,7 +84,7 @@ struct Filter {
     /// Given up by this trigger
     #[arg(long)]
     trigger: Option<TriggerName>,
-    /// For this reason: permanent, max_attempts, max_age, refused, hop_limit, invalid_reply
+    /// For this reason: permanent, max_attempts, max_age, refused, hop_limit, invalid_reply, too_large
     #[arg(long, value_parser = parse_reason)]
     reason: Option<RejectReason>,
     /// In this dead-letter topic

@@ -51,6 +51,7 @@ pub(super) fn read(reader: &mut Reader<'_>, trigger: &Section<'_>) -> Option<Tar
         signing_secrets,
         statuses,
         idle_connections: count(idle).unwrap_or(IDLE_CONNECTIONS_DEFAULT),
+        callback: false,
     };
     check(reader, &section, &options);
     Some(TargetOptions::Http(options))

@@ -30,7 +30,7 @@ pub use broker::{ListenAt, ListenAtError};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::*;
 pub use problem::{Conflict, Problem};
-pub use trigger::{DEFAULT_DEAD_LETTER_TOPIC, DEFAULT_KEY, DEFAULT_TOPIC};
+
 pub use units::{ByteSize, Duration, UnitError};
 
 use reader::{Environment, Reader, Section};

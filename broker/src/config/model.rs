@@ -7,10 +7,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use eventail_storage::log::Durability;
-use eventail_triggers::http::HttpTargetOptions;
+use eventail_triggers::function::{FunctionOptions, FunctionTargetOptions};
+use eventail_triggers::http::{HttpTargetOptions, Secret};
+use eventail_triggers::lambda::LambdaTargetOptions;
+use eventail_triggers::ledger::{Budget, Prices};
 use eventail_triggers::policy::DeliveryPolicy;
 use eventail_triggers::target::Target;
-use eventail_wire::{Timestamp, TopicName, TriggerName, limits};
+use eventail_wire::{FunctionName, Timestamp, TopicName, TriggerName, limits};
+
+/// The topic of a trigger that names none.
+pub const DEFAULT_TOPIC: &str = "default";
+/// The dead-letter topic of a trigger that names none.
+pub const DEFAULT_DEAD_LETTER_TOPIC: &str = "dead-letters";
+/// The attribute that orders where a trigger says `ordering = "key"` and no key.
+pub const DEFAULT_KEY: &str = "partitionkey";
 
 /// Everything.
 #[derive(Clone, Debug)]
@@ -33,6 +43,13 @@ pub struct Config {
     pub topics: Topics,
     /// Triggers by name.
     pub triggers: BTreeMap<TriggerName, Trigger>,
+    /// Local functions by name, those among them that a trigger brings along.
+    pub functions: BTreeMap<FunctionName, FunctionOptions>,
+    /// What functions cost.
+    pub prices: Prices,
+    /// Who may call the Lambda Invoke API: secret access keys by access key id. Where there are none, everybody who reaches the
+    /// listener.
+    pub invoke_keys: BTreeMap<String, Secret>,
 }
 
 /// A certificate chain and its key, both PEM.
@@ -128,6 +145,27 @@ pub struct Trigger {
     pub dead_letter_topic: TopicName,
     /// Where replies go; `None` ignores them.
     pub reply_topic: Option<TopicName>,
+    /// What it may cost; `None` is any sum.
+    pub budget: Option<Budget>,
+}
+
+impl Trigger {
+    /// A trigger with this target and the default of everything else: it reads what comes into the topic `default` from now on.
+    #[must_use]
+    pub fn new(target: TargetOptions) -> Self {
+        let topic = |name| TopicName::new(name).expect("the defaults are names");
+        Self {
+            topic: topic(DEFAULT_TOPIC),
+            pattern: None,
+            target,
+            policy: DeliveryPolicy::default(),
+            key: DEFAULT_KEY.to_owned(),
+            start: StartPosition::default(),
+            dead_letter_topic: topic(DEFAULT_DEAD_LETTER_TOPIC),
+            reply_topic: None,
+            budget: None,
+        }
+    }
 }
 
 /// What a trigger invokes.
@@ -135,6 +173,10 @@ pub struct Trigger {
 pub enum TargetOptions {
     /// An HTTP endpoint.
     Http(HttpTargetOptions),
+    /// A function on this machine, one of [`Config::functions`].
+    Function(FunctionTargetOptions),
+    /// A function of AWS Lambda.
+    Lambda(LambdaTargetOptions),
     /// Code of the program that embeds the broker.
     Handler(Arc<dyn Target>),
 }
@@ -143,6 +185,8 @@ impl std::fmt::Debug for TargetOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Http(options) => options.fmt(f),
+            Self::Function(options) => options.fmt(f),
+            Self::Lambda(options) => options.fmt(f),
             Self::Handler(_) => f.write_str("Handler"),
         }
     }
@@ -197,6 +241,9 @@ impl Config {
             drain_ms: 10_000,
             topics: Topics::default(),
             triggers: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            prices: Prices::default(),
+            invoke_keys: BTreeMap::new(),
         }
     }
 }

@@ -8,18 +8,11 @@ use eventail_wire::{Timestamp, TopicName, TriggerName};
 use toml::de::DeValue;
 
 use super::amount::{Count, count, set};
-use super::model::{StartPosition, Trigger};
+use super::model::{DEFAULT_DEAD_LETTER_TOPIC, DEFAULT_KEY, DEFAULT_TOPIC, StartPosition, Trigger};
 use super::problem::{Conflict, Problem};
 use super::reader::{Found, Reader, Section};
 use super::units::Duration;
 use super::{http_target, pattern, schema, topics};
-
-/// The topic of a trigger that names none.
-pub const DEFAULT_TOPIC: &str = "default";
-/// The dead-letter topic of a trigger that names none.
-pub const DEFAULT_DEAD_LETTER_TOPIC: &str = "dead-letters";
-/// The attribute that orders where a trigger says `ordering = "key"` and no key.
-pub const DEFAULT_KEY: &str = "partitionkey";
 
 /// Each attempt under way has a connection.
 const CONCURRENCY_MOST: u64 = 10_000;
@@ -84,6 +77,7 @@ fn read_trigger(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Trigge
         start,
         dead_letter_topic: dead_letter_topic?,
         reply_topic,
+        budget: None,
     })
 }
 

@@ -26,6 +26,7 @@ const LAST_ATTEMPT: &str = "eventaillastattempt";
 const STATUS: &str = "eventailstatus";
 const BODY: &str = "eventailresponse";
 const ERROR: &str = "eventailerror";
+const LOG: &str = "eventaillog";
 
 /// Where an event was before it was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +60,9 @@ pub(crate) fn write(
     if let Some(status) = order.response.status {
         letter = letter.attribute(STATUS, status.to_string(), ValueKind::Integer);
     }
-    for (name, text) in [(BODY, &order.response.body), (ERROR, &order.response.error)] {
+    for (name, text) in
+        [(BODY, &order.response.body), (ERROR, &order.response.error), (LOG, &order.response.log)]
+    {
         if !text.is_empty() {
             letter = letter.extension(name, escape(text));
         }
@@ -92,6 +95,7 @@ pub(crate) fn read(topic: &TopicName, offset: Offset, at: Timestamp, letter: &Ev
             status: attribute(STATUS).and_then(|status| status.parse().ok()),
             body: attribute(BODY).map(unescape).unwrap_or_default(),
             error: attribute(ERROR).map(unescape).unwrap_or_default(),
+            log: attribute(LOG).map(unescape).unwrap_or_default(),
         },
         redriven: 0,
         purged: false,
@@ -167,6 +171,7 @@ mod tests {
                 status: Some(500),
                 body: "no\r\n\"ü\u{85}".into(),
                 error: "HTTP 500".into(),
+                log: "start\npanicked\n".into(),
             },
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use eventail_triggers::outcome::{Outcome, RejectReason, Response, RetryClass};
 use eventail_triggers::policy::{DeliveryPolicy, Ordering};
-use eventail_triggers::target::{BoxFuture, Invocation, Target};
+use eventail_triggers::target::{Answer, BoxFuture, Invocation, Target};
 use eventail_wire::{Event, Offset, TopicName, TriggerName};
 
 use super::{Broker, SubscribeOptions};
@@ -31,10 +31,10 @@ impl Scripted {
 }
 
 impl Target for Scripted {
-    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Outcome> {
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Answer> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(invocation);
         let next = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        Box::pin(async move { next.unwrap_or(Outcome::Ack { reply: None }) })
+        Box::pin(async move { next.unwrap_or(Outcome::Ack { reply: None }).into() })
     }
 }
 
@@ -43,7 +43,8 @@ fn failed() -> Outcome {
 }
 
 fn rejected() -> Outcome {
-    let response = Response { status: Some(422), body: "no".into(), error: "HTTP 422".into() };
+    let response =
+        Response { status: Some(422), body: "no".into(), error: "HTTP 422".into(), ..Response::default() };
     Outcome::Reject { reason: RejectReason::Permanent, response, disable: false }
 }
 
@@ -63,12 +64,9 @@ fn config(dir: &tempfile::TempDir, target: Arc<dyn Target>) -> Config {
         Trigger {
             topic: topic(),
             pattern: Some(r#"{"type":["order.created"]}"#.to_owned()),
-            target: TargetOptions::Handler(target),
             policy,
-            key: "partitionkey".to_owned(),
             start: StartPosition::Earliest,
-            dead_letter_topic: "dead-letters".parse().unwrap(),
-            reply_topic: None,
+            ..Trigger::new(TargetOptions::Handler(target))
         },
     );
     config
@@ -272,8 +270,8 @@ async fn a_subscriber_gets_acks_nacks_and_resumes_where_it_was() {
 struct Refusing;
 
 impl Target for Refusing {
-    fn invoke(&self, _: Invocation) -> BoxFuture<'_, Outcome> {
-        Box::pin(async { rejected() })
+    fn invoke(&self, _: Invocation) -> BoxFuture<'_, Answer> {
+        Box::pin(async { rejected().into() })
     }
 }
 

@@ -305,6 +305,7 @@ fn make_target(
     egress: &Egress,
 ) -> Result<(Arc<dyn Target>, String), BrokerError> {
     match options {
+        TargetOptions::Function(_) | TargetOptions::Lambda(_) => todo!(),
         TargetOptions::Handler(handler) => Ok((Arc::clone(handler), "handler".to_owned())),
         TargetOptions::Http(options) => {
             let target = HttpTarget::new(options.clone(), egress.clone())

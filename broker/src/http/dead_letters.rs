@@ -82,7 +82,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
         "limit",
         "after",
     ])?;
-    let reasons = "permanent, max_attempts, max_age, refused, hop_limit or invalid_reply";
+    let reasons = "permanent, max_attempts, max_age, refused, hop_limit, invalid_reply or too_large";
     let filter = DeadLetterFilter {
         topic: query.parsed("topic", "a topic's name", |text| TopicName::new(text).ok())?,
         offset: None,

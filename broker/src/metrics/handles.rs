@@ -38,7 +38,7 @@ impl AttemptEnd {
     #[must_use]
     pub const fn of(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Ack { .. } => Self::Delivered,
+            Outcome::Accepted | Outcome::Ack { .. } => Self::Delivered,
             Outcome::Retry { class, .. } => Self::Failed(*class),
             Outcome::Reject { .. } => Self::Rejected,
         }
@@ -76,6 +76,7 @@ pub const fn reason_label(reason: RejectReason) -> &'static str {
         RejectReason::Refused => "refused",
         RejectReason::HopLimit => "hop_limit",
         RejectReason::InvalidReply => "invalid_reply",
+        RejectReason::TooLarge => "too_large",
     }
 }
 
@@ -208,13 +209,14 @@ impl TriggerMetrics {
     }
 }
 
-const REASONS: [RejectReason; 6] = [
+const REASONS: [RejectReason; 7] = [
     RejectReason::Permanent,
     RejectReason::MaxAttempts,
     RejectReason::MaxAge,
     RejectReason::Refused,
     RejectReason::HopLimit,
     RejectReason::InvalidReply,
+    RejectReason::TooLarge,
 ];
 const CLASSES: [RetryClass; 4] =
     [RetryClass::Throttled, RetryClass::Unreachable, RetryClass::Timeout, RetryClass::Failed];

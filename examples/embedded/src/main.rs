@@ -13,7 +13,7 @@ use eventail_broker::config::{Config, StartPosition, TargetOptions, Trigger};
 use eventail_broker::{Broker, SubscribeOptions};
 use eventail_triggers::outcome::{Outcome, RejectReason, Response, RetryClass};
 use eventail_triggers::policy::{DeliveryPolicy, Ordering};
-use eventail_triggers::target::{BoxFuture, Invocation, Target};
+use eventail_triggers::target::{Answer, BoxFuture, Invocation, Target};
 use eventail_wire::Event;
 use tokio::sync::mpsc;
 
@@ -23,7 +23,7 @@ struct Ship {
 }
 
 impl Target for Ship {
-    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Outcome> {
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
             let event = &invocation.event;
             let order: serde_json::Value = match serde_json::from_slice(event.data_slice()) {
@@ -39,37 +39,34 @@ impl Target for Ship {
             }
             println!("shipped {} (attempt {}, {})", event.id(), invocation.attempt, invocation.delivery_id);
             match self.shipped.send(event.id().to_owned()) {
-                Ok(()) => Outcome::Ack { reply: None },
+                Ok(()) => Outcome::Ack { reply: None }.into(),
                 Err(_) => retry("the program is ending"),
             }
         })
     }
 }
 
-fn retry(error: &str) -> Outcome {
+fn retry(error: &str) -> Answer {
     let response = Response { error: error.to_owned(), ..Response::default() };
-    Outcome::Retry { class: RetryClass::Failed, after_ms: None, response }
+    Outcome::Retry { class: RetryClass::Failed, after_ms: None, response }.into()
 }
 
-fn refuse(error: &str) -> Outcome {
+fn refuse(error: &str) -> Answer {
     let response = Response { error: error.to_owned(), ..Response::default() };
-    Outcome::Reject { reason: RejectReason::Refused, response, disable: false }
+    Outcome::Reject { reason: RejectReason::Refused, response, disable: false }.into()
 }
 
 fn trigger(target: impl Target) -> anyhow::Result<Trigger> {
     Ok(Trigger {
         topic: "orders".parse()?,
         pattern: Some(r#"{ "type": ["order.created"] }"#.to_owned()),
-        target: TargetOptions::Handler(Arc::new(target)),
         policy: DeliveryPolicy {
             ordering: Ordering::Key,
             backoff_initial_ms: 50,
             ..DeliveryPolicy::default()
         },
-        key: "partitionkey".to_owned(),
         start: StartPosition::Earliest,
-        dead_letter_topic: "dead-letters".parse()?,
-        reply_topic: None,
+        ..Trigger::new(TargetOptions::Handler(Arc::new(target)))
     })
 }
 

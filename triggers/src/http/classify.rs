@@ -64,8 +64,12 @@ impl Verdict {
 
     /// How the attempt ended, once as much of the body was read.
     pub(super) fn outcome(self, headers: &HeaderMap, body: Body, now: Timestamp) -> Outcome {
-        let response =
-            |error: String| Response { status: Some(self.status.as_u16()), body: snippet(&body.kept), error };
+        let response = |error: String| Response {
+            status: Some(self.status.as_u16()),
+            body: snippet(&body.kept),
+            error,
+            ..Response::default()
+        };
         match self.meaning {
             StatusMeaning::Ack => match self.reply {
                 None => Outcome::Ack { reply: None },

@@ -110,7 +110,7 @@ impl AttemptError {
             Self::Broken { status, .. } => (RetryClass::Failed, *status),
             Self::Timeout { .. } => (RetryClass::Timeout, None),
         };
-        let response = Response { status, body: String::new(), error: chain(&self) };
+        let response = Response { status, error: chain(&self), ..Response::default() };
         Outcome::Retry { class, after_ms: None, response }
     }
 }

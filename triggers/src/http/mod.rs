@@ -94,4 +94,6 @@ pub struct HttpTargetOptions {
     pub statuses: BTreeMap<u16, StatusMeaning>,
     /// Connections that are kept open while idle.
     pub idle_connections: usize,
+    /// Whether the target may answer 202 with `eventail-callback: accepted` and settle the event later.
+    pub callback: bool,
 }

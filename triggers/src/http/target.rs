@@ -17,7 +17,7 @@ use super::pool::{Pool, Taken};
 use super::request::Template;
 use super::{HttpTargetOptions, StatusMeaning};
 use crate::outcome::Outcome;
-use crate::target::{BoxFuture, Invocation, Target};
+use crate::target::{Answer, BoxFuture, Invocation, Target};
 
 /// Invokes an HTTP endpoint: a POST per attempt.
 pub struct HttpTarget {
@@ -93,8 +93,8 @@ fn broken<T>(error: TrySendError<T>) -> AttemptError {
 }
 
 impl Target for HttpTarget {
-    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Outcome> {
-        Box::pin(async move { self.invoke_by_deadline(&invocation).await })
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Answer> {
+        Box::pin(async move { self.invoke_by_deadline(&invocation).await.into() })
     }
 }
 

@@ -174,19 +174,19 @@ impl Entry {
     }
 }
 
-/// A response as three plain fields: [`Response`] leaves empty fields out, which only a format with field names bears.
+/// A response as four plain fields: [`Response`] leaves empty fields out, which only a format with field names bears.
 mod response_fields {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use crate::outcome::Response;
 
     pub(super) fn serialize<S: Serializer>(response: &Response, serializer: S) -> Result<S::Ok, S::Error> {
-        (response.status, &response.body, &response.error).serialize(serializer)
+        (response.status, &response.body, &response.error, &response.log).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Response, D::Error> {
-        let (status, body, error) = Deserialize::deserialize(deserializer)?;
-        Ok(Response { status, body, error })
+        let (status, body, error, log) = Deserialize::deserialize(deserializer)?;
+        Ok(Response { status, body, error, log })
     }
 }
 

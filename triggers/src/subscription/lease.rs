@@ -50,6 +50,15 @@ impl From<Outcome> for Ending {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Ack { .. } => Self::Ack,
+            // Whoever holds the lease waits for the callback instead of settling.
+            Outcome::Accepted => Self::Retry {
+                class: RetryClass::Failed,
+                after_ms: None,
+                response: Response {
+                    error: "the target accepted the event but was given no callback".to_owned(),
+                    ..Response::default()
+                },
+            },
             Outcome::Retry { class, after_ms, response } => Self::Retry { class, after_ms, response },
             Outcome::Reject { reason, response, disable } => Self::Reject { reason, response, disable },
         }

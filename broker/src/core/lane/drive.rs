@@ -131,16 +131,18 @@ impl Driver {
             event: event.clone(),
             topic,
             offset,
+            appended_at: lease.appended_at,
             trigger: self.lane.trigger.clone(),
             attempt: lease.attempt,
             delivery_id,
             now,
             deadline: lease.deadline,
             wants_reply: self.replies.is_some(),
+            callback: None,
         };
         let most = Duration::from_millis(lease.deadline.since_ms(now)) + GRACE;
         let outcome = match tokio::time::timeout(most, self.target.invoke(invocation)).await {
-            Ok(outcome) => outcome.cut(),
+            Ok(answer) => answer.outcome.cut(),
             Err(_) => Outcome::Retry { class: RetryClass::Timeout, after_ms: None, response: overdue() },
         };
         let ending = match (outcome, &self.replies) {

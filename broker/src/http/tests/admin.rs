@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use eventail_triggers::outcome::{Outcome, RejectReason, Response};
-use eventail_triggers::policy::DeliveryPolicy;
-use eventail_triggers::target::{BoxFuture, Invocation, Target};
+use eventail_triggers::target::{Answer, BoxFuture, Invocation, Target};
 use eventail_wire::{TopicName, TriggerName};
 use http::Method;
 use serde_json::{Value, json};
@@ -20,14 +19,14 @@ struct Choosy {
 }
 
 impl Target for Choosy {
-    fn invoke(&self, _: Invocation) -> BoxFuture<'_, Outcome> {
+    fn invoke(&self, _: Invocation) -> BoxFuture<'_, Answer> {
         let takes = self.takes.load(Ordering::SeqCst);
         Box::pin(async move {
             if takes {
-                return Outcome::Ack { reply: None };
+                return Outcome::Ack { reply: None }.into();
             }
-            let response = Response { status: Some(422), body: "no".to_owned(), error: String::new() };
-            Outcome::Reject { reason: RejectReason::Permanent, response, disable: false }
+            let response = Response { status: Some(422), body: "no".to_owned(), ..Response::default() };
+            Outcome::Reject { reason: RejectReason::Permanent, response, disable: false }.into()
         })
     }
 }
@@ -38,13 +37,8 @@ async fn with_trigger() -> (Served, Arc<Choosy>) {
     let served = Served::start_with(move |config| {
         let trigger = Trigger {
             topic: TopicName::new("orders").unwrap(),
-            pattern: None,
-            target: TargetOptions::Handler(handler),
-            policy: DeliveryPolicy::default(),
-            key: "partitionkey".to_owned(),
             start: StartPosition::Earliest,
-            dead_letter_topic: TopicName::new("dead-letters").unwrap(),
-            reply_topic: None,
+            ..Trigger::new(TargetOptions::Handler(handler))
         };
         config.triggers.insert(TriggerName::new("ship").unwrap(), trigger);
     })

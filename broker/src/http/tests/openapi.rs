@@ -132,7 +132,8 @@ fn check_shape(schema: &str, value: impl serde::Serialize) {
 fn the_shapes_are_those_that_are_sent() {
     let name = || TopicName::new("a").unwrap();
     let trigger = || TriggerName::new("a").unwrap();
-    let response = Response { status: Some(500), body: "no".to_owned(), error: "failed".to_owned() };
+    let response =
+        Response { status: Some(500), body: "no".to_owned(), error: "failed".to_owned(), log: String::new() };
     let (offset, at) = (Offset(1), Timestamp(1));
     check_shape("Response", &response);
     check_shape("Account", Account::default());

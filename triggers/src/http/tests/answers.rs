@@ -8,7 +8,7 @@ async fn answered(answer: Response<Full<Bytes>>, wants_reply: bool) -> Outcome {
     let server = Server::answering(move |_, _| answer.clone()).await;
     let mut invocation = invocation(event());
     invocation.wants_reply = wants_reply;
-    server.target().invoke(invocation).await
+    server.target().invoke(invocation).await.outcome
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn an_attempt_ends_by_its_deadline() {
         .await;
         let mut invocation = invocation(event());
         invocation.deadline = invocation.now.plus_ms(60);
-        let (class, after_ms, response) = retried(server.target().invoke(invocation).await);
+        let (class, after_ms, response) = retried(server.target().invoke(invocation).await.outcome);
         assert_eq!((class, after_ms), (RetryClass::Timeout, None), "{sent}");
         assert_eq!(response.error, "no whole answer within 60 ms");
     }

@@ -96,7 +96,7 @@ async fn connections_do_not_lie_idle_for_long() {
     let target = server.target();
     let mut invocation = invocation(event());
     invocation.deadline = Timestamp::MAX;
-    assert!(is_acked(&target.invoke(invocation).await));
+    assert!(is_acked(&target.invoke(invocation).await.outcome));
     closed.notified().await;
 }
 

@@ -121,6 +121,7 @@ fn options(url: &str) -> HttpTargetOptions {
         signing_secrets: Vec::new(),
         statuses: BTreeMap::new(),
         idle_connections: 32,
+        callback: false,
     }
 }
 
@@ -140,17 +141,19 @@ fn invocation(event: Event) -> Invocation {
         event,
         topic: eventail_wire::TopicName::new("orders").unwrap(),
         offset: Offset(7),
+        appended_at: now,
         trigger: eventail_wire::TriggerName::new("ship").unwrap(),
         attempt: 3,
         delivery_id: "msg_1".into(),
         now,
         deadline: now.plus_ms(10_000),
         wants_reply: false,
+        callback: None,
     }
 }
 
 async fn invoke(target: &HttpTarget) -> Outcome {
-    target.invoke(invocation(event())).await
+    target.invoke(invocation(event())).await.outcome
 }
 
 /// The class and the error's text of an outcome that is to be tried again.

@@ -64,7 +64,7 @@ async fn binary_mode_sends_exactly_these_headers_and_the_data() {
 async fn an_event_without_data_has_an_empty_body_and_no_content_type() {
     let server = Server::answering(|_, _| status(200)).await;
     let bare = Event::builder("1", "/s", "t").build().unwrap();
-    assert!(is_acked(&server.target().invoke(invocation(bare)).await));
+    assert!(is_acked(&server.target().invoke(invocation(bare)).await.outcome));
     let (parts, body) = server.last();
     assert_eq!(body, Bytes::new());
     assert!(!parts.headers.contains_key("content-type"));
@@ -131,7 +131,7 @@ async fn static_headers_and_a_given_trace_are_sent() {
     let traced = event().to_builder().extension("traceparent", given).build().unwrap();
     let mut invocation = invocation(traced);
     invocation.wants_reply = true;
-    assert!(is_acked(&target.invoke(invocation).await));
+    assert!(is_acked(&target.invoke(invocation).await.outcome));
     let (parts, _) = server.last();
     assert_eq!(parts.headers["authorization"], "Bearer s3cret");
     assert_eq!(parts.headers.get_all("x-team").iter().count(), 2);

@@ -86,6 +86,8 @@ fn policies() -> impl Strategy<Value = DeliveryPolicy> {
         .prop_map(|(concurrency, max_attempts, breaker_failures, ordering, parked_max, max_age_ms)| {
             DeliveryPolicy {
                 concurrency,
+                concurrency_min: None,
+                batch: None,
                 timeout_ms: 300,
                 max_attempts,
                 max_age_ms,

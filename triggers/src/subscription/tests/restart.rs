@@ -105,7 +105,7 @@ fn every_entry_survives_a_format_without_field_names() {
         last_at: Timestamp(4),
         due: Timestamp(5),
         class: RetryClass::Unreachable,
-        response: Response { status: None, body: String::new(), error: "refused".to_owned() },
+        response: Response { error: "refused".to_owned(), ..Response::default() },
     };
     let entries = vec![
         Entry::Delivered { first: Offset(1), count: 2 },
