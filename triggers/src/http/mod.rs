@@ -5,10 +5,11 @@
 //! second time within one attempt only where the first connection took no byte of it. It must not retry otherwise, nor ask
 //! for the time: the invocation brings it.
 //!
-//! The way of an attempt: `target` takes a connection from `pool` (or a fresh one from `connect`, screened by
-//! `egress`), sends what `request` made and `signature` signed, and lets `classify` judge the answer.
+//! The way of an attempt: `caller` takes a connection from `pool` (or a fresh one from `connect`, screened by `egress`) and
+//! sends what `request` made and `signature` signed; `target` lets `classify` judge the answer.
 
 mod body;
+mod caller;
 mod classify;
 mod connect;
 mod egress;
@@ -21,16 +22,27 @@ mod retry_after;
 mod signature;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::outcome::RetryClass;
 
+#[cfg(feature = "aws")]
+pub(crate) use caller::Caller;
 pub use egress::{AddressRange, AddressRangeError, Egress, Resolver, forbidden};
 pub use error::HttpTargetError;
 pub use target::HttpTarget;
+#[cfg(feature = "aws")]
+pub(crate) use {
+    body::Body,
+    classify::snippet,
+    error::{AttemptError, chain},
+    link::Outgoing,
+    request::AGENT,
+    retry_after::parse as parse_retry_after,
+};
 
 /// A secret. It never prints.
 #[derive(Clone, PartialEq, Eq, Default)]

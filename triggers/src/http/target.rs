@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::TrySendError;
+use http::response::Parts;
 use tokio::time::{Instant, timeout_at};
 
-use super::body;
+use super::caller::Caller;
 use super::classify::Verdict;
 use super::egress::Egress;
-use super::endpoint::Endpoint;
 use super::error::{AttemptError, HttpTargetError};
-use super::pool::{Pool, Taken};
 use super::request::Template;
 use super::{HttpTargetOptions, StatusMeaning};
 use crate::outcome::Outcome;
@@ -21,11 +18,9 @@ use crate::target::{Answer, BoxFuture, Invocation, Target};
 
 /// Invokes an HTTP endpoint: a POST per attempt.
 pub struct HttpTarget {
-    endpoint: Endpoint,
     template: Template,
     statuses: BTreeMap<u16, StatusMeaning>,
-    egress: Egress,
-    pool: Arc<Pool>,
+    caller: Caller,
 }
 
 impl HttpTarget {
@@ -34,16 +29,15 @@ impl HttpTarget {
     /// # Errors
     /// The first option that cannot be used. No error shows a secret.
     pub fn new(options: HttpTargetOptions, egress: Egress) -> Result<Self, HttpTargetError> {
-        let endpoint = Endpoint::new(&options.url)?;
+        let caller = Caller::new(&options.url, egress, options.idle_connections)?;
         let template = Template::new(&options)?;
-        let pool = Pool::new(options.idle_connections, endpoint.server_name.is_some());
-        Ok(Self { endpoint, template, statuses: options.statuses, egress, pool })
+        Ok(Self { template, statuses: options.statuses, caller })
     }
 
     /// What is invoked, for people: the URL without its query, and no secret.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("http {}", self.endpoint)
+        format!("http {}", self.caller.endpoint())
     }
 
     async fn invoke_by_deadline(&self, invocation: &Invocation) -> Outcome {
@@ -62,34 +56,14 @@ impl HttpTarget {
     }
 
     async fn attempt(&self, invocation: &Invocation, deadline: Instant) -> Result<Outcome, AttemptError> {
-        let Taken { mut link, is_reused } = self.pool.take(&self.endpoint, &self.egress, deadline).await?;
         let request = self.template.request(invocation);
-        let answer = match link.exchange(request, &self.endpoint).await {
-            Ok(answer) => answer,
-            Err(mut error) if is_reused && error.message().is_some() => {
-                // It was closed while it lay idle, and the target saw nothing of the request.
-                let request = error.take_message().ok_or_else(|| broken(error))?;
-                link = self.pool.fresh(&self.endpoint, &self.egress, deadline).await?.link;
-                link.exchange(request, &self.endpoint).await.map_err(broken)?
-            }
-            Err(error) => return Err(broken(error)),
+        let judge = |head: &Parts| {
+            let verdict = Verdict::new(head.status, &head.headers, &self.statuses, invocation.wants_reply);
+            (verdict.body_bytes_wanted(), verdict)
         };
-        let (head, incoming) = answer.into_parts();
-        let verdict = Verdict::new(head.status, &head.headers, &self.statuses, invocation.wants_reply);
-        let body = body::read(&mut link, incoming, verdict.body_bytes_wanted()).await;
-        let status = Some(head.status.as_u16());
-        let body = body.map_err(|source| AttemptError::Broken { status, source })?;
-        if body.is_read {
-            self.pool.put(link).await;
-        }
+        let (head, body, verdict) = self.caller.exchange(request, deadline, judge).await?;
         Ok(verdict.outcome(&head.headers, body, invocation.now))
     }
-}
-
-fn broken<T>(error: TrySendError<T>) -> AttemptError {
-    let is_unsent = error.message().is_some();
-    let source = error.into_error();
-    if is_unsent { AttemptError::Unsent { source } } else { AttemptError::Broken { status: None, source } }
 }
 
 impl Target for HttpTarget {
