@@ -9,4 +9,6 @@ pub mod metrics;
 pub mod quic;
 pub mod status;
 
-pub use core::{Broker, BrokerBuilder, BrokerError, Delivery, SubscribeOptions, Subscriber};
+pub use core::{
+    Broker, BrokerBuilder, BrokerError, Callback, CalledBack, Delivery, SubscribeOptions, Subscriber,
+};

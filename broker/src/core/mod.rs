@@ -3,6 +3,7 @@
 //! [`Broker`] is the handle that everybody holds; [`Core`] is what stands behind it. Nothing here knows of sockets: the HTTP API,
 //! the QUIC server and the CLI call the handle, as does a program that embeds the broker.
 
+mod callbacks;
 mod error;
 mod feed;
 mod graveyard;
@@ -37,10 +38,12 @@ use crate::status::{
     Published, Readiness, RedriveRequest, StoredEvent, TopicStatus, TriggerStatus,
 };
 
+pub use callbacks::{Callback, CalledBack};
 pub use error::BrokerError;
 pub use open::BrokerBuilder;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
+use callbacks::Callbacks;
 use journal::Journal;
 use letters::Letters;
 use lookup::Lookup;
@@ -64,6 +67,7 @@ pub(crate) struct Core {
     topics: Topics,
     journal: Arc<Journal>,
     triggers: Triggers,
+    callbacks: Arc<Callbacks>,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     lookup: Lookup,
@@ -340,6 +344,20 @@ impl Broker {
     /// An unknown topic, a pattern that is none, or a name in use with other options.
     pub async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscriber, BrokerError> {
         self.core.subscribe(options).await
+    }
+
+    /// Tells what became of an event that a target took over: it answered that it would call back with this token. The callback
+    /// is under way when this returns, whether the answer is awaited or not.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownDelivery`] where no attempt waits for this token: it was settled, ran out, is of before a restart,
+    /// or never was.
+    pub fn call_back(
+        &self,
+        token: &str,
+        callback: Callback,
+    ) -> impl Future<Output = Result<CalledBack, BrokerError>> + Send + use<> {
+        self.core.callbacks.call_back(token, callback)
     }
 
     /// Stops: takes no more events, lets attempts end within the drain time, hands back what is left, syncs. Calling it again
