@@ -18,53 +18,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eventail_triggers::subscription::Verdict;
+use eventail_wire::frame::{CallbackAction, CallbackOutcome};
 use eventail_wire::{Timestamp, limits};
 use rand::RngCore;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::BrokerError;
 
 /// Callbacks of one attempt that may wait for its driver. The last place is kept for the one that settles.
 const WAITING_MAX: usize = 8;
-
-/// What a target says about an attempt that it took over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Callback {
-    /// It is done.
-    Ack,
-    /// It is to be tried again.
-    Nack {
-        /// Not before this many milliseconds; by the trigger's backoff where absent.
-        after_ms: Option<u64>,
-        /// Why, for people.
-        reason: String,
-    },
-    /// It is to be given up.
-    Reject {
-        /// Why, for people.
-        reason: String,
-    },
-    /// The target needs longer.
-    Extend {
-        /// The lease ends this many milliseconds from now, at most [`limits::LEASE_MS_MAX`]; the trigger's timeout where absent.
-        by_ms: Option<u64>,
-    },
-}
-
-/// What became of a callback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CalledBack {
-    /// The attempt is settled.
-    Settled(Verdict),
-    /// The lease lasts longer.
-    Extended {
-        /// Its new end.
-        deadline: Timestamp,
-    },
-    /// The target's own answer was not read yet. The callback is applied if that answer is that the target took the event over.
-    Kept,
-}
 
 /// A callback, as the driver of the lane gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +69,7 @@ pub(crate) struct Waiting {
 
 /// Tells whoever called back what became of it. Dropping it says that the attempt was over.
 #[derive(Debug)]
-pub(crate) struct Reply(oneshot::Sender<CalledBack>);
+pub(crate) struct Reply(oneshot::Sender<CallbackOutcome>);
 
 impl Callbacks {
     /// Draws tokens from `tokens`, which must be seeded by the system wherever tokens matter.
@@ -130,14 +94,15 @@ impl Callbacks {
     pub(crate) fn call_back(
         &self,
         token: &str,
-        callback: Callback,
-    ) -> impl Future<Output = Result<CalledBack, BrokerError>> + Send + use<> {
-        let handed = self.hand_over(token, callback);
+        action: CallbackAction,
+    ) -> impl Future<Output = Result<CallbackOutcome, BrokerError>> + Send + use<> {
+        let handed = self.hand_over(token, action);
+        let wait_ends = Instant::now() + Duration::from_millis(limits::CALLBACK_WAIT_MS);
         async move {
-            match tokio::time::timeout(Duration::from_millis(limits::CALLBACK_WAIT_MS), handed?).await {
+            match timeout_at(wait_ends, handed?).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(_)) => Err(BrokerError::UnknownDelivery),
-                Err(_) => Ok(CalledBack::Kept),
+                Err(_) => Ok(CallbackOutcome::Kept),
             }
         }
     }
@@ -145,19 +110,19 @@ impl Callbacks {
     fn hand_over(
         &self,
         token: &str,
-        callback: Callback,
-    ) -> Result<oneshot::Receiver<CalledBack>, BrokerError> {
+        action: CallbackAction,
+    ) -> Result<oneshot::Receiver<CallbackOutcome>, BrokerError> {
         let mut state = self.lock();
         let open = state.open.get(token).ok_or(BrokerError::UnknownDelivery)?;
         let sender = open.sender.clone();
-        let signal = match callback {
-            Callback::Ack => Signal::Ack,
-            Callback::Nack { after_ms, reason } => Signal::Nack { after_ms, reason },
-            Callback::Reject { reason } => Signal::Reject { reason },
-            Callback::Extend { .. } if sender.capacity() <= 1 => {
+        let signal = match action {
+            CallbackAction::Ack => Signal::Ack,
+            CallbackAction::Nack { after_ms, reason } => Signal::Nack { after_ms, reason },
+            CallbackAction::Reject { reason } => Signal::Reject { reason },
+            CallbackAction::Extend { .. } if sender.capacity() <= 1 => {
                 return Err(BrokerError::TooManyCallbacks { limit: WAITING_MAX - 1 });
             }
-            Callback::Extend { by_ms } => {
+            CallbackAction::Extend { by_ms } => {
                 Signal::Extend { ms: by_ms.unwrap_or(open.extension_ms).min(limits::LEASE_MS_MAX) }
             }
         };
@@ -207,15 +172,19 @@ impl std::fmt::Debug for Waiting {
 impl Reply {
     /// The settlement was handed to the journal.
     pub(crate) fn settled(self, verdict: Verdict) {
-        self.send(CalledBack::Settled(verdict));
+        self.send(match verdict {
+            Verdict::Delivered => CallbackOutcome::Delivered,
+            Verdict::Retry { at } => CallbackOutcome::Retry { at },
+            Verdict::DeadLetter { .. } => CallbackOutcome::DeadLettered,
+        });
     }
 
     /// The lease lasts longer.
     pub(crate) fn extended(self, deadline: Timestamp) {
-        self.send(CalledBack::Extended { deadline });
+        self.send(CallbackOutcome::Extended { deadline });
     }
 
-    fn send(self, answer: CalledBack) {
+    fn send(self, answer: CallbackOutcome) {
         // Whoever called back may have gone.
         let _ = self.0.send(answer);
     }
@@ -223,6 +192,7 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
+    use eventail_triggers::outcome::RejectReason;
     use eventail_wire::Code;
     use rand::SeedableRng;
 
@@ -234,13 +204,13 @@ mod tests {
         Callbacks::new(StdRng::seed_from_u64(7))
     }
 
-    fn nack() -> Callback {
-        Callback::Nack { after_ms: Some(5), reason: "busy".to_owned() }
+    fn nack() -> CallbackAction {
+        CallbackAction::Nack { after_ms: Some(5), reason: "busy".to_owned() }
     }
 
     async fn is_refused(callbacks: &Callbacks, token: &str) -> bool {
-        let answers = [callbacks.call_back(token, Callback::Ack).await, {
-            callbacks.call_back(token, Callback::Extend { by_ms: None }).await
+        let answers = [callbacks.call_back(token, CallbackAction::Ack).await, {
+            callbacks.call_back(token, CallbackAction::Extend { by_ms: None }).await
         }];
         answers
             .iter()
@@ -250,25 +220,27 @@ mod tests {
     #[tokio::test]
     async fn what_settles_is_handed_on_and_answered_with_what_came_of_it() {
         let callbacks = callbacks();
-        for (callback, signal, verdict) in [
-            (Callback::Ack, Signal::Ack, Verdict::Delivered),
+        for (action, signal, verdict, outcome) in [
+            (CallbackAction::Ack, Signal::Ack, Verdict::Delivered, CallbackOutcome::Delivered),
             (
                 nack(),
                 Signal::Nack { after_ms: Some(5), reason: "busy".to_owned() },
                 Verdict::Retry { at: Timestamp(9) },
+                CallbackOutcome::Retry { at: Timestamp(9) },
             ),
             (
-                Callback::Reject { reason: "bad".to_owned() },
+                CallbackAction::Reject { reason: "bad".to_owned() },
                 Signal::Reject { reason: "bad".to_owned() },
-                Verdict::Delivered,
+                Verdict::DeadLetter { reason: RejectReason::Refused },
+                CallbackOutcome::DeadLettered,
             ),
         ] {
             let (token, mut waiting) = callbacks.open(EXTENSION_MS);
-            let answer = callbacks.call_back(&token, callback);
+            let answer = callbacks.call_back(&token, action);
             let (got, reply) = waiting.next().await;
             assert_eq!(got, signal);
             reply.settled(verdict);
-            assert_eq!(answer.await.unwrap(), CalledBack::Settled(verdict));
+            assert_eq!(answer.await.unwrap(), outcome);
             assert!(is_refused(&callbacks, &token).await, "it is used up");
         }
     }
@@ -277,12 +249,12 @@ mod tests {
     async fn the_first_that_settles_wins_and_the_second_is_refused() {
         let callbacks = callbacks();
         let (token, mut waiting) = callbacks.open(EXTENSION_MS);
-        let first = callbacks.call_back(&token, Callback::Ack);
+        let first = callbacks.call_back(&token, CallbackAction::Ack);
         assert!(callbacks.call_back(&token, nack()).await.is_err());
         let (signal, reply) = waiting.next().await;
         assert_eq!(signal, Signal::Ack);
         reply.settled(Verdict::Delivered);
-        assert_eq!(first.await.unwrap(), CalledBack::Settled(Verdict::Delivered));
+        assert_eq!(first.await.unwrap(), CallbackOutcome::Delivered);
         let next = tokio::time::timeout(Duration::ZERO, waiting.next()).await;
         assert!(next.is_err(), "nothing comes behind it");
     }
@@ -294,22 +266,22 @@ mod tests {
         for (by_ms, ms) in
             [(None, EXTENSION_MS), (Some(1), 1), (Some(u64::MAX), limits::LEASE_MS_MAX), (Some(2), 2)]
         {
-            let answer = callbacks.call_back(&token, Callback::Extend { by_ms });
+            let answer = callbacks.call_back(&token, CallbackAction::Extend { by_ms });
             let (signal, reply) = waiting.next().await;
             assert_eq!(signal, Signal::Extend { ms });
             reply.extended(Timestamp(ms));
-            assert_eq!(answer.await.unwrap(), CalledBack::Extended { deadline: Timestamp(ms) });
+            assert_eq!(answer.await.unwrap(), CallbackOutcome::Extended { deadline: Timestamp(ms) });
         }
-        let answer = callbacks.call_back(&token, Callback::Ack);
+        let answer = callbacks.call_back(&token, CallbackAction::Ack);
         waiting.next().await.1.settled(Verdict::Delivered);
-        assert_eq!(answer.await.unwrap(), CalledBack::Settled(Verdict::Delivered));
+        assert_eq!(answer.await.unwrap(), CallbackOutcome::Delivered);
     }
 
     #[tokio::test]
     async fn an_attempt_that_is_over_refuses_what_came_and_what_comes() {
         let callbacks = callbacks();
         let (token, waiting) = callbacks.open(EXTENSION_MS);
-        let early = callbacks.call_back(&token, Callback::Ack);
+        let early = callbacks.call_back(&token, CallbackAction::Ack);
         let (other, still) = callbacks.open(EXTENSION_MS);
         drop(waiting);
         assert_eq!(early.await.unwrap_err().code(), Code::DeliveryNotFound);
@@ -324,7 +296,7 @@ mod tests {
     async fn a_callback_whose_answer_is_dropped_is_refused() {
         let callbacks = callbacks();
         let (token, mut waiting) = callbacks.open(EXTENSION_MS);
-        let answer = callbacks.call_back(&token, Callback::Ack);
+        let answer = callbacks.call_back(&token, CallbackAction::Ack);
         let (_, reply) = waiting.next().await;
         drop(reply);
         assert_eq!(answer.await.unwrap_err().code(), Code::DeliveryNotFound);
@@ -334,8 +306,8 @@ mod tests {
     async fn what_comes_before_the_targets_answer_is_kept_though_its_caller_waits_no_longer() {
         let callbacks = callbacks();
         let (token, mut waiting) = callbacks.open(EXTENSION_MS);
-        let answer = callbacks.call_back(&token, Callback::Ack).await;
-        assert_eq!(answer.unwrap(), CalledBack::Kept);
+        let answer = callbacks.call_back(&token, CallbackAction::Ack).await;
+        assert_eq!(answer.unwrap(), CallbackOutcome::Kept);
         assert!(is_refused(&callbacks, &token).await, "it is used up");
         let (signal, reply) = waiting.next().await;
         assert_eq!(signal, Signal::Ack);
@@ -346,18 +318,18 @@ mod tests {
     async fn a_flood_of_extensions_is_refused_and_leaves_room_for_the_end() {
         let callbacks = callbacks();
         let (token, mut waiting) = callbacks.open(EXTENSION_MS);
-        let extend = || callbacks.call_back(&token, Callback::Extend { by_ms: None });
+        let extend = || callbacks.call_back(&token, CallbackAction::Extend { by_ms: None });
         let kept: Vec<_> = (1..WAITING_MAX).map(|_| extend()).collect();
         let refused = extend().await.unwrap_err();
         assert_eq!(refused.code(), Code::Overloaded);
-        let end = callbacks.call_back(&token, Callback::Ack);
+        let end = callbacks.call_back(&token, CallbackAction::Ack);
         for _ in &kept {
             assert!(matches!(waiting.next().await.0, Signal::Extend { .. }));
         }
         let (signal, reply) = waiting.next().await;
         assert_eq!(signal, Signal::Ack);
         reply.settled(Verdict::Delivered);
-        assert_eq!(end.await.unwrap(), CalledBack::Settled(Verdict::Delivered));
+        assert_eq!(end.await.unwrap(), CallbackOutcome::Delivered);
     }
 
     #[test]

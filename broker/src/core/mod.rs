@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use eventail_storage::DiskStore;
 use eventail_storage::log::{Appended, ReadLimit};
+use eventail_wire::frame::{CallbackAction, CallbackOutcome};
 use eventail_wire::{Clock, Event, Offset, Timestamp, TopicName, TriggerName, limits};
 use tokio::sync::watch;
 
@@ -38,7 +39,6 @@ use crate::status::{
     Published, Readiness, RedriveRequest, StoredEvent, TopicStatus, TriggerStatus,
 };
 
-pub use callbacks::{Callback, CalledBack};
 pub use error::BrokerError;
 pub use open::BrokerBuilder;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
@@ -355,9 +355,15 @@ impl Broker {
     pub fn call_back(
         &self,
         token: &str,
-        callback: Callback,
-    ) -> impl Future<Output = Result<CalledBack, BrokerError>> + Send + use<> {
-        self.core.callbacks.call_back(token, callback)
+        action: CallbackAction,
+    ) -> impl Future<Output = Result<CallbackOutcome, BrokerError>> + Send + use<> {
+        self.core.callbacks.call_back(token, action)
+    }
+
+    /// The tokens, for tests that take the part of a target that took an event over.
+    #[cfg(test)]
+    pub(crate) fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.core.callbacks
     }
 
     /// Stops: takes no more events, lets attempts end within the drain time, hands back what is left, syncs. Calling it again
