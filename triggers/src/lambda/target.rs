@@ -1,6 +1,7 @@
 //! The Lambda target itself: one call from the credentials to the verdict.
 
 use std::fmt;
+use std::slice;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -240,7 +241,8 @@ impl LambdaTarget {
         }
         let wants_answer = self.invocation == InvocationType::Sync
             && (self.shape == PayloadShape::Sqs || invocation.wants_reply);
-        let (ended, report) = self.call(invocation, payload, wants_answer, deadline(invocation)).await;
+        let (ended, report) =
+            self.call(invocation, payload, wants_answer, deadline(slice::from_ref(invocation))).await;
         let outcome = match ended {
             Ok(_) if !wants_answer => Outcome::Ack { reply: None },
             Ok(answer) => settle_one(self.shape, &answer, invocation),
@@ -299,10 +301,12 @@ fn both(front: Option<Box<Report>>, back: Option<Box<Report>>) -> Option<Box<Rep
     Some(both)
 }
 
-/// When an attempt that begins now has to end. A deadline beyond what the clock can tell is none.
-fn deadline(invocation: &Invocation) -> Instant {
+/// When a call that begins now has to end: with the first lease of its events. A deadline beyond what the clock can tell is
+/// none.
+fn deadline(batch: &[Invocation]) -> Instant {
     let begun = Instant::now();
-    let budget = Duration::from_millis(invocation.deadline.since_ms(invocation.now));
+    let budgets = batch.iter().map(|invocation| invocation.deadline.since_ms(invocation.now));
+    let budget = Duration::from_millis(budgets.min().unwrap_or_default());
     begun.checked_add(budget).unwrap_or(begun + Duration::from_secs(u32::MAX.into()))
 }
 
@@ -312,10 +316,7 @@ impl Target for LambdaTarget {
     }
 
     fn invoke_batch(&self, batch: Vec<Invocation>) -> BoxFuture<'_, Answer<BatchOutcome>> {
-        Box::pin(async move {
-            let Some(first) = batch.first() else { return BatchOutcome::Each(Vec::new()).into() };
-            self.invoke_several(&batch, deadline(first)).await
-        })
+        Box::pin(async move { self.invoke_several(&batch, deadline(&batch)).await })
     }
 
     fn shared_key(&self) -> Option<String> {
