@@ -15,6 +15,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::watch;
 
 use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
+use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
 use super::topic::{Topic, log_options};
@@ -90,6 +91,8 @@ impl BrokerBuilder {
             segment_bytes: JOURNAL_SEGMENT_BYTES,
             ..LogOptions::default()
         };
+        let ledger_log = open_log(&store, LEDGER_LOG.to_owned(), journal_options.clone()).await?;
+        let ledger = Ledger::open(ledger_log, &config, clock.now()).await?;
         let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
@@ -103,6 +106,7 @@ impl BrokerBuilder {
             store,
             topics: super::topics::Topics::default(),
             journal,
+            ledger,
             triggers: super::triggers::Triggers::default(),
             subscribers: super::subscriber::Subscribers::default(),
             letters,
@@ -119,6 +123,7 @@ impl BrokerBuilder {
         core.letters.catch_up(&core).await?;
         core.start_triggers().await?;
         core.start_upkeep();
+        core.start_ledger();
         core.start_indexing();
         Ok(Broker { core })
     }
