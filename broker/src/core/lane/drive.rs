@@ -61,7 +61,10 @@ impl Driver {
             let mut watches_end = false;
             if !stopping {
                 durable_end.borrow_and_update();
-                let filled = self.lane.fill(self.feed.as_ref().map(|(feed, seat)| (feed, *seat))).await;
+                let filled = self
+                    .lane
+                    .fill(self.clock.now(), self.feed.as_ref().map(|(feed, seat)| (feed, *seat)))
+                    .await;
                 self.start_attempts(&sender);
                 // A member of a feed is woken by it; watching the end too would wake every trigger for every event.
                 watches_end = filled == Filled::AtEnd;
@@ -202,7 +205,7 @@ impl Driver {
             response,
             next_at: match settled.verdict {
                 Verdict::Retry { at } => Some(at),
-                Verdict::Delivered | Verdict::DeadLetter { .. } => None,
+                Verdict::Delivered | Verdict::HandedBack | Verdict::DeadLetter { .. } => None,
             },
         }
     }
