@@ -1,5 +1,7 @@
 //! The ledger: what functions did and cost.
 
+pub mod report_line;
+
 use crate::report::Architecture;
 
 /// What a budget that is spent does.
