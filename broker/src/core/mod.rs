@@ -13,6 +13,7 @@ mod letter;
 mod letters;
 mod lookup;
 mod open;
+mod permits;
 mod redrive;
 mod replies;
 mod subscriber;
@@ -47,6 +48,7 @@ use callbacks::Callbacks;
 use journal::Journal;
 use letters::Letters;
 use lookup::Lookup;
+use permits::Permits;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -68,6 +70,7 @@ pub(crate) struct Core {
     journal: Arc<Journal>,
     triggers: Triggers,
     callbacks: Arc<Callbacks>,
+    permits: Permits,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     lookup: Lookup,

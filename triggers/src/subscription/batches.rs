@@ -139,7 +139,7 @@ impl Subscription {
     }
 
     /// Whether a call may be put together of what is ready now, rather than wait for more.
-    fn closes(&self, now: Timestamp, batch: &BatchPolicy) -> bool {
+    pub(super) fn closes(&self, now: Timestamp, batch: &BatchPolicy) -> bool {
         // What seems to come from the future was offered before the clock was set back.
         let is_over = |since: Timestamp| since > now || now.since_ms(since) >= batch.window_ms;
         let retry = self.waiting.first().filter(|(due, ..)| *due <= now);

@@ -37,6 +37,26 @@ impl Subscription {
         }
     }
 
+    /// Whether [`Subscription::lease`] would hand out a call now.
+    #[must_use]
+    pub fn may_lease(&self, now: Timestamp) -> bool {
+        let is_held = self.state != State::Running
+            || self.hold.until().is_some_and(|until| now < until)
+            || self.calls.under_way() >= self.policy.concurrency;
+        let due = self.waiting.first().filter(|(due, ..)| *due <= now);
+        if is_held || (due.is_none() && self.fresh.is_empty()) {
+            return false;
+        }
+        match (self.breaker.state(), &self.policy.batch) {
+            (BreakerState::HalfOpen, _) => false,
+            (BreakerState::Open { until }, _) => now >= until,
+            (BreakerState::Closed, None) => true,
+            (BreakerState::Closed, Some(batch)) => {
+                due.is_some_and(|(.., index)| self.is_solitary(*index)) || self.closes(now, batch)
+            }
+        }
+    }
+
     /// The next event that may go: what was throttled or handed back at once, then retries and fresh events by turns.
     /// Bad events that are all due must not keep the good ones waiting, nor look like an outage because none passes.
     fn take_next(&mut self, now: Timestamp) -> Option<u32> {
