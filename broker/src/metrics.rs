@@ -96,6 +96,10 @@ table! {
         "Attempts that ended, by trigger and outcome";
     TRIGGER_ATTEMPT_SECONDS = Histogram Seconds "eventail_trigger_attempt_seconds",
         "How long attempts took, by trigger";
+    TRIGGER_CALLS = Counter Count "eventail_trigger_calls_total",
+        "Calls on the target that ended, whatever the events of each, by trigger";
+    TRIGGER_CALL_EVENTS = Histogram Count "eventail_trigger_call_events",
+        "Events of one call, where calls are batches, by trigger";
     TRIGGER_RETRIES = Counter Count "eventail_trigger_retries_total",
         "Attempts that will be followed by another, by trigger and class";
     TRIGGER_REPLIES = Counter Count "eventail_trigger_replies_total",
@@ -165,6 +169,8 @@ const DURATION_SECONDS_BUCKETS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
     10.0, 30.0, 60.0, 300.0, 900.0,
 ];
+const CALL_EVENTS_BUCKETS: &[f64] =
+    &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
 
 /// Tells the recorder the unit and help of every metric.
 pub fn describe() {
@@ -184,6 +190,7 @@ pub fn describe() {
 pub fn prometheus() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(PUBLISH_SECONDS.to_owned()), PUBLISH_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(TRIGGER_CALL_EVENTS.to_owned()), CALL_EVENTS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(TRIGGER_ATTEMPT_SECONDS.to_owned()), ATTEMPT_SECONDS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(FUNCTION_INIT_SECONDS.to_owned()), INIT_SECONDS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(FUNCTION_DURATION_SECONDS.to_owned()), DURATION_SECONDS_BUCKETS)

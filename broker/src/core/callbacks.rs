@@ -91,7 +91,6 @@ impl Callbacks {
     }
 
     /// Makes a token for one call, before it is made. `extension_ms` is what a callback prolongs by that does not say.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the driver of the lane begins to use it"))]
     pub(crate) fn open(self: &Arc<Self>, extension_ms: u64) -> (Arc<str>, Waiting) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let mut state = self.lock();
@@ -161,7 +160,6 @@ impl Callbacks {
     }
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the driver of the lane begins to use it"))]
 impl Waiting {
     /// The next callback and how to answer it, once the target has answered that it took the event over. Waits for ever where
     /// nobody calls back, or the attempt was settled by the one before. Safe to drop.
@@ -186,13 +184,13 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the driver of the lane begins to use it"))]
 impl Reply {
     /// The settlement was handed to the journal.
     pub(crate) fn settled(self, verdict: Verdict) {
         self.send(match verdict {
             Verdict::Delivered => CallbackOutcome::Delivered,
             Verdict::Retry { at } => CallbackOutcome::Retry { at },
+            Verdict::HandedBack => CallbackOutcome::Retry { at: Timestamp(0) },
             Verdict::DeadLetter { .. } => CallbackOutcome::DeadLettered,
         });
     }

@@ -14,6 +14,7 @@ mod letter;
 mod letters;
 mod lookup;
 mod open;
+mod permits;
 mod redrive;
 mod replies;
 mod subscriber;
@@ -49,6 +50,7 @@ use journal::Journal;
 use ledger::Ledger;
 use letters::Letters;
 use lookup::Lookup;
+use permits::Permits;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -71,6 +73,7 @@ pub(crate) struct Core {
     ledger: Arc<Ledger>,
     triggers: Triggers,
     callbacks: Arc<Callbacks>,
+    permits: Permits,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     lookup: Lookup,

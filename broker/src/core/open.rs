@@ -103,6 +103,7 @@ impl BrokerBuilder {
         let core = Arc::new(Core {
             seeds: AtomicU64::new(seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64())),
             config,
+            permits: super::permits::Permits::new(Arc::clone(&clock)),
             clock,
             observer,
             store,

@@ -8,8 +8,8 @@ use metrics::{Counter, Histogram, Label, counter, histogram};
 
 use super::{
     PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_DUPLICATES, PUBLISHED_EVENTS, REFUSED_EVENTS,
-    TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_DEAD_LETTERS, TRIGGER_PURGED, TRIGGER_REDRIVEN,
-    TRIGGER_REPLIES, TRIGGER_RETRIES,
+    TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_CALL_EVENTS, TRIGGER_CALLS, TRIGGER_DEAD_LETTERS,
+    TRIGGER_PURGED, TRIGGER_REDRIVEN, TRIGGER_REPLIES, TRIGGER_RETRIES,
 };
 
 /// How an attempt ended, as metrics and logs name it.
@@ -166,6 +166,8 @@ pub struct TriggerMetrics {
     dead_letters: ByLabel,
     attempts: ByLabel,
     attempt_seconds: Histogram,
+    calls: Counter,
+    call_events: Histogram,
     retries: ByLabel,
 }
 
@@ -189,6 +191,8 @@ impl TriggerMetrics {
             ),
             attempts: ByLabel::new(TRIGGER_ATTEMPTS, owner, "outcome", ends),
             attempt_seconds: histogram!(TRIGGER_ATTEMPT_SECONDS, "trigger" => name.to_owned()),
+            calls: count(TRIGGER_CALLS),
+            call_events: histogram!(TRIGGER_CALL_EVENTS, "trigger" => name.to_owned()),
             retries: ByLabel::new(TRIGGER_RETRIES, owner, "class", CLASSES.map(class_label).into_iter()),
         }
     }
@@ -197,6 +201,20 @@ impl TriggerMetrics {
     pub fn attempted(&self, end: AttemptEnd, seconds: f64) {
         self.attempts.add(end.as_str(), 1);
         self.attempt_seconds.record(seconds);
+    }
+
+    /// Counts calls that ended and had one event each.
+    pub fn called(&self, calls: usize) {
+        if calls > 0 {
+            self.calls.increment(calls as u64);
+        }
+    }
+
+    /// Counts a call that ended and was a batch of so many events.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn called_with(&self, events: usize) {
+        self.calls.increment(1);
+        self.call_events.record(events as f64);
     }
 
     /// Counts that an event will be tried again.
