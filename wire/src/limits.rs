@@ -50,3 +50,5 @@ pub const RESPONSE_SNIPPET_BYTES_MAX: usize = 2048;
 pub const LOG_TAIL_BYTES_MAX: usize = 4096;
 /// What is read of a target's response body: a reply event must fit.
 pub const RESPONSE_BODY_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
+/// What a local function may be sent and may answer: Lambda's own limit, 6 MiB and 100 bytes.
+pub const FUNCTION_PAYLOAD_BYTES_MAX: usize = (6 << 20) + 100;
