@@ -5,6 +5,7 @@
 
 mod error;
 mod feed;
+mod functions;
 mod graveyard;
 mod journal;
 mod lane;
@@ -28,7 +29,8 @@ use std::time::Duration;
 
 use eventail_storage::DiskStore;
 use eventail_storage::log::{Appended, ReadLimit};
-use eventail_wire::{Clock, Event, Offset, Timestamp, TopicName, TriggerName, limits};
+use eventail_triggers::function::Function;
+use eventail_wire::{Clock, Event, FunctionName, Offset, Timestamp, TopicName, TriggerName, limits};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -41,6 +43,7 @@ pub use error::BrokerError;
 pub use open::BrokerBuilder;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
+use functions::Functions;
 use journal::Journal;
 use letters::Letters;
 use lookup::Lookup;
@@ -64,6 +67,7 @@ pub(crate) struct Core {
     topics: Topics,
     journal: Arc<Journal>,
     triggers: Triggers,
+    functions: Functions,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     lookup: Lookup,
@@ -266,6 +270,12 @@ impl Broker {
     ) -> Result<TriggerStatus, BrokerError> {
         self.core.triggers.get(name)?.skip_to(to).await?;
         self.trigger(name)
+    }
+
+    /// A function of this machine, if there is one of this name.
+    #[must_use]
+    pub fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {
+        self.core.functions.get(name).cloned()
     }
 
     /// Dead letters that the filter chooses, by topic and offset, at most `limit`, behind `after` where given.

@@ -97,6 +97,7 @@ impl BrokerBuilder {
         let lookup = Lookup::new(index);
         let core = Arc::new(Core {
             seeds: AtomicU64::new(seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64())),
+            functions: super::functions::Functions::new(&config.functions, &clock),
             config,
             clock,
             observer,
