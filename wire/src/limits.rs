@@ -62,3 +62,7 @@ pub const LEDGER_BUCKETS_MAX: usize = 200_000;
 pub const LEDGER_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// What a local function may be sent and may answer: Lambda's own limit, 6 MiB and 100 bytes.
 pub const FUNCTION_PAYLOAD_BYTES_MAX: usize = (6 << 20) + 100;
+/// What a function may be invoked with asynchronously: as AWS Lambda has it. It must fit into an event, too.
+pub const INVOKE_ASYNC_BYTES_MAX: usize = 1 << 20;
+/// The context of a client that invokes a function, as base64: as AWS Lambda has it.
+pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;

@@ -54,7 +54,7 @@ const RESERVED_VARIABLES: &[&str] = &[
 ];
 
 /// How long a call of a function may take, an init included.
-pub(super) const fn lease_ms(function: &FunctionOptions) -> u64 {
+pub(crate) const fn lease_ms(function: &FunctionOptions) -> u64 {
     function.timeout_ms + function.init_timeout_ms + LEASE_MARGIN_MS
 }
 

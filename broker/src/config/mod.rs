@@ -40,6 +40,7 @@ pub use problem::{Conflict, Problem};
 
 pub use units::{ByteSize, Duration, UnitError};
 
+pub(crate) use function::lease_ms;
 use reader::{Environment, Reader, Section};
 
 /// The default configuration as a file, with a comment on every key.

@@ -2,7 +2,7 @@
 
 use eventail_storage::log::{AppendError, ReadError};
 use eventail_triggers::pattern::PatternError;
-use eventail_wire::{Code, NameError, Offset, TopicName, TriggerName};
+use eventail_wire::{Code, FunctionName, NameError, Offset, TopicName, TriggerName};
 
 /// Why the broker could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +112,14 @@ pub enum BrokerError {
         /// Why.
         source: eventail_triggers::http::HttpTargetError,
     },
+    /// A trigger invokes a function that there is not.
+    #[error("trigger `{trigger}`: there is no function `{function}`")]
+    UnknownFunction {
+        /// Whose target.
+        trigger: TriggerName,
+        /// The function.
+        function: FunctionName,
+    },
     /// An offset lies outside of its topic.
     #[error("offset {asked} is behind the end of the topic, {end}")]
     OffsetBeyondEnd {
@@ -189,9 +197,11 @@ impl BrokerError {
             Self::Overloaded { .. } | Self::TooManyCallbacks { .. } => Code::Overloaded,
             Self::UnknownDelivery => Code::DeliveryNotFound,
             Self::Name(_) => Code::InvalidName,
-            Self::Pattern(_) | Self::Key(_) | Self::Target { .. } | Self::OffsetBeyondEnd { .. } => {
-                Code::InvalidParameter
-            }
+            Self::Pattern(_)
+            | Self::Key(_)
+            | Self::Target { .. }
+            | Self::UnknownFunction { .. }
+            | Self::OffsetBeyondEnd { .. } => Code::InvalidParameter,
             Self::SubscriptionInUse { .. } => Code::Conflict,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Open(_) | Self::Letter(_) | Self::Journal { .. } | Self::Index(_) | Self::Task(_) => {

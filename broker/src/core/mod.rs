@@ -6,6 +6,7 @@
 mod callbacks;
 mod error;
 mod feed;
+mod functions;
 mod graveyard;
 mod journal;
 mod lane;
@@ -31,8 +32,9 @@ use std::time::Duration;
 
 use eventail_storage::DiskStore;
 use eventail_storage::log::{Appended, ReadLimit};
+use eventail_triggers::function::Function;
 use eventail_wire::frame::{CallbackAction, CallbackOutcome};
-use eventail_wire::{Clock, Event, Offset, Timestamp, TopicName, TriggerName, limits};
+use eventail_wire::{Clock, Event, FunctionName, Offset, Timestamp, TopicName, TriggerName, limits};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -46,6 +48,7 @@ pub use open::BrokerBuilder;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
 use callbacks::Callbacks;
+use functions::Functions;
 use journal::Journal;
 use ledger::Ledger;
 use letters::Letters;
@@ -74,6 +77,7 @@ pub(crate) struct Core {
     triggers: Triggers,
     callbacks: Arc<Callbacks>,
     permits: Permits,
+    functions: Functions,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     lookup: Lookup,
@@ -283,6 +287,12 @@ impl Broker {
     ) -> Result<TriggerStatus, BrokerError> {
         self.core.triggers.get(name)?.skip_to(to).await?;
         self.trigger(name)
+    }
+
+    /// A function of this machine, if there is one of this name.
+    #[must_use]
+    pub fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {
+        self.core.functions.get(name).cloned()
     }
 
     /// Dead letters that the filter chooses, by topic and offset, at most `limit`, behind `after` where given.

@@ -102,6 +102,7 @@ impl BrokerBuilder {
         let tokens = seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let core = Arc::new(Core {
             seeds: AtomicU64::new(seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64())),
+            functions: super::functions::Functions::new(&config.functions, &clock),
             config,
             permits: super::permits::Permits::new(Arc::clone(&clock)),
             clock,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use eventail_triggers::function::FunctionTarget;
 use eventail_triggers::http::{Egress, HttpTarget};
 use eventail_triggers::key::KeyPath;
 use eventail_triggers::pattern::Pattern;
@@ -12,6 +13,7 @@ use eventail_triggers::target::Target;
 use eventail_wire::{Offset, Timestamp, TriggerName};
 
 use super::feed::Feed;
+use super::functions::Functions;
 use super::graveyard::Graveyard;
 use super::lane::{Driver, Lane, LaneOptions};
 use super::permits::Gate;
@@ -133,7 +135,7 @@ impl Core {
             self.topic_or_create(reply_topic).await?;
         }
         let pattern = options.pattern.as_deref().map(Pattern::parse).transpose()?;
-        let (target, target_text) = make_target(name, &options.target, egress)?;
+        let (target, target_text) = make_target(name, &options.target, egress, &self.functions)?;
         let gate = self.permits.gate(target.shared_key().as_deref(), &options.policy);
         let start = topic.place_of(options.start).await?;
         let lane = Lane::open(
@@ -315,9 +317,19 @@ fn make_target(
     trigger: &TriggerName,
     options: &TargetOptions,
     egress: &Egress,
+    functions: &Functions,
 ) -> Result<(Arc<dyn Target>, String), BrokerError> {
     match options {
-        TargetOptions::Function(_) | TargetOptions::Lambda(_) => todo!(),
+        TargetOptions::Lambda(_) => todo!(),
+        TargetOptions::Function(options) => {
+            let function = functions.get(&options.function).ok_or_else(|| BrokerError::UnknownFunction {
+                trigger: trigger.clone(),
+                function: options.function.clone(),
+            })?;
+            let target = FunctionTarget::new(Arc::clone(function), options.payload);
+            let text = target.describe();
+            Ok((Arc::new(target), text))
+        }
         TargetOptions::Handler(handler) => Ok((Arc::clone(handler), "handler".to_owned())),
         TargetOptions::Http(options) => {
             let target = HttpTarget::new(options.clone(), egress.clone())

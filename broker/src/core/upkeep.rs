@@ -103,6 +103,7 @@ impl Core {
             );
         }
         lanes.shutdown().await;
+        self.functions.close().await;
         let kept = self.journal.snapshot_all().await;
         self.ended.send_replace(true);
         let mut below = std::mem::take(&mut *self.tasks.below.lock().unwrap_or_else(PoisonError::into_inner));

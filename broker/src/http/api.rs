@@ -73,6 +73,19 @@ impl Api {
         format!("{:016x}{:016x}", ids.next_u64(), ids.next_u64())
     }
 
+    /// An id for a request: a random UUID.
+    pub(super) fn new_uuid(&self) -> String {
+        let id = self.new_id();
+        // Version 4, variant 1: six of the digits are not random.
+        let variant = match id.as_bytes()[16] % 4 {
+            0 => '8',
+            1 => '9',
+            2 => 'a',
+            _ => 'b',
+        };
+        format!("{}-{}-4{}-{variant}{}-{}", &id[..8], &id[8..12], &id[13..16], &id[17..20], &id[20..])
+    }
+
     /// Receives a body; the headers tell whether the sender waits to be asked for it.
     pub(super) async fn receive<B>(
         &self,

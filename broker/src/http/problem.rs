@@ -65,12 +65,10 @@ impl Problem {
         Self { code, detail: detail.into(), limit: Some(Exceeded { limit, value }), retry_after_ms: None }
     }
 
-    #[cfg(test)]
     pub(super) const fn code(&self) -> Code {
         self.code
     }
 
-    #[cfg(test)]
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }

@@ -13,7 +13,7 @@ use http::Method;
 
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
-use super::{dead_letters, deliveries, events, functions, health, publish, topics, triggers};
+use super::{dead_letters, deliveries, events, functions, health, invoke, publish, topics, triggers};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
 
@@ -62,6 +62,7 @@ routes! {
     POST "/v1/deliveries/{token}/ack" => deliveries::ack;
     POST "/v1/deliveries/{token}/nack" => deliveries::nack;
     POST "/v1/deliveries/{token}/extend" => deliveries::extend;
+    POST "/2015-03-31/functions/{name}/invocations" => invoke::answer;
     GET "/healthz" => health::alive;
     GET "/readyz" => health::ready;
     GET "/metrics" => health::metrics;

@@ -3,6 +3,7 @@
 mod admin;
 mod deliveries;
 mod functions;
+mod invoke;
 mod limits;
 mod openapi;
 mod publishing;

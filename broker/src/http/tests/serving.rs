@@ -37,9 +37,10 @@ async fn every_route_of_the_table_is_answered_by_its_handler() {
     for route in ROUTES {
         let target =
             route.path.replace("{topic}", "default").replace("{trigger}", "absent").replace("{id}", "absent");
-        let target = target.replace("{offset}", "0");
+        let target = target.replace("{offset}", "0").replace("{name}", "absent");
         let answer = served.ask(route.method.clone(), &target, &[], "").await;
-        if answer.status.is_client_error() {
+        // The Invoke API refuses as AWS does.
+        if answer.status.is_client_error() && !answer.headers.contains_key("x-amzn-errortype") {
             let code = answer.json()["code"].as_str().unwrap().to_owned();
             assert!(!matches!(code.as_str(), "not_found" | "method_not_allowed"), "{}: {code}", route.name());
         }
