@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 mod core;
 pub mod http;
+mod lambda_name;
 pub mod metrics;
 pub mod quic;
 pub mod status;

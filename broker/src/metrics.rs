@@ -118,6 +118,8 @@ table! {
         "0 closed, 1 half open, 2 open, by trigger";
     TRIGGER_RUNNING = Gauge Count "eventail_trigger_running",
         "1 while the trigger delivers, 0 while it is paused, disabled or stopped, by trigger";
+    CALLBACKS = Counter Count "eventail_callbacks_total",
+        "Callbacks about events that a target took over, by outcome";
     HTTP_REQUESTS = Counter Count "eventail_http_requests_total",
         "HTTP requests answered, by route and status";
     HTTP_PANICS = Counter Count "eventail_http_panics_total",

@@ -14,6 +14,7 @@ mod exit;
 mod logging;
 mod publish;
 mod quickstart;
+mod run_function;
 mod screen;
 mod serve;
 mod server;
@@ -31,6 +32,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use error::CliError;
 pub use exit::Exit;
+pub use run_function::RuntimeApiError;
 
 use api::{Api, ApiUrl};
 use screen::Screen;
@@ -82,6 +84,8 @@ enum Command {
 
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
+    /// Be the process of a function that is built in, for trying functions with nothing installed
+    RunFunction(run_function::Arguments),
     /// Print a script that completes commands in a shell
     Completions(completions::Arguments),
 }
@@ -162,6 +166,7 @@ impl Command {
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
 
             Self::Storage(arguments) => storage::run(arguments, screen),
+            Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),
         }
     }

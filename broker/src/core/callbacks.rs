@@ -20,12 +20,14 @@ use std::time::Duration;
 use eventail_triggers::subscription::Verdict;
 use eventail_wire::frame::{CallbackAction, CallbackOutcome};
 use eventail_wire::{Timestamp, limits};
+use metrics::counter;
 use rand::RngCore;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::BrokerError;
+use crate::metrics::CALLBACKS;
 
 /// Callbacks of one attempt that may wait for its driver. The last place is kept for the one that settles.
 const WAITING_MAX: usize = 8;
@@ -45,6 +47,17 @@ pub(crate) enum Signal {
     Extend {
         ms: u64,
     },
+}
+
+const fn label(answer: &Result<CallbackOutcome, BrokerError>) -> &'static str {
+    match answer {
+        Ok(CallbackOutcome::Delivered) => "delivered",
+        Ok(CallbackOutcome::Retry { .. }) => "retry",
+        Ok(CallbackOutcome::DeadLettered) => "dead_lettered",
+        Ok(CallbackOutcome::Extended { .. }) => "extended",
+        Ok(CallbackOutcome::Kept) => "kept",
+        Err(_) => "refused",
+    }
 }
 
 /// The tokens that somebody may call back with.
@@ -98,11 +111,16 @@ impl Callbacks {
         let handed = self.hand_over(token, action);
         let wait_ends = Instant::now() + Duration::from_millis(limits::CALLBACK_WAIT_MS);
         async move {
-            match timeout_at(wait_ends, handed?).await {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(_)) => Err(BrokerError::UnknownDelivery),
-                Err(_) => Ok(CallbackOutcome::Kept),
-            }
+            let answer = match handed {
+                Ok(answer) => match timeout_at(wait_ends, answer).await {
+                    Ok(Ok(outcome)) => Ok(outcome),
+                    Ok(Err(_)) => Err(BrokerError::UnknownDelivery),
+                    Err(_) => Ok(CallbackOutcome::Kept),
+                },
+                Err(error) => Err(error),
+            };
+            counter!(CALLBACKS, "outcome" => label(&answer)).increment(1);
+            answer
         }
     }
 

@@ -55,12 +55,29 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// `host:port`, in lower case.
+    pub(super) fn host_and_port(&self) -> String {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{open}{}{close}:{}", self.host.to_ascii_lowercase(), self.port)
+    }
+
+    /// `scheme://host:port`, in lower case: what all URLs of one server have in common.
+    pub(super) fn origin(&self) -> String {
+        format!("{}://{}", self.scheme(), self.host_and_port())
+    }
+
+    const fn scheme(&self) -> &'static str {
+        if self.server_name.is_some() { "https" } else { "http" }
+    }
+}
+
 impl fmt::Display for Endpoint {
     /// The URL without its query, which may hold a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.server_name.is_some() { "https" } else { "http" };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}{}", self.host, self.port, self.origin_form.path())
+        let (scheme, path) = (self.scheme(), self.origin_form.path());
+        write!(f, "{scheme}://{open}{}{close}:{}{path}", self.host, self.port)
     }
 }
 
@@ -81,6 +98,8 @@ mod tests {
             assert_eq!(endpoint.origin_form.to_string(), origin);
             assert_eq!(endpoint.to_string(), printed);
             assert_eq!(endpoint.server_name.is_some(), url.starts_with("https"));
+            assert!(printed.to_ascii_lowercase().starts_with(&endpoint.origin()), "{}", endpoint.origin());
+            assert!(endpoint.origin().ends_with(&endpoint.host_and_port()));
         }
     }
 

@@ -1,7 +1,9 @@
 //! The HTTP target against real servers on loopback.
 
 mod answers;
+mod batches;
 mod connections;
+mod reports;
 mod requests;
 mod screening;
 mod tls;
@@ -60,6 +62,15 @@ impl Server {
         .await;
         server.seen = seen;
         server
+    }
+
+    /// Takes connections and never says a word.
+    async fn silent() -> Self {
+        Self::accepting(|stream| async move {
+            std::future::pending::<()>().await;
+            drop(stream);
+        })
+        .await
     }
 
     /// Hands every connection to `handle`.
