@@ -7,11 +7,16 @@
 //! It promises:
 //! - **No event is forgotten.** `matched = delivered + dead_lettered + expired + pending`, at every step. The cursor passes
 //!   an event only when it is delivered, durably dead-lettered, expired or passed over.
-//! - **Order per key**, where the policy asks for it: at most one event of a key is under way, and the next one goes only
-//!   when that one is settled. Other keys flow.
+//! - **Order per key**, where the policy asks for it: at most one call has events of a key under way, and the next ones go only
+//!   when those are settled. Other keys flow.
+//! - **Calls** with several events, where the policy asks for them (`batches`), end as a whole or for each event by itself
+//!   (`calls`). Behind an event that failed or was given up, the later ones of its key in the same call go back as if they had
+//!   never been leased, even if the target says that it took them: they are delivered again, after it. A batch that fails whole
+//!   can be halved until its culprit is alone (`halves`).
 //! - **Three budgets.** Throttles hold the subscription and cost no attempt. An outage (as many distinct events failing
 //!   with no success between them as the policy says) opens the breaker and costs no attempt: those that it burnt are given
-//!   back. Only an event that fails while others pass, or alone, burns its attempts.
+//!   back. A call counts as one event, its first, and one in which any event was taken or refused counts as an answer. A probe
+//!   is one event. Only an event that fails while others pass, or alone, burns its attempts.
 //! - **A restart changes nothing** but leases: what [`Subscription::snapshot`] tells is what [`Snapshot::apply`] makes of
 //!   the entries that were journaled.
 //! - **Memory is bounded** by the policy (`parked_max`, `concurrency`), however long one event is retried.

@@ -145,7 +145,7 @@ impl Driver {
         let most = self.time_of(&lease);
         let outcome = match tokio::time::timeout(most, self.target.invoke(invocation)).await {
             Ok(answer) => {
-                self.report(answer.report);
+                self.report(answer.report, 1);
                 answer.outcome.cut()
             }
             Err(_) => overdue(),
@@ -206,7 +206,7 @@ impl Driver {
         let most = self.time_of(&first);
         let outcome = match tokio::time::timeout(most, self.target.invoke_batch(batch)).await {
             Ok(answer) => {
-                self.report(answer.report);
+                self.report(answer.report, sent.len());
                 answer.outcome
             }
             Err(_) => BatchOutcome::Whole(overdue()),
@@ -273,9 +273,10 @@ impl Driver {
         Some(waiting)
     }
 
-    fn report(&self, report: Option<Box<Report>>) {
+    fn report(&self, report: Option<Box<Report>>, events: usize) {
         if let (Some(report), Some(reports)) = (report, &self.reports) {
-            reports.record(self.clock.now(), &self.lane.trigger, &report);
+            let events = u32::try_from(events).unwrap_or(u32::MAX);
+            reports.record(self.clock.now(), &self.lane.trigger, &report, events);
         }
     }
 

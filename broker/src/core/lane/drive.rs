@@ -53,8 +53,8 @@ struct Told {
 
 /// Keeps what is known of runs.
 pub(crate) trait Reports: Send + Sync {
-    /// Takes one, at a time, on behalf of a trigger. It must be cheap: it stands in the way of deliveries.
-    fn record(&self, now: Timestamp, trigger: &TriggerName, report: &Report);
+    /// Takes one: of a call with so many events, on behalf of a trigger. It must be cheap: it stands in the way of deliveries.
+    fn record(&self, now: Timestamp, trigger: &TriggerName, report: &Report, events: u32);
 }
 
 impl Driver {

@@ -1,9 +1,12 @@
 //! The machine's rules as statements; `property` holds them against a naive model.
 
+mod batches;
 mod budgets;
+mod calls;
 mod intake;
 mod model;
 mod order;
+mod partial;
 mod property;
 mod restart;
 

@@ -12,7 +12,7 @@ use crate::subscription::{Account, BreakerState, Effect, Ending, Entry, Lease, S
 pub(super) enum Place {
     Fresh,
     Waiting(u64),
-    Leased { token: u64, deadline: u64, hold_epoch: u64 },
+    Leased { token: u64, call: u64, deadline: u64, hold_epoch: u64 },
     Dead,
 }
 
@@ -20,6 +20,10 @@ pub(super) enum Place {
 pub(super) struct Pending {
     pub(super) key: Option<u64>,
     pub(super) appended_at: u64,
+    pub(super) ready_at: u64,
+    pub(super) bytes: usize,
+    /// What is left of a batch that failed.
+    pub(super) alone: bool,
     pub(super) place: Place,
     pub(super) burnt: u32,
     pub(super) made: u32,
@@ -29,10 +33,12 @@ pub(super) struct Pending {
 
 /// One failure since the last success.
 #[derive(Clone, Copy, Debug)]
-struct Failure {
-    offset: u64,
-    burnt: bool,
-    unreachable: bool,
+pub(super) struct Failure {
+    pub(super) offset: u64,
+    /// Whether it stands for its call.
+    pub(super) counts: bool,
+    pub(super) burnt: bool,
+    pub(super) unreachable: bool,
 }
 
 pub(super) struct Model {
@@ -44,12 +50,16 @@ pub(super) struct Model {
     pub(super) delivered: u64,
     pub(super) dead_lettered: u64,
     pub(super) expired: u64,
-    failures: Vec<Failure>,
+    pub(super) failures: Vec<Failure>,
+    /// Halves of batches, which go as they are.
+    pub(super) halves: Vec<Vec<u64>>,
+    /// Calls that are such a half.
+    pub(super) half_calls: BTreeSet<u64>,
     /// Until when, and for how long.
-    open: Option<(u64, u64)>,
-    probe: Option<u64>,
-    held_until: u64,
-    hold_epoch: u64,
+    pub(super) open: Option<(u64, u64)>,
+    pub(super) probe: Option<u64>,
+    pub(super) held_until: u64,
+    pub(super) hold_epoch: u64,
     throttles: u32,
     /// Keys' events must be first tried in order: the last one of each key that was.
     first_tried: BTreeMap<u64, u64>,
@@ -67,6 +77,8 @@ impl Model {
             dead_lettered: 0,
             expired: 0,
             failures: Vec::new(),
+            halves: Vec::new(),
+            half_calls: BTreeSet::new(),
             open: None,
             probe: None,
             held_until: 0,
@@ -112,62 +124,86 @@ impl Model {
         dead.map(|(offset, _)| *offset).collect()
     }
 
-    pub(super) fn offer(&mut self, offset: u64, appended_at: u64, key: Option<u64>) {
+    pub(super) fn offer(&mut self, now: u64, offset: u64, appended_at: u64, key: Option<u64>, bytes: usize) {
         let key = key.filter(|_| self.policy.ordering == Ordering::Key);
-        let event = Pending { key, appended_at, place: Place::Fresh, burnt: 0, made: 0, due: None };
+        let event = Pending {
+            key,
+            appended_at,
+            ready_at: now,
+            bytes,
+            alone: false,
+            place: Place::Fresh,
+            burnt: 0,
+            made: 0,
+            due: None,
+        };
         self.pending.insert(offset, event);
         self.scanned = offset + 1;
     }
 
-    fn is_head(&self, offset: u64) -> bool {
+    pub(super) fn is_head(&self, offset: u64) -> bool {
         let key = self.pending[&offset].key;
         key.is_none() || !self.pending.range(..offset).any(|(_, other)| other.key == key)
     }
 
-    fn may_go(&self, now: u64, offset: u64) -> bool {
+    pub(super) fn may_go(&self, now: u64, offset: u64) -> bool {
         let is_time = match self.pending[&offset].place {
             Place::Fresh => true,
             Place::Waiting(due) => due <= now,
             Place::Leased { .. } | Place::Dead => false,
         };
-        is_time && self.is_head(offset)
+        let waits = self.halves.iter().any(|half| half[1..].contains(&offset));
+        is_time && !waits && self.is_head(offset)
     }
 
     /// Checks leases that the machine handed out, and takes them over.
-    pub(super) fn leases(&mut self, now: u64, max: usize, leases: &[Lease]) {
+    pub(super) fn leases(&mut self, now: u64, max: usize, room: usize, leases: &[Lease]) {
         let ready: Vec<u64> =
             self.pending.keys().copied().filter(|offset| self.may_go(now, *offset)).collect();
-        let free = self.policy.concurrency.saturating_sub(self.leased().len()).min(max);
+        let free = self.policy.concurrency.saturating_sub(self.calls().len()).min(max);
         let allowed = match self.open {
             _ if self.state != State::Running || now < self.held_until => 0,
             None => free,
             Some((until, _)) if now >= until && self.probe.is_none() => free.min(1),
             Some(_) => 0,
         };
-        assert_eq!(leases.len(), ready.len().min(allowed), "ready: {ready:?}, allowed: {allowed}");
         let is_probe = self.open.is_some();
+        let batch = self.policy.batch.clone().filter(|_| !is_probe);
+        if batch.is_none() {
+            assert_eq!(leases.len(), ready.len().min(allowed), "ready: {ready:?}, allowed: {allowed}");
+        }
         if is_probe && let Some(probe) = leases.first() {
             let least = ready.iter().map(|offset| self.pending[offset].made).min();
             assert_eq!(Some(self.pending[&probe.offset.0].made), least, "the least-tried event is the probe");
         }
-        if !is_probe {
-            self.check_order(&ready, leases);
+        match &batch {
+            Some(batch) => self.check_calls(now, batch, &ready, leases, (allowed, room)),
+            None if !is_probe => self.check_order(&ready, leases),
+            None => {}
         }
         for lease in leases {
             let offset = lease.offset.0;
-            assert!(ready.contains(&offset));
+            assert!(batch.is_some() || ready.contains(&offset));
+            assert!(batch.is_some() || lease.call == lease.token);
             assert_eq!(lease.is_probe, is_probe);
             let hold_epoch = self.hold_epoch;
             let event = self.pending.get_mut(&offset).unwrap();
             assert_eq!((lease.attempt, lease.appended_at.0), (event.burnt + 1, event.appended_at));
             assert!(lease.attempt <= self.policy.max_attempts);
             assert_eq!(lease.deadline.0, now + self.policy.timeout_ms);
-            event.place = Place::Leased { token: lease.token, deadline: lease.deadline.0, hold_epoch };
-            if let (Some(key), 0) = (event.key, event.made) {
+            event.place = Place::Leased {
+                token: lease.token,
+                call: lease.call,
+                deadline: lease.deadline.0,
+                hold_epoch,
+            };
+            // What goes back with its call was leased, though not tried: with batches the calls are checked instead.
+            if let (Some(key), 0, None) = (event.key, event.made, &self.policy.batch) {
                 let last = self.first_tried.insert(key, offset);
                 assert!(last <= Some(offset), "first tries of a key are in order: {last:?}, {offset}");
             }
             self.probe = is_probe.then_some(lease.token).or(self.probe);
+            self.halves.retain(|half| half[0] != offset);
         }
     }
 
@@ -222,7 +258,7 @@ impl Model {
             Ending::Retry { class: RetryClass::Throttled, after_ms, .. } => {
                 self.forget_probe(token);
                 self.throttle(now, hold_epoch, *after_ms, effects);
-                self.fail(now, offset, 0, verdict, effects);
+                assert_eq!(verdict, self.fail(now, offset, 0, effects));
             }
             Ending::Retry { class, .. } => {
                 let unreachable = *class == RetryClass::Unreachable;
@@ -234,17 +270,17 @@ impl Model {
                         self.open = Some((now + open_ms, open_ms));
                     }
                 } else {
-                    self.failures.push(Failure { offset, burnt, unreachable });
+                    self.failures.push(Failure { offset, counts: true, burnt, unreachable });
                     back = self.opens(now);
                 }
                 self.forget_probe(token);
-                self.fail(now, offset, u32::from(burnt), verdict, effects);
+                assert_eq!(verdict, self.fail(now, offset, u32::from(burnt), effects));
                 self.give_back(&back, effects);
             }
         }
     }
 
-    fn give_back(&mut self, failures: &[Failure], effects: &[Effect]) {
+    pub(super) fn give_back(&mut self, failures: &[Failure], effects: &[Effect]) {
         for failure in failures {
             let Some(event) = self.pending.get_mut(&failure.offset) else { continue };
             event.burnt = event.burnt.saturating_sub(u32::from(failure.burnt));
@@ -264,7 +300,7 @@ impl Model {
         }
     }
 
-    fn answered(&mut self, hold_epoch: u64) {
+    pub(super) fn answered(&mut self, hold_epoch: u64) {
         self.failures.clear();
         self.open = None;
         self.probe = None;
@@ -273,23 +309,25 @@ impl Model {
         }
     }
 
-    fn forget_probe(&mut self, token: u64) {
+    pub(super) fn forget_probe(&mut self, token: u64) {
         self.probe = self.probe.filter(|probe| *probe != token);
     }
 
     /// Opens the breaker if the failures make an outage; answers those whose attempts are given back.
-    fn opens(&mut self, now: u64) -> Vec<Failure> {
+    pub(super) fn opens(&mut self, now: u64) -> Vec<Failure> {
         let limit = self.policy.breaker_failures as usize;
-        let distinct: BTreeSet<u64> = self.failures.iter().map(|failure| failure.offset).collect();
-        let unreachable = self.failures.iter().filter(|failure| failure.unreachable).count();
+        let counted = self.failures.iter().filter(|failure| failure.counts);
+        let distinct: BTreeSet<u64> = counted.clone().map(|failure| failure.offset).collect();
+        let unreachable = counted.filter(|failure| failure.unreachable).count();
         if distinct.len() < limit && unreachable < limit {
             return Vec::new();
         }
         self.open = Some((now + self.policy.breaker_open_ms, self.policy.breaker_open_ms));
+        self.disband_all();
         std::mem::take(&mut self.failures)
     }
 
-    fn throttle(&mut self, now: u64, hold_epoch: u64, after_ms: Option<u64>, effects: &[Effect]) {
+    pub(super) fn throttle(&mut self, now: u64, hold_epoch: u64, after_ms: Option<u64>, effects: &[Effect]) {
         let until = effects.iter().find_map(|effect| match effect {
             Effect::Journal(Entry::Held { until, .. }) => Some(until.unwrap().0),
             _ => None,
@@ -312,9 +350,11 @@ impl Model {
         assert!(until.is_none_or(|until| until == self.held_until));
     }
 
-    fn fail(&mut self, now: u64, offset: u64, burnt: u32, verdict: Verdict, effects: &[Effect]) {
+    pub(super) fn fail(&mut self, now: u64, offset: u64, burnt: u32, effects: &[Effect]) -> Verdict {
         let due = effects.iter().find_map(|effect| match effect {
-            Effect::Journal(Entry::Retried { offset: of, tries }) if of.0 == offset => Some(tries.due.0),
+            Effect::Journal(
+                Entry::Retried { offset: of, tries } | Entry::RetriedWithin { offset: of, tries, .. },
+            ) if of.0 == offset => Some(tries.due.0),
             _ => None,
         });
         let due = due.expect("each failure is journaled");
@@ -324,27 +364,20 @@ impl Model {
         let event = self.pending.get_mut(&offset).unwrap();
         event.made += 1;
         event.due = Some(due);
-        let expected = if next_at.saturating_sub(event.appended_at) > self.policy.max_age_ms {
+        let verdict = if next_at.saturating_sub(event.appended_at) > self.policy.max_age_ms {
             Verdict::DeadLetter { reason: RejectReason::MaxAge }
         } else if burnt == 1 && !is_out && event.burnt + 1 >= self.policy.max_attempts {
             Verdict::DeadLetter { reason: RejectReason::MaxAttempts }
         } else {
             Verdict::Retry { at: Timestamp(next_at) }
         };
-        assert_eq!(verdict, expected);
         if let Verdict::Retry { .. } = verdict {
             event.burnt += burnt;
             event.place = Place::Waiting(due);
         } else {
             event.place = Place::Dead;
         }
-    }
-
-    pub(super) fn release(&mut self, offset: u64) {
-        let event = self.pending.get_mut(&offset).unwrap();
-        let Place::Leased { token, .. } = event.place else { unreachable!() };
-        event.place = Place::Waiting(event.due.unwrap_or(0));
-        self.forget_probe(token);
+        verdict
     }
 
     /// The offsets of the leases that have run out, in the order in which they end.
@@ -381,14 +414,18 @@ impl Model {
         }
         self.expired += gone.len() as u64;
         self.scanned = self.scanned.max(limit);
+        self.forget_halves();
         gone.len() as u64
     }
 
     /// Leases and dead-letter orders are forgotten, and nothing else.
-    pub(super) fn crash(&mut self) {
+    pub(super) fn crash(&mut self, now: u64) {
         self.probe = None;
         self.hold_epoch += 1;
+        self.halves.clear();
         for event in self.pending.values_mut() {
+            event.ready_at = now;
+            event.alone = false;
             event.place = event.due.map_or(Place::Fresh, Place::Waiting);
         }
     }
@@ -399,15 +436,28 @@ impl Model {
             _ => None,
         });
         let can_lease = self.state == State::Running
-            && self.leased().len() < self.policy.concurrency
+            && self.calls().len() < self.policy.concurrency
             && self.probe.is_none();
         let gate = self.open.map(|(until, _)| until).max(Some(self.held_until).filter(|until| *until > 0));
-        let starts = self.pending.iter().filter(|(offset, _)| can_lease && self.is_head(**offset));
-        let starts = starts.filter_map(|(_, event)| match event.place {
-            Place::Fresh => gate,
-            Place::Waiting(due) => Some(due.max(gate.unwrap_or(0))),
-            Place::Leased { .. } | Place::Dead => None,
+        // A probe waits for nobody.
+        let batch = self.policy.batch.as_ref().filter(|_| self.open.is_none());
+        let window_ms = batch.map_or(0, |batch| batch.window_ms);
+        let waits = |offset: &u64| self.halves.iter().any(|half| half[1..].contains(offset));
+        let heads = self.pending.iter().filter(|(offset, _)| self.is_head(**offset) && !waits(offset));
+        let first_fresh = heads.clone().find(|(_, event)| event.place == Place::Fresh);
+        let fresh = first_fresh.and_then(|(_, event)| match window_ms {
+            0 => gate,
+            _ => Some((event.ready_at + window_ms).max(gate.unwrap_or(0))),
         });
+        let due = |(offset, event): (&u64, &Pending)| match event.place {
+            Place::Waiting(due) => Some((due, *offset)),
+            _ => None,
+        };
+        let retry = heads.filter_map(due).min().map(|(due, offset)| {
+            let goes_at_once = due == 0 || self.is_solitary(offset);
+            (due + if goes_at_once { 0 } else { window_ms }).max(gate.unwrap_or(0))
+        });
+        let starts = fresh.into_iter().chain(retry).filter(|_| can_lease);
         deadlines.chain(starts).min().map(Timestamp)
     }
 

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::model::Model;
 use crate::outcome::{RejectReason, Response, RetryClass};
-use crate::policy::{DeliveryPolicy, Ordering};
-use crate::subscription::{Effect, Ending, Entry, Lease, Snapshot, State, Subscription};
+use crate::policy::{BatchPolicy, DeliveryPolicy, Ordering};
+use crate::subscription::{CallEnding, Effect, Ending, Entry, Lease, Snapshot, State, Subscription};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -20,6 +20,8 @@ enum Step {
     Lease(u8),
     /// The nth lease that stands ends.
     Settle(u8, Ending),
+    /// The events of the nth call end each by itself; those that are left out go back.
+    SettleEach(u8, Vec<Ending>),
     Release(u8),
     Extend(u8, u16),
     /// Shows a token that no longer stands.
@@ -48,8 +50,9 @@ fn endings() -> impl Strategy<Value = Ending> {
     let retry = (class, proptest::option::weighted(0.2, 0_u64..900)).prop_map(|(class, after_ms)| {
         Ending::Retry { class, after_ms, response: Response { status: Some(503), ..Response::default() } }
     });
-    let reject = prop::bool::weighted(0.1).prop_map(|disable| Ending::Reject {
-        reason: RejectReason::Permanent,
+    let reasons = prop_oneof![3 => Just(RejectReason::Permanent), 1 => Just(RejectReason::TooLarge)];
+    let reject = (prop::bool::weighted(0.1), reasons).prop_map(|(disable, reason)| Ending::Reject {
+        reason,
         response: Response::default(),
         disable,
     });
@@ -64,6 +67,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1..6_u8, 1..600_u16).prop_map(|(wide, ms)| Step::Reload(wide, ms)),
         12 => (1..6_u8).prop_map(Step::Lease),
         20 => (any::<u8>(), endings()).prop_map(|(nth, ending)| Step::Settle(nth, ending)),
+        8 => (any::<u8>(), prop::collection::vec(endings(), 0..6))
+            .prop_map(|(nth, endings)| Step::SettleEach(nth, endings)),
         1 => any::<u8>().prop_map(Step::Release),
         1 => (any::<u8>(), 1..900_u16).prop_map(|(nth, ms)| Step::Extend(nth, ms)),
         2 => any::<u8>().prop_map(Step::Stale),
@@ -80,14 +85,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..250)
 }
 
+fn batches() -> impl Strategy<Value = BatchPolicy> {
+    let windows = prop_oneof![Just(0), 1..300_u64];
+    (1..9_usize, 100..2_500_usize, windows, any::<bool>()).prop_map(
+        |(max_events, max_bytes, window_ms, bisect)| BatchPolicy { max_events, max_bytes, window_ms, bisect },
+    )
+}
+
 fn policies() -> impl Strategy<Value = DeliveryPolicy> {
     let ordering = prop_oneof![Just(Ordering::None), Just(Ordering::Key)];
-    (1..6_usize, 1..5_u32, 1..5_u32, ordering, 2..40_usize, prop_oneof![Just(1_500), Just(1_000_000)])
-        .prop_map(|(concurrency, max_attempts, breaker_failures, ordering, parked_max, max_age_ms)| {
+    let ages = prop_oneof![Just(1_500), Just(1_000_000)];
+    (1..6_usize, 1..5_u32, 1..5_u32, ordering, 2..40_usize, ages, proptest::option::of(batches())).prop_map(
+        |(concurrency, max_attempts, breaker_failures, ordering, parked_max, max_age_ms, batch)| {
             DeliveryPolicy {
                 concurrency,
                 concurrency_min: None,
-                batch: None,
+                batch,
                 timeout_ms: 300,
                 max_attempts,
                 max_age_ms,
@@ -100,14 +113,15 @@ fn policies() -> impl Strategy<Value = DeliveryPolicy> {
                 breaker_open_max_ms: 800,
                 parked_max,
             }
-        })
+        },
+    )
 }
 
 const fn matches(offset: u64) -> bool {
     !offset.is_multiple_of(3)
 }
 
-const fn key(offset: u64) -> Option<u64> {
+pub(super) const fn key(offset: u64) -> Option<u64> {
     if offset.is_multiple_of(5) { None } else { Some(offset % 4) }
 }
 
@@ -165,17 +179,22 @@ impl Day {
             Step::SetBack(ms) => self.now -= u64::from(ms),
             Step::Lease(max) => self.lease(max.into()),
             Step::Settle(nth, ending) => self.settle(nth, ending),
+            Step::SettleEach(nth, endings) => self.settle_call(nth, CallEnding::Each(endings)),
             Step::Release(nth) => {
                 let Some((token, offset)) = self.pick(nth) else { return };
+                let tokens = self.tokens_beside(offset);
                 assert_eq!(self.machine.release(token), Ok(Offset(offset)));
-                self.model.release(offset);
-                self.stale.push(token);
+                let members: Vec<u64> = tokens.iter().map(|(_, offset)| *offset).collect();
+                self.model.release_call(&members);
+                self.stale.extend(tokens.iter().map(|(token, _)| *token));
             }
             Step::Extend(nth, ms) => {
                 let Some((token, offset)) = self.pick(nth) else { return };
                 let until = self.machine.extend(Timestamp(self.now), token, ms.into()).unwrap();
                 assert_eq!(until.0, self.now + u64::from(ms));
-                self.model.extend(offset, until.0);
+                for (_, offset) in self.tokens_beside(offset) {
+                    self.model.extend(offset, until.0);
+                }
             }
             Step::Stale(nth) => self.show_stale(nth),
             Step::ExpireLeases => self.expire_leases(),
@@ -203,6 +222,7 @@ impl Day {
                 };
                 self.model.policy = policy.clone();
                 self.machine.set_policy(policy);
+                self.model.disband_all();
             }
             Step::Pause => {
                 self.journal.push(self.machine.pause("lunch".to_owned()));
@@ -250,20 +270,66 @@ impl Day {
             }
             assert!(self.offer(offset, appended_at));
             assert!(!self.offer(offset, appended_at));
-            self.model.offer(offset, appended_at, key(offset));
+            self.model.offer(self.now, offset, appended_at, key(offset), bytes(offset));
             self.seen.insert(offset);
         }
     }
 
     fn lease(&mut self, max: usize) {
         let mut leases: Vec<Lease> = Vec::new();
+        let may_lease = self.machine.may_lease(Timestamp(self.now));
         self.machine.lease(Timestamp(self.now), max, &mut leases);
-        self.model.leases(self.now, max, &leases);
+        assert_eq!(may_lease, !leases.is_empty());
+        self.model.leases(self.now, max, self.machine.room(), &leases);
         assert!(leases.iter().all(|lease| !self.stale.contains(&lease.token)), "tokens are not used again");
+    }
+
+    /// The leases of the call that an event is part of, in their order.
+    fn tokens_beside(&self, offset: u64) -> Vec<(u64, u64)> {
+        let calls = self.model.calls();
+        let members = calls.values().find(|members| members.contains(&offset)).cloned().unwrap_or_default();
+        let mut tokens: Vec<(u64, u64)> = self.model.leased();
+        tokens.retain(|(_, offset)| members.contains(offset));
+        tokens.sort_unstable();
+        tokens
+    }
+
+    /// Ends the call of the nth lease that stands.
+    fn settle_call(&mut self, nth: u8, ending: CallEnding) {
+        let Some((_, offset)) = self.pick(nth) else { return };
+        let tokens = self.tokens_beside(offset);
+        let calls = self.model.calls();
+        let (call, _) = calls.iter().find(|(_, members)| members.contains(&offset)).unwrap();
+        if let ([_], CallEnding::Each(endings)) = (tokens.as_slice(), &ending) {
+            match endings.first() {
+                Some(ending) => self.settle(nth, ending.clone()),
+                None => self.step(Step::Release(nth)),
+            }
+            return;
+        }
+        // Some of its leases may not stand any more, and what is said of them is said to nobody.
+        let mut effects = Vec::new();
+        let now = Timestamp(self.now);
+        let settled = self.machine.settle_call(now, *call, ending.clone(), &mut effects).unwrap();
+        let ending = match ending {
+            CallEnding::Each(endings) => {
+                let stood = settled.iter().zip(endings).filter(|(settled, _)| settled.is_some());
+                CallEnding::Each(stood.map(|(_, ending)| ending).collect())
+            }
+            whole @ CallEnding::Whole(_) => whole,
+        };
+        let settled: Vec<_> = settled.iter().flatten().map(|one| (one.offset.0, one.verdict)).collect();
+        assert_eq!(settled, self.model.settle_call(self.now, *call, &ending, &effects));
+        self.stale.extend(tokens.iter().map(|(token, _)| *token));
+        self.take(effects);
+        self.scan();
     }
 
     fn settle(&mut self, nth: u8, ending: Ending) {
         let Some((token, offset)) = self.pick(nth) else { return };
+        if self.tokens_beside(offset).len() > 1 {
+            return self.settle_call(nth, CallEnding::Whole(ending));
+        }
         let mut effects = Vec::new();
         let settled = self.machine.settle(Timestamp(self.now), token, ending.clone(), &mut effects).unwrap();
         assert_eq!(settled.offset.0, offset);
@@ -286,6 +352,9 @@ impl Day {
     }
 
     fn expire_leases(&mut self) {
+        if self.model.policy.batch.is_some() {
+            return self.expire_calls();
+        }
         let overdue = self.model.overdue(self.now);
         let tokens: Vec<u64> = self.model.leased().into_iter().map(|(token, _)| token).collect();
         let mut effects = Vec::new();
@@ -307,6 +376,32 @@ impl Day {
         }
         let standing: Vec<u64> = self.model.leased().into_iter().map(|(token, _)| token).collect();
         self.stale.extend(tokens.into_iter().filter(|token| !standing.contains(token)));
+        self.take(effects);
+    }
+
+    /// Each call that ran out ends as a whole, in the order in which they do.
+    fn expire_calls(&mut self) {
+        let mut effects = Vec::new();
+        self.machine.expire_leases(Timestamp(self.now), &mut effects);
+        let mut rest = effects.as_slice();
+        while let Some(&offset) = self.model.overdue(self.now).first() {
+            let tokens = self.tokens_beside(offset);
+            self.stale.extend(tokens.iter().map(|(token, _)| *token));
+            let calls = self.model.calls();
+            let (call, _) = calls.iter().find(|(_, members)| members.contains(&offset)).unwrap();
+            let ending =
+                Ending::Retry { class: RetryClass::Timeout, after_ms: None, response: Response::default() };
+            if let [(_, offset)] = tokens.as_slice() {
+                let at =
+                    rest.iter().position(|effect| is_retry_of(effect, *offset)).expect("it is journaled");
+                let Effect::Journal(Entry::Retried { tries, .. }) = &rest[at] else { unreachable!() };
+                let verdict = self.model.timeout_verdict(self.now, *offset, tries.due.0, &rest[at + 1..]);
+                self.model.settle(self.now, *offset, &ending, verdict, &rest[at..]);
+                rest = &rest[at + 1..];
+            } else {
+                self.model.settle_call(self.now, *call, &CallEnding::Whole(ending), rest);
+            }
+        }
         self.take(effects);
     }
 
@@ -345,7 +440,7 @@ impl Day {
         let policy = self.machine.policy().clone();
         self.lives += 1;
         self.machine = Subscription::restore(policy, replayed, self.lives);
-        self.model.crash();
+        self.model.crash(self.now);
         self.read_again();
         let goes_on = self.machine.snapshot();
         assert_eq!(goes_on, live, "and what goes on is what was");
@@ -376,10 +471,20 @@ impl Day {
         assert_eq!(self.machine.breaker(), self.model.breaker());
         assert_eq!(self.machine.state(), self.model.state);
         assert_eq!(self.machine.in_flight(), self.model.leased().len());
-        assert_eq!(self.machine.next_wakeup(), self.model.next_wakeup());
+        assert_eq!(self.machine.calls_in_flight(), self.model.calls().len());
+        let batch = self.model.policy.batch.as_ref();
+        let window_ms = batch.map_or(0, |batch| batch.window_ms);
+        // Which of the keys' first events came first is not the model's business.
+        if window_ms == 0 || self.model.policy.ordering == Ordering::None {
+            assert_eq!(self.machine.next_wakeup(), self.model.next_wakeup());
+        }
         let unsettled = self.seen.iter().filter(|offset| !self.model.settled.contains(offset));
         assert!(unsettled.eq(self.model.pending.keys()));
     }
+}
+
+fn is_retry_of(effect: &Effect, offset: u64) -> bool {
+    matches!(effect, Effect::Journal(Entry::Retried { offset: of, .. }) if of.0 == offset)
 }
 
 proptest! {

@@ -112,7 +112,8 @@ fn every_entry_survives_a_format_without_field_names() {
     };
     let entries = vec![
         Entry::Delivered { first: Offset(1), count: 2 },
-        Entry::Retried { offset: Offset(1), tries: Box::new(tries) },
+        Entry::Retried { offset: Offset(1), tries: Box::new(tries.clone()) },
+        Entry::RetriedWithin { offset: Offset(1), tries: Box::new(tries), part: CallPart::Along },
         Entry::DeadLettered { offset: Offset(1) },
         Entry::Answered,
         Entry::Breaker {
@@ -129,4 +130,15 @@ fn every_entry_survives_a_format_without_field_names() {
     assert_eq!(rmp_serde::from_slice::<Vec<Entry>>(&bytes).unwrap(), entries);
     let delivered = rmp_serde::to_vec(&entries[0]).unwrap();
     assert!(delivered.len() <= 6, "{delivered:x?}");
+}
+
+#[test]
+fn a_snapshot_from_before_there_were_batches_is_read() {
+    #[derive(serde::Serialize)]
+    struct RunThen {
+        events: Vec<(Offset, u32)>,
+        unreachable: u32,
+    }
+    let bytes = rmp_serde::to_vec(&RunThen { events: Vec::new(), unreachable: 0 }).unwrap();
+    assert_eq!(rmp_serde::from_slice::<Run>(&bytes).unwrap(), Run::default());
 }
