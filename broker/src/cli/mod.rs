@@ -15,6 +15,7 @@ mod functions;
 mod logging;
 mod publish;
 mod quickstart;
+mod run_function;
 mod screen;
 mod serve;
 mod server;
@@ -32,6 +33,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use error::CliError;
 pub use exit::Exit;
+pub use run_function::RuntimeApiError;
 
 use api::{Api, ApiUrl};
 use screen::Screen;
@@ -85,6 +87,8 @@ enum Command {
 
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
+    /// Be the process of a function that is built in, for trying functions with nothing installed
+    RunFunction(run_function::Arguments),
     /// Print a script that completes commands in a shell
     Completions(completions::Arguments),
 }
@@ -166,6 +170,7 @@ impl Command {
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
 
             Self::Storage(arguments) => storage::run(arguments, screen),
+            Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),
         }
     }
