@@ -14,6 +14,7 @@ use eventail_wire::{Offset, Timestamp, TriggerName};
 use super::feed::Feed;
 use super::graveyard::Graveyard;
 use super::lane::{Driver, Lane, LaneOptions};
+use super::permits::Gate;
 use super::replies::Replies;
 use super::topic::Topic;
 use super::{BrokerError, Core};
@@ -46,6 +47,8 @@ pub(crate) struct Trigger {
     topic: Arc<Topic>,
     target: Arc<dyn Target>,
     target_text: String,
+    /// What its calls need a permit of, if anything.
+    gate: Option<Arc<Gate>>,
     redrives: tokio::sync::OnceCell<Arc<Lane>>,
 }
 
@@ -131,6 +134,7 @@ impl Core {
         }
         let pattern = options.pattern.as_deref().map(Pattern::parse).transpose()?;
         let (target, target_text) = make_target(name, &options.target, egress)?;
+        let gate = self.permits.gate(target.shared_key().as_deref(), &options.policy);
         let start = topic.place_of(options.start).await?;
         let lane = Lane::open(
             &self.journal,
@@ -151,7 +155,7 @@ impl Core {
             },
         );
         let redrives = tokio::sync::OnceCell::new();
-        Ok((Trigger { lane, options: options.clone(), topic, target, target_text, redrives }, pattern))
+        Ok((Trigger { lane, options: options.clone(), topic, target, target_text, gate, redrives }, pattern))
     }
 
     fn start_topic(self: &Arc<Self>, members: Vec<(Arc<Trigger>, Option<Pattern>)>) {
@@ -187,6 +191,12 @@ impl Core {
             graveyard: Arc::new(Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() }),
             clock: Arc::clone(&self.clock),
             observer: self.observer.clone(),
+            seat: trigger
+                .gate
+                .as_ref()
+                .map(|gate| gate.seat(&trigger.options.policy, Arc::clone(lane.wake()))),
+            callbacks: Arc::clone(&self.callbacks),
+            reports: None,
         };
         self.tasks.spawn_lane("trigger", Arc::new(driver).run(self.stop.subscribe()));
     }
@@ -266,6 +276,8 @@ impl Trigger {
             lost: subscription.lost_events(),
             account: account(subscription),
             last_failure: subscription.last_failure().cloned(),
+            concurrency: None,
+            budget: None,
         }
     }
 
