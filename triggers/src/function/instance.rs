@@ -53,7 +53,7 @@ impl Running {
     }
 
     fn note_peak(&self, peak_kib: u64) -> Option<u32> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).note(peak_kib)
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).note_end(peak_kib)
     }
 }
 

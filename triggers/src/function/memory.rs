@@ -32,34 +32,43 @@ pub(super) struct Memory {
     status: Option<OwnedFd>,
     looked_at: Option<Instant>,
     peak_kib: u64,
+    /// What the broker itself had had when it forked. The kernel counts that for the child.
+    inherited_kib: u64,
 }
 
 impl Memory {
     pub(super) fn new(pid: Pid) -> Self {
         let path = format!("/proc/{pid}/status");
         let status = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let ours = rustix::fs::open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let inherited_kib = ours.ok().and_then(|ours| look(&ours)).unwrap_or(u64::MAX);
         // Without /proc the figure is missing from reports, and nothing else.
-        Self { status: status.ok(), looked_at: None, peak_kib: 0 }
+        Self { status: status.ok(), looked_at: None, peak_kib: 0, inherited_kib }
     }
 
     /// The most that it has had, in MiB rounded up, as far as it was looked at.
     pub(super) fn peak_mb(&mut self, now: Instant) -> Option<u32> {
         if self.looked_at.is_none_or(|looked_at| now.saturating_duration_since(looked_at) >= LOOK_EVERY) {
             self.looked_at = Some(now);
-            let mut text = [0; STATUS_BYTES_MAX];
-            let status = self.status.as_ref();
-            let read =
-                status.and_then(|status| rustix::io::pread(status, &mut text, 0).ok()).unwrap_or_default();
-            self.note(peak_kib(&text[..read]).unwrap_or_default());
+            self.peak_kib = self.peak_kib.max(self.status.as_ref().and_then(look).unwrap_or_default());
         }
         (self.peak_kib > 0).then(|| megabytes(self.peak_kib))
     }
 
-    /// Takes in what is known from elsewhere.
-    pub(super) fn note(&mut self, peak_kib: u64) -> Option<u32> {
-        self.peak_kib = self.peak_kib.max(peak_kib);
+    /// Takes in what the kernel told when the process had ended. It counts the time between fork and exec too, when the child
+    /// was a copy of the broker: a figure that may stem from there tells nothing.
+    pub(super) fn note_end(&mut self, peak_kib: u64) -> Option<u32> {
+        if peak_kib > self.inherited_kib {
+            self.peak_kib = self.peak_kib.max(peak_kib);
+        }
         (self.peak_kib > 0).then(|| megabytes(self.peak_kib))
     }
+}
+
+fn look(status: &OwnedFd) -> Option<u64> {
+    let mut text = [0; STATUS_BYTES_MAX];
+    let read = rustix::io::pread(status, &mut text, 0).ok()?;
+    peak_kib(&text[..read])
 }
 
 fn megabytes(kib: u64) -> u32 {
@@ -124,6 +133,13 @@ mod tests {
     fn this_process_has_a_peak() {
         let pid = rustix::process::getpid();
         assert!(Memory::new(pid).peak_mb(Instant::now()).is_some_and(|mb| mb > 0));
+    }
+
+    #[test]
+    fn a_figure_that_may_be_the_brokers_own_does_not_count() {
+        let mut memory = Memory { status: None, looked_at: None, peak_kib: 2048, inherited_kib: 90_000 };
+        assert_eq!(memory.note_end(90_000), Some(2));
+        assert_eq!(memory.note_end(102_400), Some(100));
     }
 
     #[test]

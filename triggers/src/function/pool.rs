@@ -21,8 +21,9 @@ use super::{Finished, FunctionOptions, Work};
 /// Invocations that may wait for an instance, and their payloads: far more than triggers have under way at once.
 const WAITING_MAX: usize = 10_000;
 const WAITING_BYTES_MAX: usize = 64 << 20;
-/// How soon a runtime asks for the next invocation after it answered. One that takes longer is counted as busy.
-const RETURN_GRACE: Duration = Duration::from_millis(20);
+/// How soon a runtime asks for the next invocation after it answered. Waiting for it is faster than a start; one that takes
+/// longer is counted as busy.
+const RETURN_GRACE: Duration = Duration::from_millis(50);
 const HOLD_FIRST: Duration = Duration::from_millis(100);
 const HOLD_MAX: Duration = Duration::from_secs(10);
 /// How long an instance may be busy with itself after an answer, before it is taken to hang.

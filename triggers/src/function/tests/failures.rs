@@ -66,7 +66,7 @@ def handle(event):
 serve(handle)
 ",
     );
-    let function = folder.function(|options| options.max_instances = 1);
+    let function = folder.function(|_| {});
     let pid = json(&function.invoke(call(r#"{"hang":false}"#)).await).as_i64().unwrap();
     let run = function.invoke(call_within(r#"{"hang":true}"#, Duration::from_millis(100))).await;
     assert!(matches!(run.result, Err(RunError::Timeout { .. })), "{run:?}");
@@ -148,7 +148,7 @@ status, _, _ = request('POST', 'init/error', document)
 sys.exit(1 if status == 202 else 2)
 ",
     );
-    let function = folder.function(|options| options.max_instances = 1);
+    let function = folder.function(|_| {});
     let runs = [(); 3].map(|()| spawn(&function, call("{}")));
     until(&function, |status| status.waiting == 3).await;
     folder.let_go("open");
@@ -174,8 +174,11 @@ async fn an_end_before_the_first_invocation_is_a_failed_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_init_that_takes_too_long_is_a_failed_start() {
-    let folder = Folder::new("say('dreaming')\ntime.sleep(600)");
-    let function = folder.function(|options| options.init_timeout_ms = 1_000);
+    let folder = Folder::new("");
+    let function = folder.function(|options| {
+        options.command = ["/bin/sh", "-c", "echo dreaming; exec sleep 600"].map(str::to_owned).into();
+        options.init_timeout_ms = 2_000;
+    });
     let run = function.invoke(call("{}")).await;
     let Err(RunError::Start(error)) = &run.result else { panic!("{run:?}") };
     assert!(matches!(**error, StartError::Timeout { .. }), "{error}");

@@ -62,7 +62,7 @@ def handle(event):
 serve(handle)
 ",
     );
-    let function = folder.function(|options| options.max_instances = 1);
+    let function = folder.function(|_| {});
     let mut runs = Vec::new();
     for waiting in 0..4 {
         runs.push(spawn(&function, call("{}")));
@@ -79,7 +79,7 @@ serve(handle)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_finds_no_instance_in_time_is_throttled() {
     let folder = Folder::new(GATED);
-    let function = folder.function(|options| options.max_instances = 1);
+    let function = folder.function(|_| {});
     let first = spawn(&function, call(r#"{"gate":"open"}"#));
     until(&function, |status| status.busy == 1).await;
     let run = function.invoke(call_within("{}", Duration::from_millis(30))).await;
@@ -200,7 +200,7 @@ async fn a_function_that_is_dropped_stops_its_instances() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_goes_away_leaves_the_instance_in_order() {
     let folder = Folder::new(GATED);
-    let function = folder.function(|options| options.max_instances = 1);
+    let function = folder.function(|_| {});
     let abandoned = spawn(&function, call(r#"{"gate":"open"}"#));
     until(&function, |status| status.busy == 1).await;
     let waiting = spawn(&function, call(r#"{"gate":"open"}"#));

@@ -189,7 +189,7 @@ answer(id, os.getpid())
 take()
 ",
     );
-    let function = folder.function(|options| options.max_instances = 1);
+    let function = folder.function(|_| {});
     let run = function.invoke(call(r#"{"greedy":true}"#)).await;
     assert!(matches!(run.result, Err(RunError::Protocol { .. })), "{run:?}");
     let run = function.invoke(call(r#"{"greedy":false}"#)).await;
@@ -209,7 +209,7 @@ request('POST', 'invocation/made-up/response', '{}', via=http.client.HTTPConnect
 time.sleep(600)
 ",
     );
-    let function = folder.function(|options| options.max_instances = 1);
+    let function = folder.function(|_| {});
     function.invoke(call("{}")).await;
     until(&function, |status| status.warm == 1).await;
     folder.let_go("open");

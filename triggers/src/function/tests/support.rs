@@ -109,7 +109,7 @@ impl Folder {
             timeout_ms: 20_000,
             init_timeout_ms: 20_000,
             min_instances: 0,
-            max_instances: 2,
+            max_instances: 1,
             idle_timeout_ms: 60_000,
         }
     }

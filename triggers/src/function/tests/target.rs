@@ -103,7 +103,7 @@ async fn a_function_that_cannot_start_is_unreachable_and_a_busy_one_throttles() 
     function.close().await;
 
     let folder = Folder::new(BY_DATA);
-    let (function, target) = self::target(&folder, PayloadShape::Raw, |options| options.max_instances = 1);
+    let (function, target) = self::target(&folder, PayloadShape::Raw, |_| {});
     let target = Arc::new(target);
     let busy = Arc::clone(&target);
     let busy = tokio::spawn(async move { busy.invoke(invocation("1", r#"{"do":"sleep"}"#)).await });
