@@ -5,8 +5,10 @@ pub mod clock;
 pub mod config;
 mod core;
 pub mod http;
+mod lambda_name;
 pub mod metrics;
 pub mod quic;
 pub mod status;
 
 pub use core::{Broker, BrokerBuilder, BrokerError, Delivery, SubscribeOptions, Subscriber};
+pub use eventail_wire::frame::{CallbackAction, CallbackOutcome};

@@ -82,6 +82,8 @@ codes! {
     Conflict = "conflict", 409, false;
     /// The lease of a delivery is no longer held.
     StaleLease = "stale_lease", 409, false;
+    /// No delivery waits for a callback with this token: it was settled, ran out, is of before a restart, or never was.
+    DeliveryNotFound = "delivery_not_found", 404, false;
     /// The server holds back: too much is under way.
     Overloaded = "overloaded", 429, true;
     /// The disk is full. Nothing was acknowledged that is not safe.

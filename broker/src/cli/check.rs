@@ -31,10 +31,11 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Cl
         address.map_or_else(|| "off".to_owned(), |a: std::net::SocketAddr| a.to_string())
     };
     screen.line(&format!(
-        "{ok}: {}: {}, {}, http {}, quic {}",
+        "{ok}: {}: {}, {}, {}, http {}, quic {}",
         arguments.config.display(),
         counted(config.topics.named.len() as u64, "topic"),
         counted(config.triggers.len() as u64, "trigger"),
+        counted(config.functions.len() as u64, "function"),
         listener(config.http),
         listener(config.quic),
     ))?;

@@ -248,7 +248,7 @@ fn check_tells_what_is_in_a_file_or_all_that_is_wrong() {
     assert_eq!(exit, Exit::Done);
     assert_eq!(
         printed,
-        format!("ok: {path}: 0 topics, 1 trigger, http 127.0.0.1:4080, quic 127.0.0.1:4081\n")
+        format!("ok: {path}: 0 topics, 1 trigger, 0 functions, http 127.0.0.1:4080, quic 127.0.0.1:4081\n")
     );
     std::fs::write(&file, "drain = 1\n[listen]\nhtpp = \"off\"\n").unwrap();
     let (exit, printed) = eventail(&["check", "--config", &path]);

@@ -123,16 +123,18 @@ fn masked(text: &str, masks: &[Range<usize>]) -> String {
 }
 
 /// What to mask in a file that is not TOML. Where its secrets are cannot be told, so letters and digits of every value in
-/// the sections of triggers are masked; what matters for a mistake of syntax, the punctuation, stays.
+/// the sections that may have some are masked; what matters for a mistake of syntax, the punctuation, stays.
 pub(super) fn masks_of_broken(text: &str) -> Vec<Range<usize>> {
+    const MAY_HAVE_SECRETS: [&str; 7] =
+        ["trigger", "secret", "header", "function", "environment", "invoke", "keys"];
     let mut masks = Vec::new();
-    let (mut start, mut in_triggers) = (0, false);
+    let (mut start, mut in_secrets) = (0, false);
     for line in text.split_inclusive('\n') {
         if line.trim_start().starts_with('[') {
-            in_triggers = false;
+            in_secrets = false;
         }
-        in_triggers |= line.contains("trigger") || line.contains("secret") || line.contains("header");
-        if in_triggers && !line.trim_start().starts_with('[') {
+        in_secrets |= MAY_HAVE_SECRETS.iter().any(|word| line.contains(word));
+        if in_secrets && !line.trim_start().starts_with('[') {
             let value = line.find('=').map_or(0, |equals| equals + 1);
             let characters = line[value..].char_indices().filter(|(_, c)| c.is_alphanumeric());
             masks.extend(characters.map(|(at, c)| {

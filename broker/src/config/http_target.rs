@@ -20,20 +20,13 @@ const IDLE_CONNECTIONS_DEFAULT: usize = 32;
 /// Each is a file descriptor here and there.
 const IDLE_CONNECTIONS_MOST: u64 = 10_000;
 
-/// The target of a trigger; `None` where there is none, which was noted.
-pub(super) fn read(reader: &mut Reader<'_>, trigger: &Section<'_>) -> Option<TargetOptions> {
-    if trigger.get("target").is_none() {
-        reader.note(Problem::MissingKey { key: "target", section: trigger.title() }, &trigger.span);
-    }
-    let target = trigger.section(reader, "target", schema::TARGET)?;
-    if target.get("http").is_none() {
-        reader.note(Problem::MissingKey { key: "http", section: target.title() }, &target.span);
-    }
+/// The target; `None` where there is none without a fix, which was noted.
+pub(super) fn read(reader: &mut Reader<'_>, target: &Section<'_>) -> Option<TargetOptions> {
     let section = target.section(reader, "http", schema::HTTP)?;
     if section.get("url").is_none() {
         reader.note(Problem::MissingKey { key: "url", section: section.title() }, &section.span);
     }
-    let url = read_url(reader, &section);
+    let url = read_url(reader, &section, "url");
     let mode = section.choice(
         reader,
         "mode",
@@ -44,6 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>, trigger: &Section<'_>) -> Option<Tar
     let signing_secrets = section.get("secret").map(|found| read_secrets(reader, &found)).unwrap_or_default();
     let statuses = section.get("statuses").map(|found| read_statuses(reader, &found)).unwrap_or_default();
     let idle = section.amount(reader, "idle_connections", Count(0)..=Count(IDLE_CONNECTIONS_MOST));
+    let callback = section.boolean(reader, "callback").unwrap_or_default();
     let options = HttpTargetOptions {
         url: url?,
         mode: mode.unwrap_or_default(),
@@ -51,7 +45,7 @@ pub(super) fn read(reader: &mut Reader<'_>, trigger: &Section<'_>) -> Option<Tar
         signing_secrets,
         statuses,
         idle_connections: count(idle).unwrap_or(IDLE_CONNECTIONS_DEFAULT),
-        callback: false,
+        callback,
     };
     check(reader, &section, &options);
     Some(TargetOptions::Http(options))
@@ -72,15 +66,16 @@ fn check(reader: &mut Reader<'_>, section: &Section<'_>, options: &HttpTargetOpt
     reader.note(Problem::Target { source }, &span);
 }
 
-fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Uri> {
-    let (text, found) = section.string(reader, "url")?;
+/// An address of HTTP that can be called.
+pub(super) fn read_url(reader: &mut Reader<'_>, section: &Section<'_>, key: &'static str) -> Option<Uri> {
+    let (text, found) = section.string(reader, key)?;
     url(text)
         .map_err(|why| {
             // What stands before an `@` may be a password.
             if text.contains('@') {
                 reader.masks.push(found.span.clone());
             }
-            reader.note(Problem::Url { key: "url".to_owned(), why }, &found.span);
+            reader.note(Problem::Url { key: key.to_owned(), why }, &found.span);
         })
         .ok()
 }
@@ -109,21 +104,12 @@ fn read_headers(reader: &mut Reader<'_>, found: &Found<'_>) -> Vec<(HeaderName, 
         let name = entry.key.parse::<HeaderName>().map_err(|_| {
             reader.note(Problem::HeaderName { name: entry.key.clone() }, &entry.key_span);
         });
-        let Some(value) = header_value(reader, &entry) else { continue };
+        let Some(value) = secret::read_or_text(reader, &entry) else { continue };
         if let Ok(name) = name {
             headers.push((name, value));
         }
     }
     headers
-}
-
-/// A header's value may be written out, or be a secret. Written out it is still not shown: it may be one all the same.
-fn header_value(reader: &mut Reader<'_>, entry: &Found<'_>) -> Option<Secret> {
-    if let Some(text) = entry.value.as_str() {
-        reader.masks.push(entry.span.clone());
-        return Some(Secret::new(text.to_owned()));
-    }
-    secret::read(reader, entry)
 }
 
 /// One signing secret, or a list with the newest first.

@@ -8,14 +8,20 @@ mod amount;
 mod broker;
 mod error;
 pub mod files;
+mod function;
 mod http_target;
+mod invoke;
+mod lambda_target;
+mod ledger;
 pub mod model;
 mod pattern;
+mod policy;
 mod problem;
 mod reader;
 mod schema;
 mod secret;
 mod suggest;
+mod target;
 mod topics;
 mod trigger;
 mod units;
@@ -26,6 +32,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+pub use crate::lambda_name::LambdaNameError;
 pub use broker::{ListenAt, ListenAtError};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::*;
@@ -106,7 +113,11 @@ fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     let mut config = Config::standalone();
     broker::read(reader, &root, &mut config);
     config.topics = topics::read(reader, &root);
-    config.triggers = trigger::read(reader, &root);
+    let mut functions = function::Functions::read(reader, &root);
+    config.triggers = trigger::read(reader, &root, &mut functions);
+    config.functions = functions.resolve(reader, &mut config.triggers);
+    config.prices = ledger::read_prices(reader, &root);
+    invoke::read(reader, &root, &mut config);
     config
 }
 

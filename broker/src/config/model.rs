@@ -19,6 +19,10 @@ use eventail_wire::{FunctionName, Timestamp, TopicName, TriggerName, limits};
 pub const DEFAULT_TOPIC: &str = "default";
 /// The dead-letter topic of a trigger that names none.
 pub const DEFAULT_DEAD_LETTER_TOPIC: &str = "dead-letters";
+/// The topic of what is invoked asynchronously through the Invoke API.
+pub const INVOCATIONS_TOPIC: &str = "invocations";
+/// The type of the events in it.
+pub const INVOCATION_TYPE: &str = "eventail.function.invocation";
 /// The attribute that orders where a trigger says `ordering = "key"` and no key.
 pub const DEFAULT_KEY: &str = "partitionkey";
 

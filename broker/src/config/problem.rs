@@ -8,6 +8,7 @@ use eventail_triggers::pattern::PatternError;
 use eventail_wire::NameError;
 
 use super::units::UnitError;
+use crate::lambda_name::LambdaNameError;
 
 /// One thing that is wrong. It prints as one line; [`Problem::help`] is the next step.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -46,6 +47,24 @@ pub enum Problem {
         key: &'static str,
         /// Where.
         section: String,
+    },
+    /// None of some keys is there, of which one must be.
+    #[error("{section} needs {}", or(keys))]
+    MissingOneOf {
+        /// Which.
+        keys: &'static [&'static str],
+        /// Where.
+        section: String,
+    },
+    /// Two targets of one trigger.
+    #[error("{section} has `{first}` and `{second}`, and a trigger has one target")]
+    SecondTarget {
+        /// Where.
+        section: String,
+        /// The first of them.
+        first: &'static str,
+        /// The one that is pointed at.
+        second: &'static str,
     },
     /// A value of the wrong type.
     #[error("`{key}` must be {expected}, and this is {found}")]
@@ -143,6 +162,68 @@ pub enum Problem {
         /// What was written.
         status: String,
     },
+    /// A function that nobody declares.
+    #[error("there is no function `{name}`")]
+    UnknownFunction {
+        /// What was written.
+        name: String,
+        /// What was meant, probably.
+        suggestion: Option<String>,
+    },
+    /// Two functions of one name.
+    #[error("the function `{name}` is declared twice: in {first} and in {second}")]
+    FunctionTwice {
+        /// The name.
+        name: String,
+        /// Where first.
+        first: String,
+        /// Where again.
+        second: String,
+    },
+    /// A command without a program.
+    #[error("`{key}` names no program")]
+    NoProgram {
+        /// Whose value.
+        key: String,
+    },
+    /// A variable that a function cannot be given.
+    #[error("`{name}` cannot be a variable of a function: {why}")]
+    Variable {
+        /// What was written.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A name or ARN of a Lambda function that is none.
+    #[error("`{key}`: {value:?} names no Lambda function: {source}")]
+    LambdaName {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+        /// What is wrong with it.
+        source: LambdaNameError,
+    },
+    /// A target that this program was built without.
+    #[error("`{key}` is not in this build of eventail: it was built without the feature `{feature}`")]
+    NotBuilt {
+        /// The key.
+        key: String,
+        /// The cargo feature.
+        feature: &'static str,
+    },
+    /// An access key id that no request can be signed with.
+    #[error("{id:?} cannot be an access key id")]
+    AccessKeyId {
+        /// What was written.
+        id: String,
+    },
+    /// A secret that is there and has nothing in it.
+    #[error("`{key}` is an empty secret")]
+    EmptySecret {
+        /// Whose value.
+        key: String,
+    },
     /// A start position that is not one.
     #[error("`{key}` is no place to start from: {value:?}")]
     Start {
@@ -238,6 +319,45 @@ pub enum Conflict {
     /// A key is only looked at with `ordering = "key"`.
     #[error("does nothing without `ordering = \"key\"`")]
     KeyWithoutOrdering,
+    /// Batches are sent as CloudEvents.
+    #[error("does not go with `mode = \"raw\"`: a batch is sent as application/cloudevents-batch+json")]
+    BatchOfRaw,
+    /// A reply belongs to one event.
+    #[error("does not go with `reply_topic`: a reply answers one event")]
+    BatchWithReplies,
+    /// Lambda takes an asynchronous call before the function runs.
+    #[error("does nothing with `invocation = \"async\"`: nobody waits for the function's answer")]
+    RepliesOfAsync,
+    /// An attempt would end before the function may.
+    #[error("is {value}, which is less than the `timeout` of the function `{function}`, {function_timeout}")]
+    EndsBeforeFunction {
+        /// The value.
+        value: String,
+        /// The function.
+        function: String,
+        /// How long it may take.
+        function_timeout: String,
+    },
+    /// Only the place where a function is declared says how it runs.
+    #[error("belongs to where a function is declared, and without a `command` here that is elsewhere")]
+    FunctionKeyWithoutCommand,
+    /// The ARN says it otherwise.
+    #[error("is {value:?}, and the ARN in `function` says {of_arn:?}")]
+    NotAsInArn {
+        /// The value.
+        value: String,
+        /// What the ARN has at this place.
+        of_arn: String,
+    },
+}
+
+/// `one of `a`, `b` and `c``.
+fn or(keys: &[&str]) -> String {
+    let quoted: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    match quoted.split_last() {
+        Some((last, first @ [_, ..])) => format!("one of {} and {last}", first.join(", ")),
+        _ => quoted.concat(),
+    }
 }
 
 impl Problem {
@@ -254,6 +374,22 @@ impl Problem {
                 format!("did you mean {near:?}? It may be {}", quoted(allowed))
             }
             Self::UnknownChoice { allowed, .. } => format!("it may be {}", quoted(allowed)),
+            Self::UnknownFunction { suggestion: Some(near), .. } => format!("did you mean {near:?}?"),
+            Self::UnknownFunction { name, .. } => {
+                format!("declare it in [functions.{name}], or give its `command` here")
+            }
+            Self::NoProgram { .. } => {
+                "write the program and its arguments, such as [\"python3\", \"-m\", \"awslambdaric\", \"app.handler\"]"
+                    .to_owned()
+            }
+            Self::LambdaName { .. } => {
+                "write a name, name:qualifier, or an ARN such as \"arn:aws:lambda:eu-west-1:123456789012:function:bill\""
+                    .to_owned()
+            }
+            Self::NotBuilt { feature, .. } => format!("build it with `--features {feature}`"),
+            Self::AccessKeyId { .. } => {
+                "it has up to 128 letters, digits, `_` and `-`, such as AKIDEXAMPLE".to_owned()
+            }
             Self::Unit { form, .. } => format!("write {form}"),
             Self::Address { .. } => {
                 "write an IP address and a port, such as \"127.0.0.1:4080\", or \"off\"".to_owned()
@@ -278,6 +414,12 @@ impl Problem {
             }
             Self::Conflict { conflict: Conflict::KeyWithoutOrdering, .. } => {
                 "add `ordering = \"key\"`, or take the key away".to_owned()
+            }
+            Self::Conflict { conflict: Conflict::FunctionKeyWithoutCommand, .. } => {
+                "write it into [functions.NAME], or give the `command` here".to_owned()
+            }
+            Self::Conflict { conflict: Conflict::EndsBeforeFunction { .. }, .. } => {
+                "leave it out to give the function its time".to_owned()
             }
             Self::Pattern { source, is_json: true, .. } => {
                 format!("look at line {}, column {} of the pattern", source.line, source.column)

@@ -181,6 +181,35 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A number within its limits, with or without a fraction.
+    pub(super) fn number(
+        &self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        within: RangeInclusive<f64>,
+    ) -> Option<f64> {
+        let found = self.get(key)?;
+        let text = match found.value {
+            DeValue::Float(float) => float.to_string(),
+            DeValue::Integer(integer) => integer.to_string(),
+            _ => {
+                reader.note(found.wrong_type("a number"), &found.span);
+                return None;
+            }
+        };
+        let number = text.parse().ok().filter(|number| within.contains(number));
+        if number.is_none() {
+            let problem = Problem::OutOfRange {
+                key: found.key.clone(),
+                value: text,
+                least: within.start().to_string(),
+                most: within.end().to_string(),
+            };
+            reader.note(problem, &found.span);
+        }
+        number
+    }
+
     /// One of some words.
     pub(super) fn choice<T: Copy>(
         &self,

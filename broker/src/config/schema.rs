@@ -2,8 +2,19 @@
 //! and a test holds `config.default.toml` against the list.
 
 /// The top of the file.
-pub(super) const ROOT: &[&str] =
-    &["data_dir", "drain", "listen", "tls", "limits", "egress", "topics", "triggers"];
+pub(super) const ROOT: &[&str] = &[
+    "data_dir",
+    "drain",
+    "listen",
+    "tls",
+    "limits",
+    "egress",
+    "topics",
+    "functions",
+    "triggers",
+    "prices",
+    "invoke",
+];
 /// `[listen]`
 pub(super) const LISTEN: &[&str] = &["http", "quic"];
 /// `[tls]`
@@ -35,6 +46,19 @@ pub(super) const TOPICS: &[&str] = &[
 /// `[topics.NAME]`
 pub(super) const TOPIC: &[&str] =
     &["durability", "segment_bytes", "retention_age", "retention_bytes", "dedup_window", "dedup_ids_max"];
+/// `[functions.NAME]`
+pub(super) const FUNCTION: &[&str] = &[
+    "command",
+    "directory",
+    "environment",
+    "handler",
+    "memory",
+    "timeout",
+    "init_timeout",
+    "min_instances",
+    "max_instances",
+    "idle_timeout",
+];
 /// `[triggers.NAME]`
 pub(super) const TRIGGER: &[&str] = &[
     "topic",
@@ -47,19 +71,52 @@ pub(super) const TRIGGER: &[&str] = &[
     "dead_letter_topic",
     "reply_topic",
     "parked_max",
+    "batch",
+    "budget",
     "retry",
     "breaker",
     "target",
 ];
+/// `concurrency` of a trigger, where it adapts.
+pub(super) const CONCURRENCY: &[&str] = &["min", "max"];
+/// `batch` of a trigger.
+pub(super) const BATCH: &[&str] = &["max_events", "max_bytes", "window", "bisect"];
+/// `budget` of a trigger.
+pub(super) const BUDGET: &[&str] = &["per_day", "action"];
 /// `retry` of a trigger.
 pub(super) const RETRY: &[&str] =
     &["max_attempts", "max_age", "backoff_initial", "backoff_max", "retry_after_max"];
 /// `breaker` of a trigger.
 pub(super) const BREAKER: &[&str] = &["failures", "open", "open_max"];
 /// `target` of a trigger: one of these.
-pub(super) const TARGET: &[&str] = &["http"];
+pub(super) const TARGET: &[&str] = &["http", "function", "lambda"];
 /// `[triggers.NAME.target.http]`
-pub(super) const HTTP: &[&str] = &["url", "mode", "headers", "secret", "statuses", "idle_connections"];
+pub(super) const HTTP: &[&str] =
+    &["url", "mode", "headers", "secret", "statuses", "idle_connections", "callback"];
+/// `[triggers.NAME.target.function]`: which function, or the keys of [`FUNCTION`] for one that is declared here.
+pub(super) const FUNCTION_TARGET: &[&str] = &[
+    "name",
+    "payload",
+    "command",
+    "directory",
+    "environment",
+    "handler",
+    "memory",
+    "timeout",
+    "init_timeout",
+    "min_instances",
+    "max_instances",
+    "idle_timeout",
+];
+/// `[triggers.NAME.target.lambda]`
+pub(super) const LAMBDA: &[&str] =
+    &["function", "qualifier", "region", "endpoint", "profile", "invocation", "payload"];
+/// `[prices]`
+pub(super) const PRICES: &[&str] = &["x86", "arm"];
+/// The prices of one architecture.
+pub(super) const PRICE: &[&str] = &["gib_second", "request"];
+/// `[invoke]`
+pub(super) const INVOKE: &[&str] = &["keys"];
 /// A secret.
 pub(super) const SECRET: &[&str] = &["env", "file"];
 
@@ -73,10 +130,19 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[topics]", TOPICS),
     ("[topics.NAME]", TOPIC),
     ("[triggers.NAME]", TRIGGER),
+    ("[functions.NAME]", FUNCTION),
+    ("[triggers.NAME.concurrency]", CONCURRENCY),
+    ("[triggers.NAME.batch]", BATCH),
+    ("[triggers.NAME.budget]", BUDGET),
     ("[triggers.NAME.retry]", RETRY),
     ("[triggers.NAME.breaker]", BREAKER),
     ("[triggers.NAME.target]", TARGET),
     ("[triggers.NAME.target.http]", HTTP),
+    ("[triggers.NAME.target.function]", FUNCTION_TARGET),
+    ("[triggers.NAME.target.lambda]", LAMBDA),
+    ("[prices]", PRICES),
+    ("[prices.ARCHITECTURE]", PRICE),
+    ("[invoke]", INVOKE),
     ("a secret", SECRET),
 ];
 

@@ -9,6 +9,15 @@ use super::problem::Problem;
 use super::reader::{Found, Reader, Section};
 use super::schema;
 
+/// A value that may be written out, or be a secret. Written out it is still not shown: it may be one all the same.
+pub(super) fn read_or_text(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<Secret> {
+    if let Some(text) = found.value.as_str() {
+        reader.masks.push(found.span.clone());
+        return Some(Secret::new(text.to_owned()));
+    }
+    read(reader, found)
+}
+
 /// `{ env = "VARIABLE" }` or `{ file = "path" }`.
 pub(super) fn read(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<Secret> {
     if found.value.is_str() {

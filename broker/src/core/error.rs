@@ -130,6 +130,19 @@ pub enum BrokerError {
         /// Its name.
         name: TriggerName,
     },
+    /// No attempt waits for a callback with the token that was shown.
+    #[error(
+        "no delivery waits for a callback with this token: it may have been settled, have run out, or be of before a restart"
+    )]
+    UnknownDelivery,
+    /// More callbacks about one attempt wait for its target's answer than may.
+    #[error(
+        "{limit} callbacks about this delivery wait already: as many as may before the target has answered"
+    )]
+    TooManyCallbacks {
+        /// The limit.
+        limit: usize,
+    },
     /// What the journal holds of a subscription cannot be read.
     #[error("the journal of settlements has a record at offset {offset} that cannot be read")]
     Journal {
@@ -166,7 +179,8 @@ impl BrokerError {
             Self::UnknownDeadLetter { .. } => Code::UnknownEvent,
             Self::EventTooLarge { .. } => Code::EventTooLarge,
             Self::BatchEvents { .. } | Self::BatchBytes { .. } => Code::BatchTooLarge,
-            Self::Overloaded { .. } => Code::Overloaded,
+            Self::Overloaded { .. } | Self::TooManyCallbacks { .. } => Code::Overloaded,
+            Self::UnknownDelivery => Code::DeliveryNotFound,
             Self::Name(_) => Code::InvalidName,
             Self::Pattern(_) | Self::Key(_) | Self::Target { .. } | Self::OffsetBeyondEnd { .. } => {
                 Code::InvalidParameter

@@ -3,6 +3,7 @@
 //! [`Broker`] is the handle that everybody holds; [`Core`] is what stands behind it. Nothing here knows of sockets: the HTTP API,
 //! the QUIC server and the CLI call the handle, as does a program that embeds the broker.
 
+mod callbacks;
 mod error;
 mod feed;
 mod graveyard;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use eventail_storage::DiskStore;
 use eventail_storage::log::{Appended, ReadLimit};
+use eventail_wire::frame::{CallbackAction, CallbackOutcome};
 use eventail_wire::{Clock, Event, Offset, Timestamp, TopicName, TriggerName, limits};
 use tokio::sync::watch;
 
@@ -41,6 +43,7 @@ pub use error::BrokerError;
 pub use open::BrokerBuilder;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
+use callbacks::Callbacks;
 use journal::Journal;
 use letters::Letters;
 use lookup::Lookup;
@@ -64,6 +67,7 @@ pub(crate) struct Core {
     topics: Topics,
     journal: Arc<Journal>,
     triggers: Triggers,
+    callbacks: Arc<Callbacks>,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     lookup: Lookup,
@@ -340,6 +344,26 @@ impl Broker {
     /// An unknown topic, a pattern that is none, or a name in use with other options.
     pub async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscriber, BrokerError> {
         self.core.subscribe(options).await
+    }
+
+    /// Tells what became of an event that a target took over: it answered that it would call back with this token. The callback
+    /// is under way when this returns, whether the answer is awaited or not.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownDelivery`] where no attempt waits for this token: it was settled, ran out, is of before a restart,
+    /// or never was.
+    pub fn call_back(
+        &self,
+        token: &str,
+        action: CallbackAction,
+    ) -> impl Future<Output = Result<CallbackOutcome, BrokerError>> + Send + use<> {
+        self.core.callbacks.call_back(token, action)
+    }
+
+    /// The tokens, for tests that take the part of a target that took an event over.
+    #[cfg(test)]
+    pub(crate) fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.core.callbacks
     }
 
     /// Stops: takes no more events, lets attempts end within the drain time, hands back what is left, syncs. Calling it again

@@ -11,9 +11,10 @@ use eventail_storage::log::{Durability, Log, LogOptions};
 use eventail_wire::{Clock, TopicName};
 use rand::RngCore;
 use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use rand::rngs::{SmallRng, StdRng};
 use tokio::sync::watch;
 
+use super::callbacks::Callbacks;
 use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
 use super::letters::Letters;
 use super::lookup::Lookup;
@@ -71,7 +72,7 @@ impl BrokerBuilder {
         self
     }
 
-    /// Draws jitter from this seed instead of the system's randomness.
+    /// Draws jitter and callback tokens from this seed instead of the system's randomness.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -95,6 +96,7 @@ impl BrokerBuilder {
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
         let lookup = Lookup::new(index);
+        let tokens = seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let core = Arc::new(Core {
             seeds: AtomicU64::new(seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64())),
             config,
@@ -104,6 +106,7 @@ impl BrokerBuilder {
             topics: super::topics::Topics::default(),
             journal,
             triggers: super::triggers::Triggers::default(),
+            callbacks: Callbacks::new(tokens),
             subscribers: super::subscriber::Subscribers::default(),
             letters,
             lookup,

@@ -15,6 +15,7 @@ mod api;
 mod body;
 mod connection;
 mod dead_letters;
+mod deliveries;
 mod events;
 mod health;
 mod problem;

@@ -13,7 +13,7 @@ use http::Method;
 
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
-use super::{dead_letters, events, health, publish, topics, triggers};
+use super::{dead_letters, deliveries, events, health, publish, topics, triggers};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
 
@@ -57,6 +57,9 @@ routes! {
     GET "/v1/dead-letters/{topic}/{offset}" => dead_letters::show;
     POST "/v1/dead-letters/redrive" => dead_letters::redrive;
     POST "/v1/dead-letters/purge" => dead_letters::purge;
+    POST "/v1/deliveries/{token}/ack" => deliveries::ack;
+    POST "/v1/deliveries/{token}/nack" => deliveries::nack;
+    POST "/v1/deliveries/{token}/extend" => deliveries::extend;
     GET "/healthz" => health::alive;
     GET "/readyz" => health::ready;
     GET "/metrics" => health::metrics;

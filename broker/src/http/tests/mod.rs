@@ -1,6 +1,7 @@
 //! The API over real sockets, against a real broker in a scratch folder.
 
 mod admin;
+mod deliveries;
 mod limits;
 mod openapi;
 mod publishing;

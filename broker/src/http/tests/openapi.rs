@@ -7,6 +7,7 @@ use eventail_wire::{Code, Offset, Timestamp, TopicName, TriggerName};
 use serde_json::Value;
 
 use super::super::OPENAPI;
+use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
 use crate::status::{
     Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterSummary, EventPlace, Readiness,
@@ -214,4 +215,21 @@ fn what_a_redrive_may_be_asked_is_what_is_described() {
     let mut purge = members(&serde_json::to_value(&filter).unwrap());
     purge.insert("dry_run".to_owned());
     assert_eq!(members(&document()["components"]["schemas"]["PurgeRequest"]["properties"]), purge);
+}
+
+#[test]
+fn what_becomes_of_a_callback_is_told_as_described() {
+    let at = Timestamp(1);
+    let all = [
+        Told::Delivered,
+        Told::Retry { at },
+        Told::DeadLettered,
+        Told::Extended { deadline: at },
+        Told::Kept,
+    ];
+    let told = all.map(|told| serde_json::to_value(told).unwrap());
+    let schema = &document()["components"]["schemas"]["CallbackOutcome"]["properties"];
+    let outcomes: Vec<&str> = told.iter().map(|told| told["outcome"].as_str().unwrap()).collect();
+    assert_eq!(strings(&schema["outcome"]["enum"]), outcomes);
+    assert_eq!(members(schema), told.iter().flat_map(members).collect());
 }
