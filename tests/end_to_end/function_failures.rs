@@ -134,7 +134,7 @@ async fn a_death_by_signal_is_told_with_the_signal() {
     at_rest(server.api(), "t", 1).await;
     let letter = only_letter(server.api(), "t").await;
     assert_eq!(letter["class"], "failed");
-    assert_says(&letter, &["signal: 6"]);
+    assert_says(&letter, &["signal: aborted"]);
 }
 
 #[tokio::test]
