@@ -1,5 +1,7 @@
 //! Latencies in a histogram, and what is told of them.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -35,6 +37,12 @@ impl Latencies {
     /// Adds one.
     pub fn record_ns(&mut self, nanoseconds: u64) {
         self.histogram.saturating_record(nanoseconds.max(1));
+    }
+
+    /// Adds one that was told in milliseconds.
+    pub fn record_ms(&mut self, milliseconds: f64) {
+        let duration = Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default();
+        self.record_ns(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Adds all of another collection.

@@ -4,8 +4,10 @@
 //! A fast wrong answer is a failure: every event that a run counts was compared byte for byte where it arrived.
 
 pub mod bare_client;
+pub mod bare_function;
 pub mod broker_process;
 pub mod clock;
+pub mod function;
 pub mod latencies;
 pub mod limits;
 pub mod pace;

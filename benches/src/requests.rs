@@ -37,15 +37,23 @@ impl Connection {
     ///
     /// # Errors
     /// Where the connection breaks.
-    pub async fn exchange(
+    pub async fn exchange(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+        let (parts, body) = self.exchange_whole(request).await?;
+        Ok((parts.status, body))
+    }
+
+    /// The same, with the headers of the answer.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub async fn exchange_whole(
         &mut self,
         mut request: Request<Full<Bytes>>,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
+    ) -> anyhow::Result<(http::response::Parts, Bytes)> {
         request.headers_mut().insert(http::header::HOST, self.host.clone());
         self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
-        let status = response.status();
-        Ok((status, response.into_body().collect().await?.to_bytes()))
+        let (parts, body) = self.sender.send_request(request).await?.into_parts();
+        Ok((parts, body.collect().await?.to_bytes()))
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use eventail_tests::binary::{built, root};
+use eventail_tests::function::python;
 use eventail_tests::{Api, Home, Server, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -124,4 +125,56 @@ async fn the_sidecar_and_its_app_end_in_order_when_both_are_told_at_once() {
     let shipped = sidecar.api.get_json("/shipped").await;
     let ids: Vec<&Value> = shipped.as_array().unwrap().iter().map(|order| &order["id"]).collect();
     assert!(ids.len() <= 1 && ids.iter().all(|id| **id == "o-3"), "{shipped}");
+}
+
+/// `examples/functions/eventail.toml`, with this machine's Python and the binary that cargo built in place of a reader's own.
+fn functions() -> String {
+    let folder = root().join("examples/functions");
+    let text = std::fs::read_to_string(folder.join("eventail.toml")).unwrap();
+    let mut tables = text;
+    for (theirs, ours) in [
+        ("\"python3\"", python()),
+        ("\"../../target/release/example-function\"", built("example-function", "eventail-example-function")),
+        ("\"python\"", folder.join("python")),
+    ] {
+        assert_eq!(tables.matches(theirs).count(), 1, "{theirs}");
+        tables = tables.replace(theirs, &format!("{:?}", ours.display().to_string()));
+    }
+    tables
+}
+
+#[tokio::test]
+async fn the_python_and_the_rust_function_run_unmodified_behind_one_topic() {
+    let home = Home::new(&functions());
+    let server = home.start().await;
+    let api = server.api();
+    let order = |id: &str, country: &str, lines: Value| {
+        let data = json!({ "id": id, "country": country, "lines": lines });
+        eventail_tests::events::with_data(id, "order.created", data)
+    };
+    let line =
+        |article: &str, quantity: u64| json!({ "article": article, "quantity": quantity, "price": 9.99 });
+    let orders = [
+        order("o-1", "DE", json!([line("lamp", 2), line("fan", 1)])),
+        order("o-2", "FR", json!([line("lamp", 3)])),
+        order("o-3", "XX", json!([])),
+    ];
+    api.publish_all("orders", &orders).await;
+    for trigger in ["invoice", "pick"] {
+        let status = at_rest(api, trigger, 3).await;
+        let ends = [count(&status, "delivered"), count(&status, "dead_lettered")];
+        assert_eq!(ends, [2, 1], "{trigger}: {status}\n{}", server.log_text());
+    }
+    let log = server.log_text();
+    for said in ["I-o-1: 35.66 gross", "I-o-2: 35.96 gross", "to pick for 2 of 3 orders: 1 x fan, 5 x lamp"] {
+        assert!(log.contains(said), "no {said:?} in:\n{log}");
+    }
+    let letters = api.dead_letters("trigger=invoice").await;
+    assert!(letters[0]["response"].to_string().contains("no VAT rate for 'XX'"), "{letters:?}");
+    assert_eq!(api.dead_letters("trigger=pick").await[0]["event_id"], "o-3");
+
+    // The same function, called as a program would call it in AWS.
+    let event = json!({ "data": orders[0]["data"] });
+    let answer = api.post("/2015-03-31/functions/invoice/invocations", &event).await.expect_status(200);
+    assert_eq!(answer.json(), json!({ "invoice": "I-o-1", "net": "29.97", "tax": "5.69", "gross": "35.66" }));
 }

@@ -3,14 +3,22 @@
 
 mod bad_frames;
 mod bad_input;
+mod batches;
+mod callbacks;
 mod cli;
 mod control;
 mod dead_letters;
 mod deliver;
 mod examples;
+mod function_failures;
+mod functions;
 mod github;
+mod invoke_api;
+mod lambda;
+mod ledger;
 mod lifecycle;
 mod observe;
+mod orphans;
 mod outages;
 mod publish;
 mod quic;

@@ -21,6 +21,21 @@ pub(crate) fn trigger_to(name: &str, url: &str, keys: &str, target_keys: &str) -
     )
 }
 
+/// A trigger on the topic `orders`, from its start, that calls a local function; with more keys, and more for its target.
+pub(crate) fn trigger_function(name: &str, function: &str, keys: &str, target_keys: &str) -> String {
+    format!(
+        "[triggers.{name}]\ntopic = \"orders\"\nstart = \"earliest\"\n{keys}\n[triggers.{name}.target.function]\nname = \"{function}\"\n{target_keys}\n"
+    )
+}
+
+/// The one dead letter there is, which must be the trigger's.
+pub(crate) async fn only_letter(api: Api, trigger: &str) -> Value {
+    let letters = api.dead_letters("").await;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(letters[0]["trigger"], trigger, "{letters:?}");
+    letters[0].clone()
+}
+
 /// One number of a trigger's account.
 pub(crate) fn count(status: &Value, name: &str) -> u64 {
     status["account"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {status}"))

@@ -4,8 +4,10 @@
 //! Everything binds loopback, leaves nothing behind when it is dropped, and panics with what it saw when a promise of the
 //! harness itself does not hold. It must not know how the broker works inside.
 
+pub mod aws;
 pub mod binary;
 pub mod events;
+pub mod function;
 pub mod fuzz;
 pub mod github;
 pub mod home;

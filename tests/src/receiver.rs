@@ -240,6 +240,11 @@ async fn perform(reply: Reply) -> Result<Response<Full<Bytes>>, Broken> {
         Reply::Event(event) => response
             .header("content-type", "application/cloudevents+json")
             .body(Full::from(event.to_string())),
+        Reply::Json(value) => {
+            response.header("content-type", "application/json").body(Full::from(value.to_string()))
+        }
+        Reply::Header(name, value) => response.header(name, value).body(Full::default()),
+        Reply::Accepted => response.status(202).header("eventail-callback", "accepted").body(Full::default()),
         Reply::Hang | Reply::After(..) => {
             return Ok(std::future::pending::<Infallible>().await).map(|never| match never {});
         }

@@ -17,6 +17,12 @@ pub enum Reply {
     RetryAfter(u16, u64),
     /// 200 with a CloudEvent in structured mode.
     Event(Value),
+    /// 200 with this JSON.
+    Json(Value),
+    /// 200 with this header.
+    Header(&'static str, String),
+    /// 202 that says that the rest comes by a callback.
+    Accepted,
     /// The answer after a delay.
     After(Duration, Box<Reply>),
     /// No answer at all; the connection stays open.

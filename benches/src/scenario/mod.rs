@@ -3,6 +3,7 @@
 pub mod custom;
 mod dedup;
 mod deliver;
+mod functions;
 mod idle;
 mod latency;
 pub mod matching;
@@ -63,6 +64,14 @@ pub enum Scenario {
     Latency,
     /// Publishing with and without deduplication, in turns.
     Dedup,
+    /// Calls of a warm local function: a trigger's backlog, and the Invoke API.
+    FunctionWarm,
+    /// What the broker adds to a local function's own loop.
+    FunctionOverhead,
+    /// Cold starts of a local function.
+    FunctionCold,
+    /// Batches of 100 through one local function.
+    FunctionBatch,
     /// Matching with 10 and with 1,000 triggers.
     Triggers,
     /// Memory at rest, and the time from start to the first acknowledged publish.
@@ -90,6 +99,10 @@ impl Scenario {
         Self::Deliver,
         Self::Latency,
         Self::Dedup,
+        Self::FunctionWarm,
+        Self::FunctionOverhead,
+        Self::FunctionCold,
+        Self::FunctionBatch,
         Self::Triggers,
         Self::Idle,
     ];
@@ -107,6 +120,10 @@ impl Scenario {
             Self::Deliver => deliver::run(settings).await,
             Self::Latency => latency::run(settings).await,
             Self::Dedup => dedup::run(settings).await,
+            Self::FunctionWarm => functions::warm(settings).await,
+            Self::FunctionOverhead => functions::overhead(settings).await,
+            Self::FunctionCold => functions::cold(settings).await,
+            Self::FunctionBatch => functions::batch(settings).await,
             Self::Triggers => matching::run(settings),
             Self::Idle => idle::run(settings).await,
         }

@@ -342,23 +342,3 @@ fn a_folder_without_logs_is_no_data_folder() {
     assert_eq!(exit, Exit::Negative);
     assert!(printed.contains("is no data folder of a broker"), "{printed}");
 }
-
-#[test]
-fn the_quickstart_shows_every_events_way_and_an_account_that_adds_up() {
-    let (exit, printed) = eventail(&["quickstart"]);
-    assert_eq!(exit, Exit::Done, "{printed}");
-    let count = |text: &str| printed.matches(text).count();
-    assert_eq!(count("appended, safe on disk"), 10, "{printed}");
-    assert_eq!(count("  matched\n"), 7, "{printed}");
-    assert_eq!(count(": failed 500"), 6, "{printed}");
-    assert_eq!(count("attempt 3: delivered"), 3, "{printed}");
-    assert_eq!(count("dead-lettered as dead-letters/"), 2, "{printed}");
-    assert!(printed.contains("11 events acknowledged, 1 of them as a repeat"), "{printed}");
-    assert!(printed.contains("2 of 2 dead letters redriven."), "{printed}");
-    let account =
-        |name: &str| printed.lines().find(|line| line.trim_start().starts_with(name)).map(str::to_owned);
-    for name in ["ship-order ", "record-payment ", "sync-crm "] {
-        assert!(account(name).unwrap().ends_with("yes"), "{printed}");
-    }
-    assert!(printed.contains("2 dead letters written, 0 left to redrive"), "{printed}");
-}

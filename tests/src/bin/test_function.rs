@@ -68,7 +68,7 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Failure> {
     }
     let listed: Vec<Value> = items
         .iter()
-        .filter(|item| item.data["do"] == "fail-item")
+        .filter(|item| item.data["do"] == "fail-item" && still(&item.data, call))
         .map(|item| json!({ "itemIdentifier": item.identifier }))
         .collect();
     if !listed.is_empty() {
@@ -78,6 +78,11 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Failure> {
         return Ok(answer.clone());
     }
     Ok(json!({ "process": std::process::id(), "call": call, "payload": payload }))
+}
+
+/// Whether what an event asks for still holds at this call of the process: `until_call` ends it.
+fn still(data: &Value, call: u64) -> bool {
+    data["until_call"].as_u64().is_none_or(|until| call < until)
 }
 
 /// One event of the payload, whatever its shape.
@@ -109,8 +114,7 @@ fn data(event: &Value) -> Value {
 
 async fn perform(wish: &str, data: &Value, call: u64) -> Result<(), Failure> {
     match wish {
-        "fail" => return Err(Failure("OrderRejected", "cannot digest this".to_owned())),
-        "fail-first" if call == 1 => return Err(Failure("NotReady", "warming up".to_owned())),
+        "fail" if still(data, call) => return Err(Failure("OrderRejected", "cannot digest this".to_owned())),
         "panic" => panic!("the handler panics"),
         "crash" => {
             eprintln!("about to crash");
@@ -162,6 +166,7 @@ fn allocate(megabytes: u64) {
 }
 
 /// Starts a process that nobody waits for, in the function's group or in one of its own.
+#[expect(clippy::zombie_processes, reason = "that nobody waits for it is the point")]
 fn leave_child(data: &Value) {
     let program = if data["own_session"] == true { "setsid" } else { "env" };
     let child = std::process::Command::new(program).args(["sleep", "1000"]).spawn().expect("a child starts");

@@ -47,9 +47,10 @@ fn event(id: &str, event_type: &str, source: &str, subject: &str, data: Value) -
     })
 }
 
-/// The quickstart's configuration: three triggers, each for one of the endpoints of a target that runs beside it.
-pub(super) fn configuration(data_dir: &str, target: &str) -> String {
-    let data_dir = toml::Value::from(data_dir);
+/// The quickstart's configuration: three triggers, each for one of the endpoints of a target that runs beside it, and one for a
+/// function, whose process is `program`.
+pub(super) fn configuration(data_dir: &str, target: &str, program: &str) -> String {
+    let (data_dir, program) = (toml::Value::from(data_dir), toml::Value::from(program));
     format!(
         r#"data_dir = {data_dir}
 drain = "2s"
@@ -83,6 +84,14 @@ topic = "{TOPIC}"
 pattern = {{ source = ["/shop/users"], data = {{ plan = [{{ anything-but = "free" }}] }} }}
 [triggers.sync-crm.target.http]
 url = "{target}/crm"
+
+# Everything that happens to orders. A function on this machine, started when the first of them comes.
+[triggers.write-receipt]
+topic = "{TOPIC}"
+pattern = {{ type = [{{ prefix = "order." }}] }}
+concurrency = 1
+[triggers.write-receipt.target.function]
+command = [{program}, "run-function", "receipt"]
 "#
     )
 }
@@ -94,10 +103,12 @@ mod tests {
 
     #[test]
     fn the_configuration_is_right() {
-        let text = configuration("/tmp/a \"b\"", "http://127.0.0.1:9000");
+        let text = configuration("/tmp/a \"b\"", "http://127.0.0.1:9000", "/bin/c \"d\"");
         let config = Config::parse("quickstart.toml", &text, &|_| None).unwrap();
         assert_eq!(config.data_dir.to_str(), Some("/tmp/a \"b\""));
-        assert_eq!(config.triggers.len(), 3);
+        assert_eq!(config.triggers.len(), 4);
+        let commands: Vec<&[String]> = config.functions.values().map(|f| &f.command[..]).collect();
+        assert_eq!(commands, [["/bin/c \"d\"", "run-function", "receipt"]]);
     }
 
     #[test]

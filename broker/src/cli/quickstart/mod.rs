@@ -1,7 +1,7 @@
 //! `eventail quickstart`: everything that matters, seen once, with nothing set up.
 //!
-//! A real broker with real listeners in a scratch directory, three triggers, a target for each in this process, and a
-//! morning's events published over HTTP. What is shown is what the broker tells: the steps as its observer sees them, the
+//! A real broker with real listeners in a scratch directory, four triggers, HTTP targets in this process, a local function that
+//! is this binary itself, and a morning's events published over HTTP. What is shown is what the broker tells: the steps as its observer sees them, the
 //! numbers as its API answers them. It needs no file, no network and no free port of a certain number.
 
 mod events;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use eventail_triggers::ledger::{FunctionKind, Summary};
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Leave the broker and its target running until Ctrl-C, to try commands on them
+    /// Leave the broker and its targets running until Ctrl-C, to try commands on them
     #[arg(long)]
     keep_running: bool,
 }
@@ -68,7 +69,8 @@ async fn quickstart(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, 
     let scratch = scratch.map_err(|source| CliError::Runtime { source })?;
     let target = Target::start().await.map_err(|source| CliError::Runtime { source })?;
     let data_dir = scratch.path().join("data").display().to_string();
-    let text = events::configuration(&data_dir, &target.url());
+    let program = std::env::current_exe().map_err(|source| CliError::Runtime { source })?;
+    let text = events::configuration(&data_dir, &target.url(), &program.display().to_string());
     let config = Config::parse("quickstart.toml", &text, &|_| None)?;
     let (watcher, steps) = Watcher::new();
     let server = Server::start(config, Some(Arc::new(watcher)), None).await?;
@@ -98,6 +100,11 @@ struct Tour<'a> {
     steps: UnboundedReceiver<Observation>,
     story: Story,
     screen: &'a mut Screen,
+}
+
+#[derive(Deserialize)]
+struct Functions {
+    functions: Vec<Summary>,
 }
 
 #[derive(Deserialize)]
@@ -145,23 +152,28 @@ impl<'a> Tour<'a> {
         self.title("3. Fix the target, and redrive")?;
         self.redrive().await?;
         self.title("4. The account, as the broker's API has it now")?;
-        self.account().await
+        self.account().await?;
+        self.title("5. What the function took, as the ledger has it")?;
+        self.ledger().await
     }
 
     fn introduce(&mut self, data_dir: &str) -> Result<(), CliError> {
         let version = env!("CARGO_PKG_VERSION");
         let name = self.screen.paint(Paint::Heading, &format!("Eventail {version}"));
-        self.screen
-            .line(&format!("{name}: a broker in a scratch directory, three triggers, one target.\n"))?;
-        self.screen.line(&format!("  http    {}", self.url))?;
+        self.screen.line(&format!(
+            "{name}: a broker in a scratch directory, four triggers, HTTP targets, a function.\n"
+        ))?;
+        self.screen.line(&format!("  http      {}", self.url))?;
         if let Some(quic) = self.server.quic() {
-            self.screen.line(&format!("  quic    {quic}"))?;
+            self.screen.line(&format!("  quic      {quic}"))?;
         }
-        self.screen.line(&format!("  data    {data_dir}"))?;
-        self.screen.line(&format!("  target  {}/ship      accepts", self.target.url()))?;
+        self.screen.line(&format!("  data      {data_dir}"))?;
+        self.screen.line(&format!("  targets   {}/ship      accepts", self.target.url()))?;
         self.screen
-            .line(&format!("          {}/payments  fails twice before it accepts", self.target.url()))?;
-        self.screen.line(&format!("          {}/crm       refuses until it is fixed", self.target.url()))
+            .line(&format!("            {}/payments  fails twice before it accepts", self.target.url()))?;
+        self.screen
+            .line(&format!("            {}/crm       refuses until it is fixed", self.target.url()))?;
+        self.screen.line("  function  eventail run-function receipt    is started when the first order comes")
     }
 
     fn title(&mut self, text: &str) -> Result<(), CliError> {
@@ -251,6 +263,27 @@ impl<'a> Tour<'a> {
         if adds_up { Ok(()) } else { Err(CliError::Quickstart { what: "the account does not add up" }) }
     }
 
+    async fn ledger(&mut self) -> Result<(), CliError> {
+        let all: Functions = self.api.get("/v1/functions").await?;
+        let mut table = Table::new(&["FUNCTION", "CALLS", "COLD STARTS", "INIT P50", "RUN P50", "BILLED"]);
+        let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+        for function in all.functions.iter().filter(|function| function.kind == FunctionKind::Function) {
+            table.row(vec![
+                function.name.clone(),
+                function.calls.to_string(),
+                function.cold_starts.to_string(),
+                ms(function.init_p50_ms),
+                ms(function.duration_p50_ms),
+                format!("{} ms", function.billed_ms),
+            ]);
+        }
+        table.indented("  ").print(self.screen, "No function ran.")?;
+        self.screen.line(
+            "\n  Its process was started for the first order and is warm since; idle for 5 minutes, it will be stopped.",
+        )?;
+        self.screen.line("  Billed is what AWS Lambda would bill for the same runs.")
+    }
+
     fn try_next(&mut self, keeps_running: bool) -> Result<(), CliError> {
         self.title("Try next")?;
         if keeps_running {
@@ -263,14 +296,14 @@ impl<'a> Tour<'a> {
         }
         self.screen.line("\n  From the repository, `cargo run --release -- ` stands for `eventail `.")?;
         if keeps_running {
-            self.screen.line("\nThe broker and its target keep running. Ctrl-C ends them.")?;
+            self.screen.line("\nThe broker and its targets keep running. Ctrl-C ends them.")?;
         }
         Ok(())
     }
 }
 
 /// What to try on a broker of one's own.
-const ANEW: [(&str, &str); 7] = [
+const ANEW: [(&str, &str); 8] = [
     ("eventail quickstart --keep-running", "the same, and then look around in it"),
     ("eventail serve --print-config > eventail.toml", "a configuration with every key explained"),
     ("eventail check", "everything that is wrong with it, at once"),
@@ -278,14 +311,16 @@ const ANEW: [(&str, &str); 7] = [
     ("echo '{\"total\":7}' | eventail publish orders --type order.created", "an event"),
     ("eventail tail orders --follow", "the events of a topic, as they come"),
     ("eventail triggers", "what every trigger does"),
+    ("eventail functions", "what functions took and cost"),
 ];
 
 /// What to try on the broker that keeps running.
-const HERE: [(&str, &str); 6] = [
+const HERE: [(&str, &str); 7] = [
     ("eventail tail shop --from earliest", "all events"),
     ("eventail tail shop --filter '{\"data\":{\"plan\":[\"pro\"]}}'", "those that match a pattern"),
     ("echo '{\"total\":7}' | eventail publish shop --type order.created", "another order"),
     ("eventail triggers show ship-order", "what its trigger does"),
+    ("eventail functions", "what its functions took and would cost"),
     ("eventail dead-letters list --include-redriven", "what could not be delivered at first"),
     ("eventail dead-letters show dead-letters/0", "one of them, with its event"),
 ];

@@ -23,12 +23,7 @@ struct Record {
     body: String,
 }
 
-/// The body of a record: an event, of which the order is enough here.
-#[derive(Deserialize)]
-struct Envelope {
-    data: Order,
-}
-
+/// The body of a record.
 #[derive(Deserialize)]
 struct Order {
     id: String,
@@ -65,13 +60,13 @@ async fn pick(event: LambdaEvent<Batch>) -> Result<Failures, Error> {
     let records = event.payload.records;
     let count = records.len();
     for Record { message_id, body } in records {
-        match serde_json::from_str::<Envelope>(&body) {
-            Ok(Envelope { data: order }) if !order.lines.is_empty() => {
+        match serde_json::from_str::<Order>(&body) {
+            Ok(order) if !order.lines.is_empty() => {
                 for line in order.lines {
                     *to_pick.entry(line.article).or_default() += line.quantity;
                 }
             }
-            Ok(Envelope { data: order }) => {
+            Ok(order) => {
                 println!("order {} has no lines", order.id);
                 batch_item_failures.push(Failure { item_identifier: message_id });
             }
