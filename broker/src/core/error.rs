@@ -114,7 +114,7 @@ pub enum BrokerError {
     },
     /// A trigger invokes a function that there is not.
     #[error("trigger `{trigger}`: there is no function `{function}`")]
-    UnknownFunction {
+    NoSuchFunction {
         /// Whose target.
         trigger: TriggerName,
         /// The function.
@@ -200,7 +200,7 @@ impl BrokerError {
             Self::Pattern(_)
             | Self::Key(_)
             | Self::Target { .. }
-            | Self::UnknownFunction { .. }
+            | Self::NoSuchFunction { .. }
             | Self::OffsetBeyondEnd { .. } => Code::InvalidParameter,
             Self::SubscriptionInUse { .. } => Code::Conflict,
             Self::ShuttingDown => Code::ShuttingDown,

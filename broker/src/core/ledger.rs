@@ -310,6 +310,12 @@ impl Broker {
                 functions.push(FunctionSummary { summary, instances: None });
             }
         }
+        for function in &mut functions {
+            if function.summary.kind == FunctionKind::Function {
+                let local = function.summary.name.parse().ok().and_then(|name| core.functions.get(&name));
+                function.instances = local.map(|function| function.status().into());
+            }
+        }
         functions.sort_by(|a, b| (a.summary.kind, &a.summary.name).cmp(&(b.summary.kind, &b.summary.name)));
         functions
     }

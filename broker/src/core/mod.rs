@@ -291,7 +291,7 @@ impl Broker {
 
     /// A function of this machine, if there is one of this name.
     #[must_use]
-    pub fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {
+    pub fn local_function(&self, name: &FunctionName) -> Option<Arc<Function>> {
         self.core.functions.get(name).cloned()
     }
 

@@ -322,7 +322,7 @@ fn make_target(
     match options {
         TargetOptions::Lambda(_) => todo!(),
         TargetOptions::Function(options) => {
-            let function = functions.get(&options.function).ok_or_else(|| BrokerError::UnknownFunction {
+            let function = functions.get(&options.function).ok_or_else(|| BrokerError::NoSuchFunction {
                 trigger: trigger.clone(),
                 function: options.function.clone(),
             })?;

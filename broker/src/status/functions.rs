@@ -1,5 +1,6 @@
 //! What the broker tells about functions.
 
+use eventail_triggers::function::FunctionStatus;
 use eventail_triggers::ledger::Summary;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,18 @@ pub struct InstancesStatus {
     pub starts: u64,
     /// Why the last one that did not come up did not.
     pub last_init_error: Option<String>,
+}
+
+impl From<FunctionStatus> for InstancesStatus {
+    fn from(status: FunctionStatus) -> Self {
+        Self {
+            instances: status.instances as u64,
+            busy: status.busy as u64,
+            idle: status.warm as u64,
+            starts: status.starts,
+            last_init_error: status.last_start_error,
+        }
+    }
 }
 
 /// A function: what it did, and what there is of it now.

@@ -20,6 +20,8 @@ pub struct Call {
     pub request_id: String,
     /// When nobody waits any longer. The function's own timeout may end it before.
     pub deadline: Instant,
+    /// Whether it waits for an instance while all are busy. One that does not is throttled at once, as Lambda does it.
+    pub waits: bool,
     /// `Lambda-Runtime-Client-Context`: JSON.
     pub client_context: Option<String>,
     /// `Lambda-Runtime-Cognito-Identity`: JSON.
@@ -40,6 +42,7 @@ impl Call {
             payload,
             request_id,
             deadline,
+            waits: true,
             client_context: None,
             cognito_identity: None,
             trace: None,

@@ -120,6 +120,9 @@ pub enum ThrottleReason {
     /// All instances were busy until its deadline.
     #[error("no instance was free in time")]
     Deadline,
+    /// All instances are busy, and it was not to wait.
+    #[error("all instances are busy")]
+    Busy,
     /// Too many wait already.
     #[error("too many invocations wait for an instance")]
     QueueFull,

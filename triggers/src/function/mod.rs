@@ -143,6 +143,7 @@ impl Function {
             payload,
             request_id,
             deadline,
+            waits,
             client_context,
             cognito_identity,
             trace,
@@ -153,7 +154,7 @@ impl Function {
         let work =
             Work { names: Arc::clone(&names), payload, deadline, client_context, cognito_identity, trace };
         let (answer, mut finished) = oneshot::channel();
-        let finished = match self.host.with(|pool, now| pool.admit(work, answer, now)) {
+        let finished = match self.host.with(|pool, now| pool.admit(work, waits, answer, now)) {
             Admission::Handed => finished.await.ok(),
             Admission::Refused { error, log } => Some(Finished::unrun(error, log)),
             Admission::Queued(ticket) => match timeout_at(deadline, &mut finished).await {

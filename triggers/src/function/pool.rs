@@ -188,7 +188,13 @@ impl Pool {
     }
 
     /// Hands the work to an instance, or lets it wait for one.
-    pub(super) fn admit(&mut self, work: Work, answer: oneshot::Sender<Finished>, now: Instant) -> Admission {
+    pub(super) fn admit(
+        &mut self,
+        work: Work,
+        waits: bool,
+        answer: oneshot::Sender<Finished>,
+        now: Instant,
+    ) -> Admission {
         if self.is_closed {
             return Admission::Refused { error: RunError::Stopped, log: String::new() };
         }
@@ -207,6 +213,9 @@ impl Pool {
             let error = RunError::Start(Arc::clone(&failure.error));
             return Admission::Refused { error, log: failure.log.clone() };
         }
+        if !waits && self.busy() + self.queue.len() >= self.limits.max {
+            return Admission::Refused { error: ThrottleReason::Busy.into(), log: String::new() };
+        }
         let bytes = self.queued_bytes + waiting.work.payload.len();
         if self.queue.len() >= WAITING_MAX || (bytes > WAITING_BYTES_MAX && !self.queue.is_empty()) {
             return Admission::Refused { error: ThrottleReason::QueueFull.into(), log: String::new() };
@@ -217,6 +226,10 @@ impl Pool {
         self.queue.push_back(Waiting { ticket, ..waiting });
         self.begin(now);
         Admission::Queued(ticket)
+    }
+
+    fn busy(&self) -> usize {
+        self.members.values().filter(|member| matches!(member.phase, Phase::Busy(_))).count()
     }
 
     /// Gives the work back where the instance has gone away meanwhile.

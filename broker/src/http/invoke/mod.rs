@@ -192,7 +192,7 @@ async fn run(
     asked: Asked,
     request_id: &str,
 ) -> Result<Reply, InvokeError> {
-    let (options, function) = (api.broker.config().functions.get(name), api.broker.function(name));
+    let (options, function) = (api.broker.config().functions.get(name), api.broker.local_function(name));
     let (Some(options), Some(function)) = (options, function) else {
         return Err(InvokeError::Host(RunError::Stopped));
     };
@@ -200,9 +200,12 @@ async fn run(
     let mut call = FunctionCall::new(payload, request_id.to_owned(), deadline);
     call.client_context = asked.client_context;
     call.trace.clone_from(&asked.trace);
+    // Whoever calls gets the busy answer at once, and retries as with Lambda.
+    call.waits = false;
     // A caller that goes away takes nothing back: the function runs to its end, as Lambda's do.
     let running = tokio::spawn(async move { function.invoke(call).await });
     let run = running.await.map_err(|_| InvokeError::Host(RunError::Stopped))?;
+    api.broker.record_call(&run.report, u32::from(run.result.is_ok()));
     let mut reply = ended(&run, request_id)?;
     let headers = reply.headers_mut();
     headers.insert(EXECUTED_VERSION, HeaderValue::from_static(VERSION));
