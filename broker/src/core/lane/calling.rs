@@ -256,7 +256,8 @@ impl Driver {
             delivery_id,
             now: self.clock.now(),
             deadline: lease.deadline,
-            wants_reply: self.replies.is_some(),
+            // The answer to a batch is about its events and is none itself.
+            wants_reply: self.replies.is_some() && !self.lane.batches,
             callback: None,
         };
         (event, invocation)
