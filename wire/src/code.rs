@@ -74,6 +74,8 @@ codes! {
     TooManySubscriptions = "too_many_subscriptions", 507, false;
     /// The trigger does not exist.
     UnknownTrigger = "unknown_trigger", 404, false;
+    /// The function does not exist, or did nothing that is still known.
+    UnknownFunction = "unknown_function", 404, false;
     /// The event or dead letter does not exist, or retention took it.
     UnknownEvent = "unknown_event", 404, false;
     /// The offset lies before what retention kept.

@@ -60,3 +60,5 @@ pub const LEDGER_KEYS_MAX: usize = 1_000;
 pub const LEDGER_BUCKETS_MAX: usize = 200_000;
 /// How long the ledger keeps an hour.
 pub const LEDGER_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// What a local function may be sent and may answer: Lambda's own limit, 6 MiB and 100 bytes.
+pub const FUNCTION_PAYLOAD_BYTES_MAX: usize = (6 << 20) + 100;

@@ -11,6 +11,7 @@ mod completions;
 mod dead_letters;
 mod error;
 mod exit;
+mod functions;
 mod logging;
 mod publish;
 mod quickstart;
@@ -79,6 +80,8 @@ enum Command {
     Topics(topics::Arguments),
     /// List, show, pause, resume or move triggers
     Triggers(triggers::Arguments),
+    /// List or show functions: what they did, and what it cost
+    Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
     DeadLetters(dead_letters::Arguments),
 
@@ -163,6 +166,7 @@ impl Command {
             Self::Tail(arguments) => block_on(tail::run(arguments, screen)),
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
+            Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
 
             Self::Storage(arguments) => storage::run(arguments, screen),

@@ -43,6 +43,12 @@ pub enum BrokerError {
     /// The trigger does not exist.
     #[error("there is no trigger `{0}`")]
     UnknownTrigger(TriggerName),
+    /// The function does not exist, or did nothing that the ledger still knows.
+    #[error("there is no function `{name}`, and none of this name did anything in the window")]
+    UnknownFunction {
+        /// What was asked for.
+        name: String,
+    },
     /// The dead letter does not exist.
     #[error("there is no dead letter {topic}/{offset}")]
     UnknownDeadLetter {
@@ -176,6 +182,7 @@ impl BrokerError {
             Self::TooManyTopics { .. } => Code::TooManyTopics,
             Self::TooManySubscriptions { .. } => Code::TooManySubscriptions,
             Self::UnknownTrigger(_) => Code::UnknownTrigger,
+            Self::UnknownFunction { .. } => Code::UnknownFunction,
             Self::UnknownDeadLetter { .. } => Code::UnknownEvent,
             Self::EventTooLarge { .. } => Code::EventTooLarge,
             Self::BatchEvents { .. } | Self::BatchBytes { .. } => Code::BatchTooLarge,

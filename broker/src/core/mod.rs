@@ -9,6 +9,7 @@ mod feed;
 mod graveyard;
 mod journal;
 mod lane;
+pub(crate) mod ledger;
 mod letter;
 mod letters;
 mod lookup;
@@ -46,6 +47,7 @@ pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
 use callbacks::Callbacks;
 use journal::Journal;
+use ledger::Ledger;
 use letters::Letters;
 use lookup::Lookup;
 use permits::Permits;
@@ -68,6 +70,7 @@ pub(crate) struct Core {
     store: Arc<DiskStore>,
     topics: Topics,
     journal: Arc<Journal>,
+    ledger: Arc<Ledger>,
     triggers: Triggers,
     callbacks: Arc<Callbacks>,
     permits: Permits,
@@ -229,7 +232,12 @@ impl Broker {
     /// All triggers, by name.
     #[must_use]
     pub fn triggers(&self) -> Vec<TriggerStatus> {
-        self.core.triggers.all().map(|trigger| trigger.status(self.core.clock.now())).collect()
+        let now = self.core.clock.now();
+        let status = |trigger: &Arc<triggers::Trigger>| {
+            let status = trigger.status(now);
+            TriggerStatus { budget: self.core.ledger.budget_status(now, &status.name), ..status }
+        };
+        self.core.triggers.all().map(status).collect()
     }
 
     /// One trigger.
@@ -237,7 +245,9 @@ impl Broker {
     /// # Errors
     /// Where there is none of this name.
     pub fn trigger(&self, name: &TriggerName) -> Result<TriggerStatus, BrokerError> {
-        Ok(self.core.triggers.get(name)?.status(self.core.clock.now()))
+        let now = self.core.clock.now();
+        let budget = self.core.ledger.budget_status(now, name);
+        Ok(TriggerStatus { budget, ..self.core.triggers.get(name)?.status(now) })
     }
 
     /// Stops a trigger until it is resumed, also over a restart.

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::callbacks::Callbacks;
 use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
+use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
 use super::topic::{Topic, log_options};
@@ -91,6 +92,8 @@ impl BrokerBuilder {
             segment_bytes: JOURNAL_SEGMENT_BYTES,
             ..LogOptions::default()
         };
+        let ledger_log = open_log(&store, LEDGER_LOG.to_owned(), journal_options.clone()).await?;
+        let ledger = Ledger::open(ledger_log, &config, clock.now()).await?;
         let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
@@ -106,6 +109,7 @@ impl BrokerBuilder {
             store,
             topics: super::topics::Topics::default(),
             journal,
+            ledger,
             triggers: super::triggers::Triggers::default(),
             callbacks: Callbacks::new(tokens),
             subscribers: super::subscriber::Subscribers::default(),
@@ -123,6 +127,7 @@ impl BrokerBuilder {
         core.letters.catch_up(&core).await?;
         core.start_triggers().await?;
         core.start_upkeep();
+        core.start_ledger();
         core.start_indexing();
         Ok(Broker { core })
     }

@@ -276,6 +276,8 @@ impl Trigger {
             lost: subscription.lost_events(),
             account: account(subscription),
             last_failure: subscription.last_failure().cloned(),
+            concurrency: None,
+            budget: None,
         }
     }
 

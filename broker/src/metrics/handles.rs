@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use eventail_triggers::outcome::{Outcome, RejectReason, RetryClass};
 use eventail_wire::{Code, TopicName, TriggerName};
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, Label, counter, histogram};
 
 use super::{
     PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_DUPLICATES, PUBLISHED_EVENTS, REFUSED_EVENTS,
@@ -83,29 +83,30 @@ pub const fn reason_label(reason: RejectReason) -> &'static str {
 /// Counters of one metric by a second label. Each is made when it is first needed: most codes and reasons never occur, and
 /// a series that stays 0 for each of them would only cost memory.
 #[derive(Debug)]
-struct ByLabel {
+pub(super) struct ByLabel {
     metric: &'static str,
-    owner: (&'static str, String),
+    owner: Vec<Label>,
     label: &'static str,
     counters: Vec<(&'static str, OnceLock<Counter>)>,
 }
 
 impl ByLabel {
-    fn new(
+    pub(super) fn new(
         metric: &'static str,
-        owner: (&'static str, &str),
+        owner: &[(&'static str, String)],
         label: &'static str,
         values: impl Iterator<Item = &'static str>,
     ) -> Self {
         let counters = values.map(|value| (value, OnceLock::new())).collect();
-        Self { metric, owner: (owner.0, owner.1.to_owned()), label, counters }
+        let owner = owner.iter().map(|(label, name)| Label::new(*label, name.clone())).collect();
+        Self { metric, owner, label, counters }
     }
 
-    fn add(&self, value: &'static str, count: u64) {
+    pub(super) fn add(&self, value: &'static str, count: u64) {
         if let Some((_, slot)) = self.counters.iter().find(|(known, _)| *known == value) {
-            let (label, name) = &self.owner;
-            slot.get_or_init(|| counter!(self.metric, *label => name.clone(), self.label => value))
-                .increment(count);
+            let labels =
+                || self.owner.iter().cloned().chain([Label::new(self.label, value)]).collect::<Vec<_>>();
+            slot.get_or_init(|| counter!(self.metric, labels())).increment(count);
         }
     }
 }
@@ -131,7 +132,7 @@ impl TopicMetrics {
             bytes: counter!(PUBLISHED_BYTES, "topic" => name.to_owned()),
             duplicates: counter!(PUBLISHED_DUPLICATES, "topic" => name.to_owned()),
             seconds: histogram!(PUBLISH_SECONDS, "topic" => name.to_owned()),
-            refused: ByLabel::new(REFUSED_EVENTS, ("topic", name), "code", codes),
+            refused: ByLabel::new(REFUSED_EVENTS, &[("topic", name.to_owned())], "code", codes),
         }
     }
 
@@ -175,7 +176,7 @@ impl TriggerMetrics {
     #[must_use]
     pub fn new(trigger: &TriggerName) -> Self {
         let name = trigger.as_str();
-        let owner = ("trigger", name);
+        let owner = &[("trigger", name.to_owned())];
         let count = |metric: &'static str| counter!(metric, "trigger" => name.to_owned());
         let ends = AttemptEnd::ALL.iter().map(|end| end.as_str());
         Self {

@@ -1,11 +1,57 @@
 //! Local functions: the broker starts processes that speak the AWS Lambda Runtime API, keeps them warm, and stops them.
+//!
+//! It promises that a function sees what it would see in Lambda (so that real runtimes run unmodified), that an invocation
+//! ends by its deadline with a reason that tells a function's own error, a timeout, a crash, want of memory and a failed
+//! start apart, that no more processes run than are allowed, and that none outlives the broker. It must not retry: that is
+//! the delivery machine's part.
+//!
+//! The way of an invocation: `pool` decides which instance takes it or that it waits; `runtime_api` hands it to the
+//! instance's runtime over HTTP and takes the answer; `host` tells who called. `instance` sees to one process, which
+//! `process` starts and `system` confines; `guard` kills what is left when the broker is gone. `logs` reads what it writes,
+//! `memory` what it takes.
+//!
+//! Each instance has a port of its own on the loopback address. The Runtime API knows no authentication: whoever may
+//! connect to ports of this machine can speak to it, as to any development server on it.
 
+mod call;
+mod environment;
+mod error;
+mod guard;
+mod host;
+mod instance;
+mod logs;
+mod memory;
+mod pool;
+mod process;
+mod runtime_api;
+mod system;
+mod target;
+#[cfg(test)]
+mod tests;
+mod trace;
+
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use eventail_wire::FunctionName;
+use bytes::Bytes;
+use eventail_wire::{Clock, FunctionName};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use crate::http::Secret;
 use crate::payload::PayloadShape;
+use crate::report::{Architecture, Report};
+
+pub use call::{Call, Run};
+pub use error::{ProcessEnd, RunError, StartError, ThrottleReason};
+pub use pool::FunctionStatus;
+pub use target::FunctionTarget;
+
+use host::Host;
+use logs::Names;
+use pool::Admission;
 
 /// A function that runs on this machine.
 #[derive(Clone, Debug)]
@@ -41,4 +87,135 @@ pub struct FunctionTargetOptions {
     pub function: FunctionName,
     /// What it gets to see.
     pub payload: PayloadShape,
+}
+
+/// A call on its way to an instance.
+struct Work {
+    names: Arc<Names>,
+    payload: Bytes,
+    deadline: Instant,
+    client_context: Option<String>,
+    cognito_identity: Option<String>,
+    trace: Option<String>,
+}
+
+/// What came of it, as far as the instance knows.
+struct Finished {
+    result: Result<Bytes, RunError>,
+    init: Option<Duration>,
+    duration: Duration,
+    log: String,
+    memory_mb: Option<u32>,
+}
+
+impl Finished {
+    /// It was not run at all.
+    const fn unrun(error: RunError, log: String) -> Self {
+        Self { result: Err(error), init: None, duration: Duration::ZERO, log, memory_mb: None }
+    }
+}
+
+/// A function and its instances. Dropped, it makes them end; [`Function::close`] also waits for that.
+pub struct Function {
+    host: Arc<Host>,
+    /// What reports call it.
+    label: Arc<str>,
+}
+
+impl Function {
+    /// Begins to keep `min_instances` instances, and starts others when there are calls. Must be called in a runtime.
+    #[must_use]
+    pub fn new(options: FunctionOptions, now: Arc<dyn Clock>) -> Arc<Self> {
+        let label = format!("function {}", options.name).into();
+        Arc::new(Self { host: Host::new(options, now), label })
+    }
+
+    /// What it was made with.
+    #[must_use]
+    pub fn options(&self) -> &FunctionOptions {
+        &self.host.options
+    }
+
+    /// Runs the function once. Ends soon after the call's deadline at the latest. When the caller goes away, the run goes on
+    /// to its end.
+    pub async fn invoke(&self, call: Call) -> Run {
+        let Call {
+            payload,
+            request_id,
+            deadline,
+            client_context,
+            cognito_identity,
+            trace,
+            event_id,
+            correlation_id,
+        } = call;
+        let names = Arc::new(Names { request_id, event_id, correlation_id });
+        let work =
+            Work { names: Arc::clone(&names), payload, deadline, client_context, cognito_identity, trace };
+        let (answer, mut finished) = oneshot::channel();
+        let finished = match self.host.with(|pool, now| pool.admit(work, answer, now)) {
+            Admission::Handed => finished.await.ok(),
+            Admission::Refused { error, log } => Some(Finished::unrun(error, log)),
+            Admission::Queued(ticket) => match timeout_at(deadline, &mut finished).await {
+                Ok(finished) => finished.ok(),
+                Err(_) if self.host.with_pool(|pool| pool.withdraw(ticket)) => {
+                    Some(Finished::unrun(ThrottleReason::Deadline.into(), String::new()))
+                }
+                Err(_) => finished.await.ok(),
+            },
+        };
+        let finished = finished.unwrap_or_else(|| Finished::unrun(RunError::Stopped, String::new()));
+        self.run(finished, names.request_id.clone())
+    }
+
+    fn run(&self, finished: Finished, request_id: String) -> Run {
+        let Finished { result, init, duration, log, memory_mb } = finished;
+        let is_run = !matches!(result, Err(RunError::Start(_) | RunError::Throttled(_) | RunError::Stopped));
+        let init_ms = init.map(|init| init.as_secs_f64() * 1e3);
+        let duration_ms = duration.as_secs_f64() * 1e3;
+        let report = Report {
+            function: Arc::clone(&self.label),
+            end: call::end(&result),
+            init_ms,
+            duration_ms,
+            billed_ms: is_run.then(|| billed_ms(init.unwrap_or_default() + duration)),
+            memory_mb: self.host.options.memory_mb,
+            memory_used_mb: memory_mb,
+            architecture: architecture(),
+        };
+        Run { result, report, log_tail: log, request_id, init, duration }
+    }
+
+    /// Its instances at this moment.
+    #[must_use]
+    pub fn status(&self) -> FunctionStatus {
+        self.host.with_pool(|pool| pool.status())
+    }
+
+    /// Lets no call in any more, stops all instances and returns when the last process is gone.
+    pub async fn close(&self) {
+        self.host.close();
+        self.host.closed().await;
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.host.close();
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Function").field(&self.label).finish()
+    }
+}
+
+/// Whole milliseconds, begun ones too: init and duration together, as AWS has it since 2025-08-01.
+fn billed_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+const fn architecture() -> Architecture {
+    if cfg!(target_arch = "aarch64") { Architecture::Arm } else { Architecture::X86 }
 }

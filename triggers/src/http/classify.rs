@@ -175,7 +175,7 @@ fn decode_reply(mode: Mode, headers: &HeaderMap, body: &Body) -> Result<Event, C
 }
 
 /// The first bytes of a body as text, whatever they are.
-fn snippet(body: &[u8]) -> String {
+pub(crate) fn snippet(body: &[u8]) -> String {
     let mut text =
         String::from_utf8_lossy(&body[..body.len().min(limits::RESPONSE_SNIPPET_BYTES_MAX)]).into_owned();
     // Replacement characters are longer than what they replace.

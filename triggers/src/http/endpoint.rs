@@ -11,7 +11,7 @@ use super::error::HttpTargetError;
 
 /// A target's URL in the forms that connections and requests need.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     /// The host's name or address, without the brackets of IPv6.
     pub(super) host: String,
     pub(super) port: u16,
@@ -20,9 +20,9 @@ pub(super) struct Endpoint {
     /// What an HTTP/1.1 request names: path and query.
     pub(super) origin_form: Uri,
     /// What an HTTP/2 request names: the whole URL.
-    pub(super) absolute_form: Uri,
+    pub(crate) absolute_form: Uri,
     /// The Host header.
-    pub(super) authority: HeaderValue,
+    pub(crate) authority: HeaderValue,
 }
 
 impl Endpoint {

@@ -5,9 +5,9 @@
 //! second time within one attempt only where the first connection took no byte of it. It must not retry otherwise, nor ask
 //! for the time: the invocation brings it.
 //!
-//! The way of an attempt: `target` takes a connection from `pool` (or a fresh one from `connect`, screened by
-//! `egress`), sends what `request` made and `signature` signed, and lets `classify` judge the answer. `batch` does the same
-//! for several events at once.
+//! The way of an attempt: `caller` takes a connection from `pool` (or a fresh one from `connect`, screened by `egress`) and
+//! sends what `request` made and `signature` signed; `target` lets `classify` judge the answer. `batch` does the same for
+//! several events at once.
 //!
 //! A target that needs longer than a request may take answers 202 with [`CALLBACK_HEADER`]`: `[`CALLBACK_ACCEPTED`], where its
 //! trigger says `callback = true`. Each request then carries a token in [`CALLBACK_TOKEN_HEADER`], by which the target settles the
@@ -16,6 +16,7 @@
 
 mod batch;
 mod body;
+mod caller;
 mod classify;
 mod connect;
 mod egress;
@@ -29,16 +30,27 @@ mod server_timing;
 mod signature;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::outcome::RetryClass;
 
+#[cfg(feature = "aws")]
+pub(crate) use caller::Caller;
 pub use egress::{AddressRange, AddressRangeError, Egress, Resolver, forbidden};
 pub use error::HttpTargetError;
 pub use target::HttpTarget;
+#[cfg(feature = "aws")]
+pub(crate) use {
+    body::Body,
+    classify::snippet,
+    error::{AttemptError, chain},
+    link::Outgoing,
+    request::AGENT,
+    retry_after::parse as parse_retry_after,
+};
 
 /// The request header with the token for a callback.
 pub const CALLBACK_TOKEN_HEADER: &str = "eventail-callback-token";

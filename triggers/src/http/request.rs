@@ -20,7 +20,8 @@ use super::signature::Signer;
 use super::{CALLBACK_TOKEN_HEADER, HttpMode, HttpTargetOptions, batch};
 use crate::target::Invocation;
 
-static AGENT: HeaderValue = HeaderValue::from_static(concat!("eventail/", env!("CARGO_PKG_VERSION")));
+pub(crate) static AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("eventail/", env!("CARGO_PKG_VERSION")));
 static CE_SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
 static CE_ID: HeaderName = HeaderName::from_static("ce-id");
 static CE_SOURCE: HeaderName = HeaderName::from_static("ce-source");

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use eventail_wire::Timestamp;
 use http::HeaderMap;
-use hyper::client::conn::TrySendError;
+use http::response::Parts;
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{self, Body};
+use super::body::Body;
+use super::caller::Caller;
 use super::classify::{Verdict, Wanted};
 use super::egress::Egress;
-use super::endpoint::Endpoint;
 use super::error::{AttemptError, HttpTargetError};
-use super::pool::{Pool, Taken};
 use super::request::Template;
 use super::{HttpTargetOptions, StatusMeaning, server_timing};
 use crate::outcome::{BatchOutcome, Outcome, RejectReason, RetryClass};
@@ -24,11 +23,9 @@ use crate::target::{Answer, BoxFuture, Invocation, Target};
 
 /// Invokes an HTTP endpoint: a POST per attempt.
 pub struct HttpTarget {
-    endpoint: Endpoint,
+    caller: Caller,
     template: Template,
     statuses: BTreeMap<u16, StatusMeaning>,
-    egress: Egress,
-    pool: Arc<Pool>,
     callback: bool,
     /// As reports name it.
     function: Arc<str>,
@@ -41,17 +38,14 @@ impl HttpTarget {
     /// # Errors
     /// The first option that cannot be used. No error shows a secret.
     pub fn new(options: HttpTargetOptions, egress: Egress) -> Result<Self, HttpTargetError> {
-        let endpoint = Endpoint::new(&options.url)?;
+        let caller = Caller::new(&options.url, egress, options.idle_connections)?;
         let template = Template::new(&options)?;
-        let pool = Pool::new(options.idle_connections, endpoint.server_name.is_some());
         Ok(Self {
-            function: format!("http {}", endpoint.host_and_port()).into(),
-            shared_key: endpoint.origin(),
-            endpoint,
+            function: format!("http {}", caller.endpoint().host_and_port()).into(),
+            shared_key: caller.endpoint().origin(),
+            caller,
             template,
             statuses: options.statuses,
-            egress,
-            pool,
             callback: options.callback,
         })
     }
@@ -59,7 +53,7 @@ impl HttpTarget {
     /// What is invoked, for people: the URL without its query, and no secret.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("http {}", self.endpoint)
+        format!("http {}", self.caller.endpoint())
     }
 
     async fn send(&self, sent: &Sent<'_>, begun: Instant) -> Result<Answered, AttemptError> {
@@ -73,29 +67,15 @@ impl HttpTarget {
     }
 
     async fn attempt(&self, sent: &Sent<'_>, deadline: Instant) -> Result<Answered, AttemptError> {
-        let Taken { mut link, is_reused } = self.pool.take(&self.endpoint, &self.egress, deadline).await?;
         let request = match sent {
             Sent::One(invocation) => self.template.request(invocation),
             Sent::Batch(batch, _) => self.template.batch_request(batch, sent.deadline()),
         };
-        let answer = match link.exchange(request, &self.endpoint).await {
-            Ok(answer) => answer,
-            Err(mut error) if is_reused && error.message().is_some() => {
-                // It was closed while it lay idle, and the target saw nothing of the request.
-                let request = error.take_message().ok_or_else(|| broken(error))?;
-                link = self.pool.fresh(&self.endpoint, &self.egress, deadline).await?.link;
-                link.exchange(request, &self.endpoint).await.map_err(broken)?
-            }
-            Err(error) => return Err(broken(error)),
+        let judge = |head: &Parts| {
+            let verdict = Verdict::new(head.status, &head.headers, &self.statuses, sent.wanted());
+            (verdict.body_bytes_wanted(), verdict)
         };
-        let (head, incoming) = answer.into_parts();
-        let verdict = Verdict::new(head.status, &head.headers, &self.statuses, sent.wanted());
-        let body = body::read(&mut link, incoming, verdict.body_bytes_wanted()).await;
-        let status = Some(head.status.as_u16());
-        let body = body.map_err(|source| AttemptError::Broken { status, source })?;
-        if body.is_read {
-            self.pool.put(link).await;
-        }
+        let (head, body, verdict) = self.caller.exchange(request, deadline, judge).await?;
         Ok(Answered { verdict, headers: head.headers, body })
     }
 
@@ -169,12 +149,6 @@ const fn end_of(outcome: &Outcome) -> Option<RunEnd> {
             RetryClass::Unreachable => None,
         },
     }
-}
-
-fn broken<T>(error: TrySendError<T>) -> AttemptError {
-    let is_unsent = error.message().is_some();
-    let source = error.into_error();
-    if is_unsent { AttemptError::Unsent { source } } else { AttemptError::Broken { status: None, source } }
 }
 
 impl Target for HttpTarget {

@@ -177,6 +177,20 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// Its kind and name, as [`crate::report::Report::function`] has them.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        let kind = match self.kind {
+            FunctionKind::Function => "function",
+            FunctionKind::Lambda => "lambda",
+            FunctionKind::Http => "http",
+            FunctionKind::Others => return self.name.clone(),
+        };
+        format!("{kind} {}", self.name)
+    }
+}
+
 fn share(trigger: Option<&TriggerName>, bucket: &Bucket) -> TriggerShare {
     TriggerShare {
         trigger: trigger.cloned(),

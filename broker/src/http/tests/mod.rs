@@ -2,6 +2,7 @@
 
 mod admin;
 mod deliveries;
+mod functions;
 mod limits;
 mod openapi;
 mod publishing;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eventail_triggers::ledger::{Bucket, Budget, BudgetAction, Spending, Summary};
+use eventail_triggers::limiter::{Limiter, LimiterOptions};
 use eventail_triggers::outcome::{RejectReason, Response};
 use eventail_wire::{Code, Offset, Timestamp, TopicName, TriggerName};
 use serde_json::Value;
@@ -10,8 +12,8 @@ use super::super::OPENAPI;
 use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
 use crate::status::{
-    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterSummary, EventPlace, Readiness,
-    RedriveRequest, TopicStatus, TriggerState, TriggerStatus,
+    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterSummary, EventPlace, FunctionSummary,
+    InstancesStatus, Readiness, RedriveRequest, TopicStatus, TriggerState, TriggerStatus,
 };
 
 fn document() -> Value {
@@ -171,6 +173,8 @@ fn the_shapes_are_those_that_are_sent() {
         lost: 0,
         account: Account::default(),
         last_failure: None,
+        concurrency: None,
+        budget: None,
     };
     check_shape("TriggerStatus", status);
     let letter = DeadLetterSummary {
@@ -194,6 +198,19 @@ fn the_shapes_are_those_that_are_sent() {
         purged: false,
     };
     check_shape("DeadLetter", letter);
+}
+
+#[test]
+fn the_shapes_of_functions_limits_and_budgets_are_those_that_are_sent() {
+    let at = Timestamp(1);
+    let limiter = Limiter::new(LimiterOptions { min: 1, max: 2 }, at);
+    check_shape("LimiterState", limiter.state());
+    let budget = Budget { per_day: 1.0, action: BudgetAction::Pause };
+    check_shape("BudgetStatus", Spending::resume(&budget, at, 0.0).status(&budget, at));
+    let summary = Summary::of("function f", 1, &[(None, Bucket::default())]);
+    check_shape("TriggerShare", &summary.triggers[0]);
+    check_shape("FunctionSummary", FunctionSummary { summary, instances: None });
+    check_shape("InstancesStatus", InstancesStatus::default());
 }
 
 #[test]

@@ -1,0 +1,134 @@
+//! Processes: started by one thread, each in a group of its own, killed and reaped whole.
+//!
+//! The parent-death signal is sent when the *thread* that forked ends. So one thread, which lives as long as the broker,
+//! starts all processes; a worker of the runtime may end earlier.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
+
+use super::guard::{Guard, SHELL};
+use super::system::{self, Reaped};
+
+/// Starts that may wait for the thread: each takes it a millisecond or so.
+const STARTS_WAITING_MAX: usize = 256;
+
+static STARTER: Mutex<Option<mpsc::Sender<Order>>> = Mutex::new(None);
+static GUARD: Mutex<Guard> = Mutex::new(Guard::new(SHELL));
+
+struct Order {
+    command: Command,
+    memory_bytes: Option<u64>,
+    started: oneshot::Sender<io::Result<Started>>,
+}
+
+/// A process that runs, and what it writes to.
+pub(super) struct Started {
+    pub(super) process: Process,
+    /// Readable when the process has ended.
+    pub(super) end: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// A child and the group that it leads. Dropped before it was reaped, the whole group is killed.
+pub(super) struct Process {
+    pid: Pid,
+    is_reaped: bool,
+}
+
+/// Starts `command` in a group of its own, with at most `memory_bytes` of data. It dies with the broker.
+///
+/// # Errors
+/// The program cannot be executed, or the system has no room for another process.
+pub(super) async fn start(command: Command, memory_bytes: Option<u64>) -> io::Result<Started> {
+    let (started, answer) = oneshot::channel();
+    let order = Order { command, memory_bytes, started };
+    starter()?.send(order).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+    answer.await.map_err(|_| io::ErrorKind::BrokenPipe)?
+}
+
+fn starter() -> io::Result<mpsc::Sender<Order>> {
+    let mut starter = STARTER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(orders) = starter.as_ref().filter(|orders| !orders.is_closed()) {
+        return Ok(orders.clone());
+    }
+    let (orders, taken) = mpsc::channel(STARTS_WAITING_MAX);
+    std::thread::Builder::new().name("function-starter".to_owned()).spawn(|| serve(taken))?;
+    *starter = Some(orders.clone());
+    Ok(orders)
+}
+
+fn serve(mut orders: mpsc::Receiver<Order>) {
+    while let Some(Order { command, memory_bytes, started }) = orders.blocking_recv() {
+        // Nobody waits any more: what was started is killed by being dropped.
+        drop(started.send(spawn(command, memory_bytes)));
+    }
+}
+
+fn spawn(mut command: Command, memory_bytes: Option<u64>) -> io::Result<Started> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    system::confine(&mut command, memory_bytes);
+    let mut child = command.spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    let process = Process { pid, is_reaped: false };
+    guard().add(pid);
+    let end = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let stdout: OwnedFd = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?.into();
+    let stderr: OwnedFd = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?.into();
+    for pipe in [&stdout, &stderr] {
+        rustix::io::ioctl_fionbio(pipe, true)?;
+    }
+    Ok(Started { process, end, stdout, stderr })
+}
+
+fn guard() -> MutexGuard<'static, Guard> {
+    GUARD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Process {
+    pub(super) const fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends a signal to the whole group. The leader pins the group's number until it is reaped.
+    pub(super) fn signal(&self, signal: Signal) {
+        if self.is_reaped {
+            return;
+        }
+        if let Err(error) = rustix::process::kill_process_group(self.pid, signal)
+            && error != rustix::io::Errno::SRCH
+        {
+            warn!(pid = %self.pid, %error, "the processes of a function cannot be sent a signal");
+        }
+    }
+
+    /// Kills what is left of the group and takes over the end of its leader: `None` while that runs.
+    pub(super) fn reap(&mut self) -> io::Result<Option<Reaped>> {
+        self.signal(Signal::KILL);
+        let reaped = system::reap(self.pid)?;
+        if reaped.is_some() {
+            self.is_reaped = true;
+            guard().remove(self.pid);
+        }
+        Ok(reaped)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.is_reaped {
+            return;
+        }
+        // Where it does not end at once it stays with the guard, and its number stays its own.
+        if let Err(error) = self.reap() {
+            debug!(pid = %self.pid, %error, "a killed process cannot be waited for");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The host against real processes that speak the Runtime API by hand.
+
+mod failures;
+mod instances;
+mod limits;
+mod protocol;
+mod support;
+mod target;
