@@ -198,7 +198,7 @@ impl Core {
                 .as_ref()
                 .map(|gate| gate.seat(&trigger.options.policy, Arc::clone(lane.wake()))),
             callbacks: Arc::clone(&self.callbacks),
-            reports: None,
+            ledger: Arc::clone(&self.ledger),
         };
         self.tasks.spawn_lane("trigger", Arc::new(driver).run(self.stop.subscribe()));
     }

@@ -145,7 +145,7 @@ impl Driver {
         let most = self.time_of(&lease);
         let outcome = match tokio::time::timeout(most, self.target.invoke(invocation)).await {
             Ok(answer) => {
-                self.report(answer.report, 1);
+                self.report(answer.report, usize::from(is_taken(&answer.outcome)));
                 answer.outcome.cut()
             }
             Err(_) => overdue(),
@@ -206,7 +206,12 @@ impl Driver {
         let most = self.time_of(&first);
         let outcome = match tokio::time::timeout(most, self.target.invoke_batch(batch)).await {
             Ok(answer) => {
-                self.report(answer.report, sent.len());
+                let taken = match &answer.outcome {
+                    BatchOutcome::Whole(outcome) if is_taken(outcome) => sent.len(),
+                    BatchOutcome::Whole(_) => 0,
+                    BatchOutcome::Each(outcomes) => outcomes.iter().filter(|one| is_taken(one)).count(),
+                };
+                self.report(answer.report, taken);
                 answer.outcome
             }
             Err(_) => BatchOutcome::Whole(overdue()),
@@ -256,7 +261,8 @@ impl Driver {
             delivery_id,
             now: self.clock.now(),
             deadline: lease.deadline,
-            wants_reply: self.replies.is_some(),
+            // The answer to a batch is about its events and is none itself.
+            wants_reply: self.replies.is_some() && !self.lane.batches,
             callback: None,
         };
         (event, invocation)
@@ -273,10 +279,11 @@ impl Driver {
         Some(waiting)
     }
 
-    fn report(&self, report: Option<Box<Report>>, events: usize) {
-        if let (Some(report), Some(reports)) = (report, &self.reports) {
-            let events = u32::try_from(events).unwrap_or(u32::MAX);
-            reports.record(self.clock.now(), &self.lane.trigger, &report, events);
+    /// Lets the ledger know of a run, and how many events the target took of it.
+    fn report(&self, report: Option<Box<Report>>, taken: usize) {
+        if let Some(report) = report {
+            let events = u32::try_from(taken).unwrap_or(u32::MAX);
+            self.ledger.record(self.clock.now(), Some(&self.lane.trigger), &report, events);
         }
     }
 
@@ -340,6 +347,10 @@ impl Driver {
             ),
         }
     }
+}
+
+const fn is_taken(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Ack { .. } | Outcome::Accepted)
 }
 
 /// The endings of what was sent, in the places of their leases. Nothing is known of those that were not sent, or that the target

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventail_triggers::outcome::Response;
-use eventail_triggers::report::Report;
 use eventail_triggers::subscription::{CallEnding, Ending, Lease, Settled, Verdict};
 use eventail_triggers::target::Target;
-use eventail_wire::{Clock, Offset, Timestamp, TriggerName};
+use eventail_wire::{Clock, Offset};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -18,6 +17,7 @@ use super::{Consignment, Lane};
 use crate::core::callbacks::{Callbacks, Reply};
 use crate::core::feed::Feed;
 use crate::core::graveyard::{Burial, Graveyard};
+use crate::core::ledger::Ledger;
 use crate::core::permits::{Permit, Seat};
 use crate::core::replies::Replies;
 use crate::metrics::AttemptEnd;
@@ -40,7 +40,7 @@ pub(crate) struct Driver {
     /// Where permits come from, for a target that needs them.
     pub(crate) seat: Option<Seat>,
     pub(crate) callbacks: Arc<Callbacks>,
-    pub(crate) reports: Option<Arc<dyn Reports>>,
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 /// What is told of an attempt when it is settled.
@@ -49,12 +49,6 @@ struct Told {
     end: AttemptEnd,
     response: Option<Response>,
     took: Duration,
-}
-
-/// Keeps what is known of runs.
-pub(crate) trait Reports: Send + Sync {
-    /// Takes one: of a call with so many events, on behalf of a trigger. It must be cheap: it stands in the way of deliveries.
-    fn record(&self, now: Timestamp, trigger: &TriggerName, report: &Report, events: u32);
 }
 
 impl Driver {
