@@ -41,7 +41,7 @@ pub(crate) fn settle(criterion: &mut Criterion) {
     group.bench_function("offer_lease_ack_128", |bencher| {
         bencher.iter(|| {
             for _ in 0..AT_ONCE {
-                subscription.offer(next, now, None);
+                subscription.offer(now, next, now, None, 1_000);
                 next = next.plus(1);
             }
             subscription.advance(next);

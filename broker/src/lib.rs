@@ -11,3 +11,4 @@ pub mod quic;
 pub mod status;
 
 pub use core::{Broker, BrokerBuilder, BrokerError, Delivery, SubscribeOptions, Subscriber};
+pub use eventail_wire::frame::{CallbackAction, CallbackOutcome};

@@ -8,6 +8,7 @@
 //!
 //! The metrics of the log itself are named and described in the storage crate.
 
+mod functions;
 mod handles;
 
 use metrics::{Unit, counter, gauge};
@@ -15,6 +16,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::status::{BreakerState, TopicStatus, TriggerState, TriggerStatus};
 
+pub use functions::FunctionMetrics;
 pub use handles::{AttemptEnd, TopicMetrics, TriggerMetrics, class_label, reason_label};
 
 /// What a metric is.
@@ -94,6 +96,10 @@ table! {
         "Attempts that ended, by trigger and outcome";
     TRIGGER_ATTEMPT_SECONDS = Histogram Seconds "eventail_trigger_attempt_seconds",
         "How long attempts took, by trigger";
+    TRIGGER_CALLS = Counter Count "eventail_trigger_calls_total",
+        "Calls on the target that ended, whatever the events of each, by trigger";
+    TRIGGER_CALL_EVENTS = Histogram Count "eventail_trigger_call_events",
+        "Events of one call, where calls are batches, by trigger";
     TRIGGER_RETRIES = Counter Count "eventail_trigger_retries_total",
         "Attempts that will be followed by another, by trigger and class";
     TRIGGER_REPLIES = Counter Count "eventail_trigger_replies_total",
@@ -114,6 +120,34 @@ table! {
         "0 closed, 1 half open, 2 open, by trigger";
     TRIGGER_RUNNING = Gauge Count "eventail_trigger_running",
         "1 while the trigger delivers, 0 while it is paused, disabled or stopped, by trigger";
+    CALLBACKS = Counter Count "eventail_callbacks_total",
+        "Callbacks about events that a target took over, by outcome";
+    TRIGGER_CONCURRENCY_LIMIT = Gauge Count "eventail_trigger_concurrency_limit",
+        "Calls that the target gets at once, by trigger, where that adapts";
+    TRIGGER_CONCURRENCY_IN_USE = Gauge Count "eventail_trigger_concurrency_in_use",
+        "Calls under way of those that share the limit, by trigger, where it adapts";
+    TRIGGER_BUDGET = Gauge Count "eventail_trigger_budget_per_day",
+        "What the trigger may cost a day (UTC), in what the prices are in, by trigger";
+    TRIGGER_BUDGET_SPENT = Gauge Count "eventail_trigger_budget_spent_today",
+        "What the trigger has cost since the day (UTC) began, in what the prices are in, by trigger";
+    TRIGGER_BUDGET_LEVEL = Gauge Count "eventail_trigger_budget_level",
+        "0 within, 1 warning (80 % is spent), 2 spent, by trigger";
+    FUNCTION_INVOCATIONS = Counter Count "eventail_function_invocations_total",
+        "Calls of functions, by function, trigger and end; throttles and failed starts among them";
+    FUNCTION_COLD_STARTS = Counter Count "eventail_function_cold_starts_total",
+        "Runs that began with an init, by function and trigger";
+    FUNCTION_INIT_SECONDS = Histogram Seconds "eventail_function_init_seconds",
+        "How long inits took, by function and trigger";
+    FUNCTION_DURATION_SECONDS = Histogram Seconds "eventail_function_duration_seconds",
+        "How long runs took, without init, by function and trigger";
+    FUNCTION_BILLED_SECONDS = Counter Seconds "eventail_function_billed_seconds_total",
+        "Whole seconds that runs are billed for, by function and trigger";
+    FUNCTION_COST = Counter Count "eventail_function_cost_micros_total",
+        "What runs cost by the price table, in millionths of what the prices are in, by function and trigger";
+    FUNCTION_MEMORY_USED = Gauge Bytes "eventail_function_memory_used_bytes",
+        "The most memory that a run had in this hour, by function and trigger";
+    FUNCTION_MEMORY_SIZE = Gauge Bytes "eventail_function_memory_size_bytes",
+        "The memory that the function may have, by function and trigger";
     HTTP_REQUESTS = Counter Count "eventail_http_requests_total",
         "HTTP requests answered, by route and status";
     HTTP_PANICS = Counter Count "eventail_http_panics_total",
@@ -128,6 +162,15 @@ const PUBLISH_SECONDS_BUCKETS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const ATTEMPT_SECONDS_BUCKETS: &[f64] =
     &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+const INIT_SECONDS_BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+const DURATION_SECONDS_BUCKETS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0, 30.0, 60.0, 300.0, 900.0,
+];
+const CALL_EVENTS_BUCKETS: &[f64] =
+    &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
 
 /// Tells the recorder the unit and help of every metric.
 pub fn describe() {
@@ -147,7 +190,10 @@ pub fn describe() {
 pub fn prometheus() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(PUBLISH_SECONDS.to_owned()), PUBLISH_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Full(TRIGGER_ATTEMPT_SECONDS.to_owned()), ATTEMPT_SECONDS_BUCKETS)
+        .set_buckets_for_metric(Matcher::Full(TRIGGER_CALL_EVENTS.to_owned()), CALL_EVENTS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(TRIGGER_ATTEMPT_SECONDS.to_owned()), ATTEMPT_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(FUNCTION_INIT_SECONDS.to_owned()), INIT_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(FUNCTION_DURATION_SECONDS.to_owned()), DURATION_SECONDS_BUCKETS)
 }
 
 /// Makes [`prometheus`] the recorder of this process and describes every metric. Must run before a broker opens, because
@@ -195,6 +241,15 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
             BreakerState::Open => 2.0,
         };
         set(TRIGGER_BREAKER, breaker);
+        if let Some(concurrency) = &status.concurrency {
+            set(TRIGGER_CONCURRENCY_LIMIT, concurrency.limit as f64);
+            set(TRIGGER_CONCURRENCY_IN_USE, concurrency.in_use as f64);
+        }
+        if let Some(budget) = &status.budget {
+            set(TRIGGER_BUDGET, budget.per_day);
+            set(TRIGGER_BUDGET_SPENT, budget.spent);
+            set(TRIGGER_BUDGET_LEVEL, f64::from(budget.level as u8));
+        }
     }
 }
 
@@ -202,8 +257,11 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
 mod tests {
     use super::*;
     use crate::status::Account;
+    use eventail_triggers::ledger::{Budget, BudgetAction, Key, Spending};
+    use eventail_triggers::limiter::{Limiter, LimiterOptions};
     use eventail_triggers::outcome::{RejectReason, RetryClass};
-    use eventail_wire::{Code, Offset, TopicName, TriggerName};
+    use eventail_triggers::report::{Architecture, Report, RunEnd};
+    use eventail_wire::{Code, Offset, Timestamp, TopicName, TriggerName};
 
     #[test]
     fn names_are_unique_and_end_in_their_unit() {
@@ -252,9 +310,49 @@ mod tests {
     }
 
     #[test]
+    fn a_function_is_counted_in_whole_numbers_that_lose_nothing() {
+        let recorder = prometheus().unwrap().build_recorder();
+        let handle = recorder.handle();
+        let key = Key { function: "function f".into(), trigger: TriggerName::new("ship").ok() };
+        let run = |end, init_ms| Report {
+            function: "function f".into(),
+            end,
+            init_ms,
+            duration_ms: 3.0,
+            billed_ms: Some(400),
+            memory_mb: Some(128),
+            memory_used_mb: Some(36),
+            architecture: Architecture::X86,
+        };
+        metrics::with_local_recorder(&recorder, || {
+            let function = FunctionMetrics::new(&key);
+            function.called(&run(RunEnd::Succeeded, Some(110.0)), 0.000_000_4, 36);
+            function.called(&run(RunEnd::OutOfMemory, None), 0.000_000_4, 128);
+            function.called(&run(RunEnd::OutOfMemory, None), 0.000_000_4, 128);
+            function.called(&Report { billed_ms: None, ..run(RunEnd::Throttled, None) }, 0.0, 128);
+        });
+        let text = handle.render();
+        for line in [
+            "eventail_function_invocations_total{function=\"function f\",trigger=\"ship\",end=\"succeeded\"} 1",
+            "eventail_function_invocations_total{function=\"function f\",trigger=\"ship\",end=\"out_of_memory\"} 2",
+            "eventail_function_invocations_total{function=\"function f\",trigger=\"ship\",end=\"throttled\"} 1",
+            "eventail_function_cold_starts_total{function=\"function f\",trigger=\"ship\"} 1",
+            "eventail_function_init_seconds_bucket{function=\"function f\",trigger=\"ship\",le=\"0.25\"} 1",
+            "eventail_function_duration_seconds_count{function=\"function f\",trigger=\"ship\"} 3",
+            "eventail_function_billed_seconds_total{function=\"function f\",trigger=\"ship\"} 1",
+            "eventail_function_cost_micros_total{function=\"function f\",trigger=\"ship\"} 1",
+            "eventail_function_memory_used_bytes{function=\"function f\",trigger=\"ship\"} 134217728",
+            "eventail_function_memory_size_bytes{function=\"function f\",trigger=\"ship\"} 134217728",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
     fn an_account_is_told_as_the_delivery_machine_has_it() {
         let recorder = prometheus().unwrap().build_recorder();
         let handle = recorder.handle();
+        let (now, budget) = (Timestamp(0), Budget { per_day: 10.0, action: BudgetAction::Warn });
         let account = Account { matched: 10, delivered: 7, dead_lettered: 1, expired: 0, pending: 2 };
         let status = TriggerStatus {
             name: TriggerName::new("ship").unwrap(),
@@ -273,6 +371,8 @@ mod tests {
             lost: 5,
             account,
             last_failure: None,
+            concurrency: Some(Limiter::new(LimiterOptions { min: 3, max: 8 }, now).state()),
+            budget: Some(Spending::resume(&budget, now, 9.0).status(&budget, now)),
         };
         metrics::with_local_recorder(&recorder, || {
             record(&[], std::slice::from_ref(&status));
@@ -283,5 +383,8 @@ mod tests {
         assert!(text.contains("eventail_trigger_matched_events_total{trigger=\"ship\"} 10"), "{text}");
         assert!(text.contains("eventail_trigger_delivered_events_total{trigger=\"ship\"} 8"), "{text}");
         assert!(text.contains("eventail_trigger_lost_events_total{trigger=\"ship\"} 5"), "{text}");
+        assert!(text.contains("eventail_trigger_concurrency_limit{trigger=\"ship\"} 3"), "{text}");
+        assert!(text.contains("eventail_trigger_budget_spent_today{trigger=\"ship\"} 9"), "{text}");
+        assert!(text.contains("eventail_trigger_budget_level{trigger=\"ship\"} 1"), "{text}");
     }
 }

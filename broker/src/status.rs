@@ -1,8 +1,14 @@
 //! What the broker tells about itself: the shapes that the HTTP API sends, the CLI prints and programs read.
 
+mod functions;
+
+use eventail_triggers::ledger::BudgetStatus;
+use eventail_triggers::limiter::LimiterState;
 use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
 use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
+
+pub use functions::{FunctionSummary, InstancesStatus};
 
 /// Where one event of a publish went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +131,12 @@ pub struct TriggerStatus {
     pub account: Account,
     /// What the target said at the last failure.
     pub last_failure: Option<Response>,
+    /// How many calls the target gets at once, where that adapts.
+    #[serde(default)]
+    pub concurrency: Option<LimiterState>,
+    /// What it has cost today, where it has a budget.
+    #[serde(default)]
+    pub budget: Option<BudgetStatus>,
 }
 
 /// A dead letter without its event.

@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use tokio::sync::{Mutex, watch};
 
 use crate::backoff::Backoff;
+use crate::delivery::DeliveryHandle;
 use crate::error::ClientError;
 use crate::link::Link;
 use crate::options::ClientOptions;
@@ -101,6 +102,13 @@ impl Client {
     /// Where the server cannot be reached or refuses, for instance [`eventail_wire::Code::UnknownTopic`].
     pub async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription, ClientError> {
         Subscription::open(self.shared.clone(), options).await
+    }
+
+    /// The event that a trigger's target took over, by the token that came with it. Nothing is sent until it is settled or
+    /// prolonged.
+    #[must_use]
+    pub fn delivery(&self, token: impl Into<String>) -> DeliveryHandle {
+        DeliveryHandle::new(self.shared.clone(), token.into())
     }
 
     /// Ends the connection at once, and waits for a moment until the server knows. What was not answered fails with [`ClientError::Closed`]; close publishers and

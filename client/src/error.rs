@@ -67,7 +67,7 @@ pub enum ClientError {
         /// How long.
         limit_ms: u64,
     },
-    /// The server refused a publish or subscribe.
+    /// The server refused a publish, subscribe or callback.
     #[error("refused ({code}): {message}")]
     Refused {
         /// The stable code.

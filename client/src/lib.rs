@@ -24,11 +24,13 @@
 //! - A publisher holds no more than its window; a subscription holds no more than its credit.
 //! - Each delivery comes at least once: settle it with [`Delivery::ack`], [`Delivery::nack`] or [`Delivery::reject`], or its
 //!   lease runs out and it comes again.
+//! - What a trigger's target took over is settled with a [`DeliveryHandle`], and each answer says what became of it.
 //!
 //! This crate pulls in neither storage nor an HTTP server.
 
 mod backoff;
 mod client;
+mod delivery;
 mod error;
 mod link;
 mod options;
@@ -37,8 +39,9 @@ mod subscription;
 mod trust;
 
 pub use client::Client;
+pub use delivery::DeliveryHandle;
 pub use error::ClientError;
-pub use eventail_wire::frame::Start;
+pub use eventail_wire::frame::{CallbackOutcome, Start};
 pub use eventail_wire::{
     Code, Event, EventBuilder, EventError, NameError, Offset, Timestamp, TopicName, TriggerName, ValueKind,
 };

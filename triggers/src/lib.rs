@@ -5,6 +5,7 @@ pub mod http;
 pub mod key;
 pub mod lambda;
 pub mod ledger;
+pub mod limiter;
 pub mod outcome;
 pub mod pattern;
 pub mod payload;

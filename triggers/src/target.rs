@@ -76,4 +76,9 @@ pub trait Target: Send + Sync + 'static {
     fn shared_key(&self) -> Option<String> {
         None
     }
+
+    /// Whether its answer may be [`Outcome::Accepted`] where the invocation has a callback.
+    fn allows_callback(&self) -> bool {
+        false
+    }
 }

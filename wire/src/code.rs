@@ -74,6 +74,8 @@ codes! {
     TooManySubscriptions = "too_many_subscriptions", 507, false;
     /// The trigger does not exist.
     UnknownTrigger = "unknown_trigger", 404, false;
+    /// The function does not exist, or did nothing that is still known.
+    UnknownFunction = "unknown_function", 404, false;
     /// The event or dead letter does not exist, or retention took it.
     UnknownEvent = "unknown_event", 404, false;
     /// The offset lies before what retention kept.
@@ -82,6 +84,8 @@ codes! {
     Conflict = "conflict", 409, false;
     /// The lease of a delivery is no longer held.
     StaleLease = "stale_lease", 409, false;
+    /// No delivery waits for a callback with this token: it was settled, ran out, is of before a restart, or never was.
+    DeliveryNotFound = "delivery_not_found", 404, false;
     /// The server holds back: too much is under way.
     Overloaded = "overloaded", 429, true;
     /// The disk is full. Nothing was acknowledged that is not safe.

@@ -46,6 +46,7 @@
 //! | reject | `07` | client | tokens, reason |
 //! | extend | `08` | client | tokens |
 //! | goodbye | `09` | both | (no body) |
+//! | callback | `0a` | client | request, token, action |
 //! | welcome | `81` | server | version, server, limits: \[event_bytes_max, batch_events_max, batch_bytes_max, frame_bytes_max, credit_max\] |
 //! | published | `82` | server | request, runs: \[offset, count, duplicate\] each |
 //! | refused | `83` | server | request, code, message, retry_after_ms or nil |
@@ -53,9 +54,13 @@
 //! | deliver | `85` | server | header: a list of \[token, offset, appended_at, attempt, deadline\]; as many events |
 //! | stale | `86` | server | tokens |
 //! | fault | `87` | server | code, message |
+//! | called back | `88` | server | request, outcome |
 //!
 //! `start` is `"latest"`, `"earliest"` or `{"at": milliseconds}`; times are milliseconds since the Unix epoch; codes are the
-//! texts of [`Code`]. A field more or less is malformed: what changes the protocol gets a version of its own.
+//! texts of [`Code`]. `action` is `"ack"`, `{"nack": [after_ms or nil, reason]}`, `{"reject": [reason]}` or
+//! `{"extend": [by_ms or nil]}`; `outcome` is `"delivered"`, `{"retry": [at]}`, `"dead_lettered"`, `{"extended": [deadline]}` or
+//! `"kept"`. A field more or less is malformed: what changes the protocol gets a version of its own. A new kind does not: only
+//! who asks for what it does sends it.
 //!
 //! ## The conversation
 //!
@@ -74,10 +79,13 @@
 //!    the credit lasts; each delivery takes one, **credit** adds some. Each delivery is settled by its token with ack, nack
 //!    or reject, or its lease runs out. A token belongs to its stream; outcomes for leases that are no longer held come
 //!    back as **stale**. When the stream ends, its leases are handed back.
-//! 6. **Goodbye** from a client ends the stream in order: what it sent before is answered, then the server ends its side.
+//! 6. **Callback** tells what became of an event that a trigger's target took over, by the token that came with it. It is answered
+//!    **called back**, or refused: `delivery_not_found` where nobody waits for that token. A token is good for one ack, nack or
+//!    reject, on any stream. Callbacks may follow each other without waiting; answers come in their order.
+//! 7. **Goodbye** from a client ends the stream in order: what it sent before is answered, then the server ends its side.
 //!    From a server it says that it is stopping: it takes nothing more, answers what is under way and ends its side;
 //!    what it did not answer is to be sent again, to this server when it is back or to another.
-//! 7. **Fault** says why the server ends the stream: bytes that are no frame (`malformed`, `frame_too_large`), a frame out
+//! 8. **Fault** says why the server ends the stream: bytes that are no frame (`malformed`, `frame_too_large`), a frame out
 //!    of turn (`malformed`), half a frame at the end of the stream (`malformed`). Only `frame_too_large` ends the
 //!    connection with it. Other streams and connections never notice.
 

@@ -56,3 +56,13 @@ pub const FUNCTION_PAYLOAD_BYTES_MAX: usize = (6 << 20) + 100;
 pub const INVOKE_ASYNC_BYTES_MAX: usize = 1 << 20;
 /// The context of a client that invokes a function, as base64: as AWS Lambda has it.
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+/// How long one attempt may take, and how far a callback may prolong one at once.
+pub const LEASE_MS_MAX: u64 = 60 * 60 * 1000;
+/// How long a callback is held open for its answer: by then the target's own answer was read, or the target waits for us.
+pub const CALLBACK_WAIT_MS: u64 = 1_000;
+/// Functions and triggers (in pairs) that the ledger tells apart; what comes after is counted together. HTTP hosts are among them.
+pub const LEDGER_KEYS_MAX: usize = 1_000;
+/// Hours that the ledger keeps, over all of these: some hundred bytes each. Where there are more, the oldest hours go.
+pub const LEDGER_BUCKETS_MAX: usize = 200_000;
+/// How long the ledger keeps an hour.
+pub const LEDGER_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;

@@ -10,6 +10,7 @@ use eventail_wire::cloudevents::CloudEventError;
 use metrics_exporter_prometheus::BuildError;
 
 use super::exit::Exit;
+use super::run_function::RuntimeApiError;
 use super::screen::{Paint, Screen};
 use crate::BrokerError;
 use crate::config::ConfigErrors;
@@ -178,6 +179,13 @@ pub enum CliError {
         /// Why.
         source: BuildError,
     },
+    /// No calls can be taken for a function.
+    #[error("no calls can be taken: {source}")]
+    RuntimeApi {
+        /// Why.
+        #[from]
+        source: RuntimeApiError,
+    },
     /// The process cannot do what it needs.
     #[error("the process cannot start: {source}")]
     Runtime {
@@ -209,7 +217,11 @@ impl CliError {
             Self::Stopped { source, .. } => source.exit(),
             // Whoever closed the pipe has seen enough.
             Self::Output { source } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Request { .. } => Exit::Usage,
+            Self::RuntimeApi { source: RuntimeApiError::Unreachable { .. } | RuntimeApiError::Broken(_) } => {
+                Exit::Unreachable
+            }
+            Self::RuntimeApi { source: RuntimeApiError::Status(_) } => Exit::Refused,
+            Self::Request { .. } | Self::RuntimeApi { .. } => Exit::Usage,
             _ => Exit::Negative,
         }
     }
@@ -247,6 +259,9 @@ impl CliError {
             }
             Self::Quic { source } if source.is_retryable() => {
                 "another process listens there; stop it, or choose another address with --quic".to_owned()
+            }
+            Self::RuntimeApi { source: RuntimeApiError::NoAddress } => {
+                "let a broker start it: make it the `command` of a function in its configuration".to_owned()
             }
             _ => return None,
         })

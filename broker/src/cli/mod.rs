@@ -11,9 +11,11 @@ mod completions;
 mod dead_letters;
 mod error;
 mod exit;
+mod functions;
 mod logging;
 mod publish;
 mod quickstart;
+mod run_function;
 mod screen;
 mod serve;
 mod server;
@@ -31,6 +33,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use error::CliError;
 pub use exit::Exit;
+pub use run_function::RuntimeApiError;
 
 use api::{Api, ApiUrl};
 use screen::Screen;
@@ -77,11 +80,15 @@ enum Command {
     Topics(topics::Arguments),
     /// List, show, pause, resume or move triggers
     Triggers(triggers::Arguments),
+    /// List or show functions: what they did, and what it cost
+    Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
     DeadLetters(dead_letters::Arguments),
 
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
+    /// Be the process of a function that is built in, for trying functions with nothing installed
+    RunFunction(run_function::Arguments),
     /// Print a script that completes commands in a shell
     Completions(completions::Arguments),
 }
@@ -159,9 +166,11 @@ impl Command {
             Self::Tail(arguments) => block_on(tail::run(arguments, screen)),
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
+            Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
 
             Self::Storage(arguments) => storage::run(arguments, screen),
+            Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),
         }
     }

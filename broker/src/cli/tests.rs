@@ -159,6 +159,69 @@ fn a_trigger_is_paused_with_a_reason_and_shown_harmlessly() {
 }
 
 #[test]
+fn a_trigger_shows_its_limit_and_its_budget() {
+    let adapts = TRIGGER.replacen(
+        '{',
+        r#"{"concurrency":{"limit":7,"min":1,"max":64,"in_use":3,"reason":"throttled"},
+            "budget":{"per_day":5.0,"action":"pause","day":"2026-11-23","spent":4.5,"level":"warning"},"#,
+        1,
+    );
+    let (url, _server) = answer("200 OK", &adapts);
+    let (_, printed) = eventail(&["triggers", "show", "ship", "--url", &url]);
+    assert!(printed.contains("7 at once, of 1 to 64 (the target throttled); 3 in use"), "{printed}");
+    assert!(printed.contains("4.5000 of 5 spent on 2026-11-23 (UTC); pauses when spent"), "{printed}");
+}
+
+const FUNCTION: &str = r#"{"name":"resize","kind":"function","window_ms":86400000,"calls":201,"events":2000,"cold_starts":10,
+    "cold_percent":4.975,"init_p50_ms":101.0,"init_p99_ms":240.0,"duration_p50_ms":3.01,"duration_p99_ms":1250.0,
+    "billed_p50_ms":4.0,"billed_p99_ms":1300.0,"billed_ms":90000,"billed_ms_per_1000_events":45000.0,"cost":0.00023,
+    "cost_per_1000_events":0.000115,"cost_basis":"as_lambda_would_bill","memory_mb":128,"memory_used_mb":36,
+    "memory_proposed_mb":64,"errors":1,"timeouts":2,"out_of_memory":0,"throttles":3,"init_errors":0,
+    "triggers":[{"trigger":"ship","calls":200,"events":2000,"failures":3,"cost":0.0002},
+                {"trigger":null,"calls":1,"events":0,"failures":0,"cost":0.00003}],
+    "instances":{"instances":2,"busy":1,"idle":1,"starts":12,"last_init_error":null}}"#;
+
+#[test]
+fn functions_are_listed_as_a_table_or_as_json() {
+    let (url, server) = answer("200 OK", &format!(r#"{{"functions":[{FUNCTION}]}}"#));
+    let (exit, printed) = eventail(&["functions", "--window", "7d", "--url", &url]);
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(
+        printed.lines().collect::<Vec<_>>(),
+        [
+            "FUNCTION         CALLS  COLD %  INIT P50  INIT P99  P50     P99   BILLED MS/1000  COST/1000  ERRORS  TIMEOUTS  THROTTLES  MEMORY",
+            "function resize    201  5.0     101ms     240ms     3.01ms  1.2s           45000  0.000115        1         2          3  36 of 128 MB",
+        ]
+    );
+    assert!(server.join().unwrap().starts_with("GET /v1/functions?window=7d HTTP/1.1\r\n"));
+    let (url, _server) = answer("200 OK", &format!(r#"{{"functions":[{FUNCTION}]}}"#));
+    let (_, printed) = eventail(&["functions", "list", "--url", &url, "-o", "json"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap()["functions"][0]["calls"], 201);
+    let (url, _server) = answer("200 OK", r#"{"functions":[]}"#);
+    assert!(eventail(&["functions", "--url", &url]).1.starts_with("There are no functions"));
+}
+
+#[test]
+fn a_function_is_shown_with_what_its_memory_could_be() {
+    let (url, server) = answer("200 OK", FUNCTION);
+    let (exit, printed) = eventail(&["functions", "show", "function resize", "--url", &url]);
+    assert_eq!(exit, Exit::Done);
+    for line in [
+        "instances         2 (1 busy, 1 idle), 12 started",
+        "cold starts       10, 5.0 % of the calls",
+        "duration          p50 3.01ms, p99 1.2s",
+        "cost              0.000230 (as Lambda would bill)",
+        "per 1,000 events  45000 ms billed, 0.000115",
+        "memory            uses 36 of 128 MB: 64 MB would do",
+        "  ship                 200    2000         3  0.000200",
+        "  (called directly)      1       0         0  0.0000300",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
+    }
+    assert!(server.join().unwrap().starts_with("GET /v1/functions/function%20resize?window=1d HTTP/1.1\r\n"));
+}
+
+#[test]
 fn a_redrive_says_what_it_did() {
     let (url, server) = answer("200 OK", r#"{"selected":3,"done":2,"failed":1}"#);
     let (exit, printed) =

@@ -1,6 +1,8 @@
 //! `eventail triggers`: listed, shown, paused, resumed, moved on.
 
 use clap::{ArgGroup, Args, Subcommand};
+use eventail_triggers::ledger::{BudgetAction, BudgetStatus};
+use eventail_triggers::limiter::{LimitReason, LimiterState};
 use eventail_wire::TriggerName;
 use serde_json::{Value, json};
 
@@ -159,9 +161,33 @@ fn show(trigger: &TriggerStatus, screen: &mut Screen) -> Result<(), CliError> {
             ("  dead-lettered", account.dead_lettered.to_string()),
             ("  expired", account.expired.to_string()),
             ("  pending", account.pending.to_string()),
+            ("concurrency", trigger.concurrency.as_ref().map(concurrency).unwrap_or_default()),
+            ("budget", trigger.budget.as_ref().map(budget).unwrap_or_default()),
             ("last failure", failure.unwrap_or_default()),
         ],
     )
+}
+
+/// How many calls the target gets at once, and why so many.
+fn concurrency(limiter: &LimiterState) -> String {
+    let why = match limiter.reason {
+        LimitReason::Growing => "it grows while it is used",
+        LimitReason::AtMax => "the most",
+        LimitReason::Throttled => "the target throttled",
+        LimitReason::Slow => "the target is slow",
+        LimitReason::Idle => "it was idle",
+    };
+    let LimiterState { limit, min, max, in_use, .. } = limiter;
+    format!("{limit} at once, of {min} to {max} ({why}); {in_use} in use")
+}
+
+/// What was spent today.
+fn budget(budget: &BudgetStatus) -> String {
+    let does = match budget.action {
+        BudgetAction::Warn => "warns",
+        BudgetAction::Pause => "pauses",
+    };
+    format!("{:.4} of {} spent on {} (UTC); {does} when spent", budget.spent, budget.per_day, budget.day)
 }
 
 /// One word for how a trigger does.

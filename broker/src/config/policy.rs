@@ -14,7 +14,7 @@ use super::units::{ByteSize, Duration};
 /// Each attempt under way has a connection.
 const CONCURRENCY_MOST: u64 = 10_000;
 /// An attempt holds a lease and a connection for so long.
-const TIMEOUT_MOST: Duration = Duration::from_secs(60 * 60);
+const TIMEOUT_MOST: Duration = Duration::from_ms(eventail_wire::limits::LEASE_MS_MAX);
 /// More than this is not a retry policy but a loop.
 const ATTEMPTS_MOST: u64 = 10_000;
 /// Nothing is retried longer.

@@ -43,6 +43,12 @@ pub enum BrokerError {
     /// The trigger does not exist.
     #[error("there is no trigger `{0}`")]
     UnknownTrigger(TriggerName),
+    /// The function does not exist, or did nothing that the ledger still knows.
+    #[error("there is no function `{name}`, and none of this name did anything in the window")]
+    UnknownFunction {
+        /// What was asked for.
+        name: String,
+    },
     /// The dead letter does not exist.
     #[error("there is no dead letter {topic}/{offset}")]
     UnknownDeadLetter {
@@ -108,7 +114,7 @@ pub enum BrokerError {
     },
     /// A trigger invokes a function that there is not.
     #[error("trigger `{trigger}`: there is no function `{function}`")]
-    UnknownFunction {
+    UndeclaredFunction {
         /// Whose target.
         trigger: TriggerName,
         /// The function.
@@ -137,6 +143,19 @@ pub enum BrokerError {
     SubscriptionInUse {
         /// Its name.
         name: TriggerName,
+    },
+    /// No attempt waits for a callback with the token that was shown.
+    #[error(
+        "no delivery waits for a callback with this token: it may have been settled, have run out, or be of before a restart"
+    )]
+    UnknownDelivery,
+    /// More callbacks about one attempt wait for its target's answer than may.
+    #[error(
+        "{limit} callbacks about this delivery wait already: as many as may before the target has answered"
+    )]
+    TooManyCallbacks {
+        /// The limit.
+        limit: usize,
     },
     /// What the journal holds of a subscription cannot be read.
     #[error("the journal of settlements has a record at offset {offset} that cannot be read")]
@@ -171,15 +190,17 @@ impl BrokerError {
             Self::TooManyTopics { .. } => Code::TooManyTopics,
             Self::TooManySubscriptions { .. } => Code::TooManySubscriptions,
             Self::UnknownTrigger(_) => Code::UnknownTrigger,
+            Self::UnknownFunction { .. } => Code::UnknownFunction,
             Self::UnknownDeadLetter { .. } => Code::UnknownEvent,
             Self::EventTooLarge { .. } => Code::EventTooLarge,
             Self::BatchEvents { .. } | Self::BatchBytes { .. } => Code::BatchTooLarge,
-            Self::Overloaded { .. } => Code::Overloaded,
+            Self::Overloaded { .. } | Self::TooManyCallbacks { .. } => Code::Overloaded,
+            Self::UnknownDelivery => Code::DeliveryNotFound,
             Self::Name(_) => Code::InvalidName,
             Self::Pattern(_)
             | Self::Key(_)
             | Self::Target { .. }
-            | Self::UnknownFunction { .. }
+            | Self::UndeclaredFunction { .. }
             | Self::OffsetBeyondEnd { .. } => Code::InvalidParameter,
             Self::SubscriptionInUse { .. } => Code::Conflict,
             Self::ShuttingDown => Code::ShuttingDown,

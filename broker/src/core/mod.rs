@@ -3,16 +3,19 @@
 //! [`Broker`] is the handle that everybody holds; [`Core`] is what stands behind it. Nothing here knows of sockets: the HTTP API,
 //! the QUIC server and the CLI call the handle, as does a program that embeds the broker.
 
+mod callbacks;
 mod error;
 mod feed;
 mod functions;
 mod graveyard;
 mod journal;
 mod lane;
+pub(crate) mod ledger;
 mod letter;
 mod letters;
 mod lookup;
 mod open;
+mod permits;
 mod redrive;
 mod replies;
 mod subscriber;
@@ -30,6 +33,7 @@ use std::time::Duration;
 use eventail_storage::DiskStore;
 use eventail_storage::log::{Appended, ReadLimit};
 use eventail_triggers::function::Function;
+use eventail_wire::frame::{CallbackAction, CallbackOutcome};
 use eventail_wire::{Clock, Event, FunctionName, Offset, Timestamp, TopicName, TriggerName, limits};
 use tokio::sync::watch;
 
@@ -43,10 +47,13 @@ pub use error::BrokerError;
 pub use open::BrokerBuilder;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
+use callbacks::Callbacks;
 use functions::Functions;
 use journal::Journal;
+use ledger::Ledger;
 use letters::Letters;
 use lookup::Lookup;
+use permits::Permits;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -66,8 +73,11 @@ pub(crate) struct Core {
     store: Arc<DiskStore>,
     topics: Topics,
     journal: Arc<Journal>,
+    ledger: Arc<Ledger>,
     triggers: Triggers,
     functions: Functions,
+    callbacks: Arc<Callbacks>,
+    permits: Permits,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     lookup: Lookup,
@@ -226,7 +236,12 @@ impl Broker {
     /// All triggers, by name.
     #[must_use]
     pub fn triggers(&self) -> Vec<TriggerStatus> {
-        self.core.triggers.all().map(|trigger| trigger.status(self.core.clock.now())).collect()
+        let now = self.core.clock.now();
+        let status = |trigger: &Arc<triggers::Trigger>| {
+            let status = trigger.status(now);
+            TriggerStatus { budget: self.core.ledger.budget_status(now, &status.name), ..status }
+        };
+        self.core.triggers.all().map(status).collect()
     }
 
     /// One trigger.
@@ -234,7 +249,9 @@ impl Broker {
     /// # Errors
     /// Where there is none of this name.
     pub fn trigger(&self, name: &TriggerName) -> Result<TriggerStatus, BrokerError> {
-        Ok(self.core.triggers.get(name)?.status(self.core.clock.now()))
+        let now = self.core.clock.now();
+        let budget = self.core.ledger.budget_status(now, name);
+        Ok(TriggerStatus { budget, ..self.core.triggers.get(name)?.status(now) })
     }
 
     /// Stops a trigger until it is resumed, also over a restart.
@@ -274,7 +291,7 @@ impl Broker {
 
     /// A function of this machine, if there is one of this name.
     #[must_use]
-    pub fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {
+    pub fn local_function(&self, name: &FunctionName) -> Option<Arc<Function>> {
         self.core.functions.get(name).cloned()
     }
 
@@ -350,6 +367,26 @@ impl Broker {
     /// An unknown topic, a pattern that is none, or a name in use with other options.
     pub async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscriber, BrokerError> {
         self.core.subscribe(options).await
+    }
+
+    /// Tells what became of an event that a target took over: it answered that it would call back with this token. The callback
+    /// is under way when this returns, whether the answer is awaited or not.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownDelivery`] where no attempt waits for this token: it was settled, ran out, is of before a restart,
+    /// or never was.
+    pub fn call_back(
+        &self,
+        token: &str,
+        action: CallbackAction,
+    ) -> impl Future<Output = Result<CallbackOutcome, BrokerError>> + Send + use<> {
+        self.core.callbacks.call_back(token, action)
+    }
+
+    /// The tokens, for tests that take the part of a target that took an event over.
+    #[cfg(test)]
+    pub(crate) fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.core.callbacks
     }
 
     /// Stops: takes no more events, lets attempts end within the drain time, hands back what is left, syncs. Calling it again

@@ -11,10 +11,12 @@ use eventail_storage::log::{Durability, Log, LogOptions};
 use eventail_wire::{Clock, TopicName};
 use rand::RngCore;
 use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use rand::rngs::{SmallRng, StdRng};
 use tokio::sync::watch;
 
+use super::callbacks::Callbacks;
 use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
+use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
 use super::topic::{Topic, log_options};
@@ -71,7 +73,7 @@ impl BrokerBuilder {
         self
     }
 
-    /// Draws jitter from this seed instead of the system's randomness.
+    /// Draws jitter and callback tokens from this seed instead of the system's randomness.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -90,21 +92,27 @@ impl BrokerBuilder {
             segment_bytes: JOURNAL_SEGMENT_BYTES,
             ..LogOptions::default()
         };
+        let ledger_log = open_log(&store, LEDGER_LOG.to_owned(), journal_options.clone()).await?;
+        let ledger = Ledger::open(ledger_log, &config, clock.now()).await?;
         let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
         let lookup = Lookup::new(index);
+        let tokens = seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let core = Arc::new(Core {
             seeds: AtomicU64::new(seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64())),
             functions: super::functions::Functions::new(&config.functions, &clock),
             config,
+            permits: super::permits::Permits::new(Arc::clone(&clock)),
             clock,
             observer,
             store,
             topics: super::topics::Topics::default(),
             journal,
+            ledger,
             triggers: super::triggers::Triggers::default(),
+            callbacks: Callbacks::new(tokens),
             subscribers: super::subscriber::Subscribers::default(),
             letters,
             lookup,
@@ -120,6 +128,7 @@ impl BrokerBuilder {
         core.letters.catch_up(&core).await?;
         core.start_triggers().await?;
         core.start_upkeep();
+        core.start_ledger();
         core.start_indexing();
         Ok(Broker { core })
     }

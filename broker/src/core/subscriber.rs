@@ -213,7 +213,7 @@ impl Subscriber {
             for burial in lane.expire_leases(now) {
                 self.bury(burial);
             }
-            let filled = lane.fill(None).await;
+            let filled = lane.fill(now, None).await;
             let mut consignments = Vec::new();
             lane.lease(now, max.max(1), &mut consignments);
             let deliveries = self.deliver(consignments).await;

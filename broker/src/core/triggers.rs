@@ -16,6 +16,7 @@ use super::feed::Feed;
 use super::functions::Functions;
 use super::graveyard::Graveyard;
 use super::lane::{Driver, Lane, LaneOptions};
+use super::permits::Gate;
 use super::replies::Replies;
 use super::topic::Topic;
 use super::{BrokerError, Core};
@@ -48,6 +49,8 @@ pub(crate) struct Trigger {
     topic: Arc<Topic>,
     target: Arc<dyn Target>,
     target_text: String,
+    /// What its calls need a permit of, if anything.
+    gate: Option<Arc<Gate>>,
     redrives: tokio::sync::OnceCell<Arc<Lane>>,
 }
 
@@ -133,6 +136,7 @@ impl Core {
         }
         let pattern = options.pattern.as_deref().map(Pattern::parse).transpose()?;
         let (target, target_text) = make_target(name, &options.target, egress, &self.functions)?;
+        let gate = self.permits.gate(target.shared_key().as_deref(), &options.policy);
         let start = topic.place_of(options.start).await?;
         let lane = Lane::open(
             &self.journal,
@@ -153,7 +157,7 @@ impl Core {
             },
         );
         let redrives = tokio::sync::OnceCell::new();
-        Ok((Trigger { lane, options: options.clone(), topic, target, target_text, redrives }, pattern))
+        Ok((Trigger { lane, options: options.clone(), topic, target, target_text, gate, redrives }, pattern))
     }
 
     fn start_topic(self: &Arc<Self>, members: Vec<(Arc<Trigger>, Option<Pattern>)>) {
@@ -189,6 +193,12 @@ impl Core {
             graveyard: Arc::new(Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() }),
             clock: Arc::clone(&self.clock),
             observer: self.observer.clone(),
+            seat: trigger
+                .gate
+                .as_ref()
+                .map(|gate| gate.seat(&trigger.options.policy, Arc::clone(lane.wake()))),
+            callbacks: Arc::clone(&self.callbacks),
+            reports: None,
         };
         self.tasks.spawn_lane("trigger", Arc::new(driver).run(self.stop.subscribe()));
     }
@@ -268,6 +278,8 @@ impl Trigger {
             lost: subscription.lost_events(),
             account: account(subscription),
             last_failure: subscription.last_failure().cloned(),
+            concurrency: None,
+            budget: None,
         }
     }
 
@@ -310,10 +322,11 @@ fn make_target(
     match options {
         TargetOptions::Lambda(_) => todo!(),
         TargetOptions::Function(options) => {
-            let function = functions.get(&options.function).ok_or_else(|| BrokerError::UnknownFunction {
-                trigger: trigger.clone(),
-                function: options.function.clone(),
-            })?;
+            let function =
+                functions.get(&options.function).ok_or_else(|| BrokerError::UndeclaredFunction {
+                    trigger: trigger.clone(),
+                    function: options.function.clone(),
+                })?;
             let target = FunctionTarget::new(Arc::clone(function), options.payload);
             let text = target.describe();
             Ok((Arc::new(target), text))

@@ -13,7 +13,7 @@ use http::Method;
 
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
-use super::{dead_letters, events, health, invoke, publish, topics, triggers};
+use super::{dead_letters, deliveries, events, functions, health, invoke, publish, topics, triggers};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
 
@@ -53,10 +53,15 @@ routes! {
     POST "/v1/triggers/{trigger}/pause" => triggers::pause;
     POST "/v1/triggers/{trigger}/resume" => triggers::resume;
     POST "/v1/triggers/{trigger}/skip-to" => triggers::skip_to;
+    GET "/v1/functions" => functions::list;
+    GET "/v1/functions/{function}" => functions::show;
     GET "/v1/dead-letters" => dead_letters::list;
     GET "/v1/dead-letters/{topic}/{offset}" => dead_letters::show;
     POST "/v1/dead-letters/redrive" => dead_letters::redrive;
     POST "/v1/dead-letters/purge" => dead_letters::purge;
+    POST "/v1/deliveries/{token}/ack" => deliveries::ack;
+    POST "/v1/deliveries/{token}/nack" => deliveries::nack;
+    POST "/v1/deliveries/{token}/extend" => deliveries::extend;
     POST "/2015-03-31/functions/{name}/invocations" => invoke::answer;
     GET "/healthz" => health::alive;
     GET "/readyz" => health::ready;

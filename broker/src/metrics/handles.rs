@@ -4,12 +4,12 @@ use std::sync::OnceLock;
 
 use eventail_triggers::outcome::{Outcome, RejectReason, RetryClass};
 use eventail_wire::{Code, TopicName, TriggerName};
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, Label, counter, histogram};
 
 use super::{
     PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_DUPLICATES, PUBLISHED_EVENTS, REFUSED_EVENTS,
-    TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_DEAD_LETTERS, TRIGGER_PURGED, TRIGGER_REDRIVEN,
-    TRIGGER_REPLIES, TRIGGER_RETRIES,
+    TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_CALL_EVENTS, TRIGGER_CALLS, TRIGGER_DEAD_LETTERS,
+    TRIGGER_PURGED, TRIGGER_REDRIVEN, TRIGGER_REPLIES, TRIGGER_RETRIES,
 };
 
 /// How an attempt ended, as metrics and logs name it.
@@ -83,29 +83,30 @@ pub const fn reason_label(reason: RejectReason) -> &'static str {
 /// Counters of one metric by a second label. Each is made when it is first needed: most codes and reasons never occur, and
 /// a series that stays 0 for each of them would only cost memory.
 #[derive(Debug)]
-struct ByLabel {
+pub(super) struct ByLabel {
     metric: &'static str,
-    owner: (&'static str, String),
+    owner: Vec<Label>,
     label: &'static str,
     counters: Vec<(&'static str, OnceLock<Counter>)>,
 }
 
 impl ByLabel {
-    fn new(
+    pub(super) fn new(
         metric: &'static str,
-        owner: (&'static str, &str),
+        owner: &[(&'static str, String)],
         label: &'static str,
         values: impl Iterator<Item = &'static str>,
     ) -> Self {
         let counters = values.map(|value| (value, OnceLock::new())).collect();
-        Self { metric, owner: (owner.0, owner.1.to_owned()), label, counters }
+        let owner = owner.iter().map(|(label, name)| Label::new(*label, name.clone())).collect();
+        Self { metric, owner, label, counters }
     }
 
-    fn add(&self, value: &'static str, count: u64) {
+    pub(super) fn add(&self, value: &'static str, count: u64) {
         if let Some((_, slot)) = self.counters.iter().find(|(known, _)| *known == value) {
-            let (label, name) = &self.owner;
-            slot.get_or_init(|| counter!(self.metric, *label => name.clone(), self.label => value))
-                .increment(count);
+            let labels =
+                || self.owner.iter().cloned().chain([Label::new(self.label, value)]).collect::<Vec<_>>();
+            slot.get_or_init(|| counter!(self.metric, labels())).increment(count);
         }
     }
 }
@@ -131,7 +132,7 @@ impl TopicMetrics {
             bytes: counter!(PUBLISHED_BYTES, "topic" => name.to_owned()),
             duplicates: counter!(PUBLISHED_DUPLICATES, "topic" => name.to_owned()),
             seconds: histogram!(PUBLISH_SECONDS, "topic" => name.to_owned()),
-            refused: ByLabel::new(REFUSED_EVENTS, ("topic", name), "code", codes),
+            refused: ByLabel::new(REFUSED_EVENTS, &[("topic", name.to_owned())], "code", codes),
         }
     }
 
@@ -165,6 +166,8 @@ pub struct TriggerMetrics {
     dead_letters: ByLabel,
     attempts: ByLabel,
     attempt_seconds: Histogram,
+    calls: Counter,
+    call_events: Histogram,
     retries: ByLabel,
 }
 
@@ -173,7 +176,7 @@ impl TriggerMetrics {
     #[must_use]
     pub fn new(trigger: &TriggerName) -> Self {
         let name = trigger.as_str();
-        let owner = ("trigger", name);
+        let owner = &[("trigger", name.to_owned())];
         let count = |metric: &'static str| counter!(metric, "trigger" => name.to_owned());
         let ends = AttemptEnd::ALL.iter().map(|end| end.as_str());
         Self {
@@ -188,6 +191,8 @@ impl TriggerMetrics {
             ),
             attempts: ByLabel::new(TRIGGER_ATTEMPTS, owner, "outcome", ends),
             attempt_seconds: histogram!(TRIGGER_ATTEMPT_SECONDS, "trigger" => name.to_owned()),
+            calls: count(TRIGGER_CALLS),
+            call_events: histogram!(TRIGGER_CALL_EVENTS, "trigger" => name.to_owned()),
             retries: ByLabel::new(TRIGGER_RETRIES, owner, "class", CLASSES.map(class_label).into_iter()),
         }
     }
@@ -196,6 +201,20 @@ impl TriggerMetrics {
     pub fn attempted(&self, end: AttemptEnd, seconds: f64) {
         self.attempts.add(end.as_str(), 1);
         self.attempt_seconds.record(seconds);
+    }
+
+    /// Counts calls that ended and had one event each.
+    pub fn called(&self, calls: usize) {
+        if calls > 0 {
+            self.calls.increment(calls as u64);
+        }
+    }
+
+    /// Counts a call that ended and was a batch of so many events.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn called_with(&self, events: usize) {
+        self.calls.increment(1);
+        self.call_events.record(events as f64);
     }
 
     /// Counts that an event will be tried again.

@@ -1,4 +1,4 @@
-//! One stream: hello, then publishes and a subscription, until somebody says goodbye.
+//! One stream: hello, then publishes, callbacks and a subscription, until somebody says goodbye.
 //!
 //! One task does all of it, so that an event that comes alone goes through without a change of task. It reads only while
 //! there is room for what it reads; the rest is left to flow control.
@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Context;
 use super::answers::{Answers, Refusal};
+use super::callbacks::Callbacks;
 use super::connection::InFlight;
 use super::deliveries::{Deliveries, refusal};
 use super::end::End;
@@ -37,6 +38,7 @@ pub(super) struct Conversation {
     decoder: FrameDecoder,
     out: FrameBuffer,
     answers: Answers,
+    callbacks: Callbacks,
     deliveries: Option<Deliveries>,
     screen: Screen,
     /// The topic of the last publish: it is there.
@@ -66,6 +68,7 @@ impl Conversation {
             pieces: vec![Bytes::new(); PIECES].into_boxed_slice(),
             decoder: FrameDecoder::new(frame_bytes_max),
             out: FrameBuffer::new(),
+            callbacks: Callbacks::default(),
             deliveries: None,
             screen: Screen::default(),
             publishes_to: None,
@@ -93,6 +96,10 @@ impl Conversation {
         while !self.answers.is_empty() {
             let answers = self.answers.next().await;
             let _ = answers.iter().try_for_each(|answer| self.out.push(answer));
+        }
+        while !self.callbacks.is_empty() {
+            let answer = self.callbacks.next().await;
+            let _ = self.out.push(&answer);
         }
         let _ = fault.map(|fault| self.out.push(&Frame::Fault(fault)));
         while !self.out.is_empty() {
@@ -149,6 +156,7 @@ impl Conversation {
             }
             let (may_read, may_answer, may_deliver) =
                 (self.may_read(), self.may_write() && !self.answers.is_empty(), self.may_deliver());
+            let may_call_back = self.may_write() && !self.callbacks.is_empty();
             tokio::select! {
                 biased;
                 written = self.send.write_chunks(self.out.pieces()), if !self.out.is_empty() => {
@@ -160,6 +168,7 @@ impl Conversation {
                         self.out.push(answer)?;
                     }
                 }
+                answer = self.callbacks.next(), if may_call_back => self.out.push(&answer)?,
                 pieces = self.receive.read_chunks(&mut self.pieces), if may_read => self.take_pieces(pieces?)?,
                 deliveries = next(&mut self.deliveries), if may_deliver => match deliveries {
                     Some(batch) => {
@@ -203,6 +212,7 @@ impl Conversation {
     /// Whether there is room for another frame. One publish of each stream is always taken, so that no stream waits for another.
     fn has_room(&self) -> bool {
         self.may_write()
+            && self.callbacks.has_room()
             && (self.answers.is_empty() || self.in_flight.bytes() < self.context.in_flight_bytes_max)
     }
 
@@ -217,7 +227,7 @@ impl Conversation {
     fn is_done(&self) -> bool {
         let may_end = self.input_ended
             || (self.said_goodbye && self.deliveries.as_ref().is_none_or(Deliveries::is_settled));
-        may_end && self.answers.is_empty() && self.out.is_empty()
+        may_end && self.answers.is_empty() && self.callbacks.is_empty() && self.out.is_empty()
     }
 
     fn take_pieces(&mut self, pieces: Option<usize>) -> Result<(), End> {
@@ -262,6 +272,7 @@ impl Conversation {
             // What comes after the server's goodbye is not answered: the client will send it again.
             Frame::Publish(header, events) if !self.said_goodbye => self.publish(&header, &events).await,
             Frame::Publish(..) => {}
+            Frame::CallBack(call) => self.callbacks.begin(&self.context.broker, call),
             Frame::Subscribe(request) => self.subscribe(request).await?,
             Frame::Goodbye => self.input_ended = true,
             Frame::Credit(credit) if self.deliveries.is_some() => {

@@ -5,6 +5,7 @@
 //! It must not know how events are stored or matched: that is the [`Broker`]'s part.
 
 mod answers;
+mod callbacks;
 mod connection;
 mod conversation;
 mod deliveries;

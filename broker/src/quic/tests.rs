@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventail_triggers::subscription::Verdict;
 use eventail_wire::frame::{
-    ALPN, Credit, DeliveryHeader, Fault, Frame, FrameBuffer, FrameDecoder, FrameKind, Hello,
-    PROTOCOL_VERSION, PublishHeader, Published, RawEvents, Refused, ResultRun, Start, Subscribe, Tokens,
+    ALPN, CallBack, CallbackAction, CallbackOutcome, CalledBack, Credit, DeliveryHeader, Fault, Frame,
+    FrameBuffer, FrameDecoder, FrameKind, Hello, PROTOCOL_VERSION, PublishHeader, Published, RawEvents,
+    Refused, ResultRun, Start, Subscribe, Tokens,
 };
-use eventail_wire::{Code, Event, Offset, TopicName, limits};
+use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, limits};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::RootCertStore;
@@ -375,4 +377,26 @@ async fn the_fingerprint_that_is_told_is_that_of_the_certificate() {
     let hash = <sha2::Sha256 as sha2::Digest>::digest(&identity[0]);
     let told: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(house.server.fingerprint(), told);
+}
+
+#[tokio::test]
+async fn callbacks_are_answered_in_their_order_with_what_came_of_them() {
+    let house = House::open().await;
+    let mut stream = house.stream().await;
+    let (token, mut waiting) = house.broker.callbacks().open(30_000);
+    let call =
+        |request, token: &str, action| Frame::CallBack(CallBack { request, token: token.to_owned(), action });
+    stream.send(call(1, &token, CallbackAction::Extend { by_ms: Some(5) })).await;
+    stream.send(call(2, &token, CallbackAction::Ack)).await;
+    stream.send(call(3, &token, CallbackAction::Ack)).await;
+    stream.send(Frame::Goodbye).await;
+    waiting.next().await.1.extended(Timestamp(7));
+    waiting.next().await.1.settled(Verdict::Delivered);
+    let extended = CallbackOutcome::Extended { deadline: Timestamp(7) };
+    for (request, outcome) in [(1, extended), (2, CallbackOutcome::Delivered)] {
+        assert_eq!(stream.frame().await, Frame::CalledBack(CalledBack { request, outcome }));
+    }
+    let refused = stream.refused().await;
+    assert_eq!((refused.request, refused.code), (3, Code::DeliveryNotFound));
+    assert_eq!(stream.frame_or_end().await, None);
 }

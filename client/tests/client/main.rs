@@ -3,6 +3,7 @@
 // What the script takes for granted may panic: it is a test.
 #![allow(clippy::unwrap_used)]
 
+mod delivery;
 mod publisher;
 mod scripted;
 mod subscription;

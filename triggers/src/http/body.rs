@@ -12,13 +12,13 @@ const DRAINED_BYTES_MAX: usize = 64 << 10;
 
 /// What was read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Body {
+pub(crate) struct Body {
     /// Its first bytes, as many as were to be kept.
-    pub(super) kept: Bytes,
+    pub(crate) kept: Bytes,
     /// Whether `kept` is all of it.
-    pub(super) is_whole: bool,
+    pub(crate) is_whole: bool,
     /// Whether it was read to its end, so that the connection is ready for the next request.
-    pub(super) is_read: bool,
+    pub(crate) is_read: bool,
 }
 
 /// Reads the body and keeps its first `keep_bytes_max` bytes.

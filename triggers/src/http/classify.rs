@@ -2,7 +2,8 @@
 //!
 //! | status | meaning |
 //! | --- | --- |
-//! | 2xx | taken; a 200 may carry a reply |
+//! | 2xx | taken; a 200 may carry a reply, and any of them partial failures of a batch |
+//! | 202 with `eventail-callback: accepted` | taken over; rejected where the trigger allows no callback |
 //! | 410 | rejected, and the target wants no more events |
 //! | 429, 503 | throttled |
 //! | 404, 408, 409, 5xx, anything unlisted | failed, tried again |
@@ -16,8 +17,11 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
 use super::body::Body;
-use super::{StatusMeaning, retry_after};
-use crate::outcome::{Outcome, RejectReason, Response, RetryClass};
+use super::{CALLBACK_ACCEPTED, CALLBACK_HEADER, StatusMeaning, batch, retry_after};
+use crate::outcome::{BatchOutcome, Outcome, RejectReason, Response, RetryClass};
+use crate::target::Invocation;
+
+const NO_CALLBACK: &str = "the target says that it will call back, which its trigger does not allow: set `callback = true` in its target";
 
 /// What a status means by default.
 pub(super) const fn meaning(status: StatusCode) -> StatusMeaning {
@@ -30,6 +34,17 @@ pub(super) const fn meaning(status: StatusCode) -> StatusMeaning {
     }
 }
 
+/// What the caller would like to find in an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// A CloudEvent.
+    pub(super) reply: bool,
+    /// The events of a batch that failed.
+    pub(super) failures: bool,
+    /// Whether the target may take the event over.
+    pub(super) callback: bool,
+}
+
 /// The head of an answer, judged.
 pub(super) struct Verdict {
     status: StatusCode,
@@ -37,6 +52,9 @@ pub(super) struct Verdict {
     has_own_meaning: bool,
     /// Set where the body is said to be a CloudEvent and one is wanted.
     reply: Option<Result<Mode, CloudEventError>>,
+    wanted: Wanted,
+    /// The target says that it will call back.
+    is_taken_over: bool,
 }
 
 impl Verdict {
@@ -44,22 +62,40 @@ impl Verdict {
         status: StatusCode,
         headers: &HeaderMap,
         statuses: &BTreeMap<u16, StatusMeaning>,
-        wants_reply: bool,
+        wanted: Wanted,
     ) -> Self {
         let own = statuses.get(&status.as_u16()).copied();
         let meaning = own.unwrap_or(meaning(status));
-        let may_reply = wants_reply && status == StatusCode::OK && meaning == StatusMeaning::Ack;
+        let may_reply = wanted.reply && status == StatusCode::OK && meaning == StatusMeaning::Ack;
         let reply = if may_reply { claimed_mode(headers) } else { None };
-        Self { status, meaning, has_own_meaning: own.is_some(), reply }
+        let is_taken_over =
+            status == StatusCode::ACCEPTED && meaning == StatusMeaning::Ack && says_accepted(headers);
+        Self { status, meaning, has_own_meaning: own.is_some(), reply, wanted, is_taken_over }
     }
 
     /// How much of the body is needed.
     pub(super) const fn body_bytes_wanted(&self) -> usize {
         match (&self.reply, self.meaning) {
             (Some(_), _) => limits::RESPONSE_BODY_BYTES_MAX,
+            (None, StatusMeaning::Ack) if self.is_taken_over => 0,
+            (None, StatusMeaning::Ack) if self.wanted.failures => limits::RESPONSE_BODY_BYTES_MAX,
             (None, StatusMeaning::Ack) => 0,
             (None, _) => limits::RESPONSE_SNIPPET_BYTES_MAX,
         }
+    }
+
+    /// How the attempt at a batch ended, once as much of the body was read.
+    pub(super) fn batch_outcome(
+        self,
+        headers: &HeaderMap,
+        body: Body,
+        batch: &[Invocation],
+        now: Timestamp,
+    ) -> BatchOutcome {
+        if self.meaning == StatusMeaning::Ack && !self.is_taken_over {
+            return batch::judge(self.status.as_u16(), &body, batch);
+        }
+        BatchOutcome::Whole(self.outcome(headers, body, now))
     }
 
     /// How the attempt ended, once as much of the body was read.
@@ -71,6 +107,12 @@ impl Verdict {
             ..Response::default()
         };
         match self.meaning {
+            StatusMeaning::Ack if self.is_taken_over && self.wanted.callback => Outcome::Accepted,
+            StatusMeaning::Ack if self.is_taken_over => Outcome::Reject {
+                reason: RejectReason::Permanent,
+                response: response(NO_CALLBACK.to_owned()),
+                disable: false,
+            },
             StatusMeaning::Ack => match self.reply {
                 None => Outcome::Ack { reply: None },
                 Some(mode) => match mode.and_then(|mode| decode_reply(mode, headers, &body)) {
@@ -94,6 +136,11 @@ impl Verdict {
             },
         }
     }
+}
+
+fn says_accepted(headers: &HeaderMap) -> bool {
+    let says = headers.get(CALLBACK_HEADER).and_then(|value| value.to_str().ok());
+    says.is_some_and(|says| says.trim().eq_ignore_ascii_case(CALLBACK_ACCEPTED))
 }
 
 fn answered(status: StatusCode) -> String {
@@ -128,7 +175,7 @@ fn decode_reply(mode: Mode, headers: &HeaderMap, body: &Body) -> Result<Event, C
 }
 
 /// The first bytes of a body as text, whatever they are.
-fn snippet(body: &[u8]) -> String {
+pub(crate) fn snippet(body: &[u8]) -> String {
     let mut text =
         String::from_utf8_lossy(&body[..body.len().min(limits::RESPONSE_SNIPPET_BYTES_MAX)]).into_owned();
     // Replacement characters are longer than what they replace.
@@ -140,10 +187,12 @@ fn snippet(body: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    const WANTED: Wanted = Wanted { reply: true, failures: false, callback: false };
+
     fn outcome(status: u16, own: &[(u16, StatusMeaning)], body: &'static [u8]) -> Outcome {
         let statuses = own.iter().copied().collect();
         let headers = HeaderMap::new();
-        let verdict = Verdict::new(StatusCode::from_u16(status).unwrap(), &headers, &statuses, true);
+        let verdict = Verdict::new(StatusCode::from_u16(status).unwrap(), &headers, &statuses, WANTED);
         let body = Body { kept: body.into(), is_whole: true, is_read: true };
         verdict.outcome(&headers, body, Timestamp(0))
     }

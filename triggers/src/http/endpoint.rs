@@ -11,7 +11,7 @@ use super::error::HttpTargetError;
 
 /// A target's URL in the forms that connections and requests need.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     /// The host's name or address, without the brackets of IPv6.
     pub(super) host: String,
     pub(super) port: u16,
@@ -20,9 +20,9 @@ pub(super) struct Endpoint {
     /// What an HTTP/1.1 request names: path and query.
     pub(super) origin_form: Uri,
     /// What an HTTP/2 request names: the whole URL.
-    pub(super) absolute_form: Uri,
+    pub(crate) absolute_form: Uri,
     /// The Host header.
-    pub(super) authority: HeaderValue,
+    pub(crate) authority: HeaderValue,
 }
 
 impl Endpoint {
@@ -55,12 +55,29 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// `host:port`, in lower case.
+    pub(super) fn host_and_port(&self) -> String {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{open}{}{close}:{}", self.host.to_ascii_lowercase(), self.port)
+    }
+
+    /// `scheme://host:port`, in lower case: what all URLs of one server have in common.
+    pub(super) fn origin(&self) -> String {
+        format!("{}://{}", self.scheme(), self.host_and_port())
+    }
+
+    const fn scheme(&self) -> &'static str {
+        if self.server_name.is_some() { "https" } else { "http" }
+    }
+}
+
 impl fmt::Display for Endpoint {
     /// The URL without its query, which may hold a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.server_name.is_some() { "https" } else { "http" };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}{}", self.host, self.port, self.origin_form.path())
+        let (scheme, path) = (self.scheme(), self.origin_form.path());
+        write!(f, "{scheme}://{open}{}{close}:{}{path}", self.host, self.port)
     }
 }
 
@@ -81,6 +98,8 @@ mod tests {
             assert_eq!(endpoint.origin_form.to_string(), origin);
             assert_eq!(endpoint.to_string(), printed);
             assert_eq!(endpoint.server_name.is_some(), url.starts_with("https"));
+            assert!(printed.to_ascii_lowercase().starts_with(&endpoint.origin()), "{}", endpoint.origin());
+            assert!(endpoint.origin().ends_with(&endpoint.host_and_port()));
         }
     }
 

@@ -56,7 +56,7 @@ impl HttpTargetError {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     #[error("the name `{host}` could not be resolved")]
     Resolve { host: String, source: io::Error },
     #[error("the name `{host}` has no address")]
@@ -92,7 +92,7 @@ fn suggestion(address: IpAddr) -> String {
 
 /// Why an attempt ended without an answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AttemptError {
+pub(crate) enum AttemptError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("the connection broke before the request was sent")]
@@ -104,7 +104,7 @@ pub(super) enum AttemptError {
 }
 
 impl AttemptError {
-    pub(super) fn into_outcome(self) -> Outcome {
+    pub(crate) fn into_outcome(self) -> Outcome {
         let (class, status) = match &self {
             Self::Connect(_) | Self::Unsent { .. } => (RetryClass::Unreachable, None),
             Self::Broken { status, .. } => (RetryClass::Failed, *status),
@@ -116,7 +116,7 @@ impl AttemptError {
 }
 
 /// An error and its causes on one line: what a person needs to see in a dead letter.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

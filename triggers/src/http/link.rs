@@ -17,7 +17,7 @@ use hyper::client::conn::{TrySendError, http1, http2};
 
 use super::endpoint::Endpoint;
 
-pub(super) type Outgoing = Request<Full<Bytes>>;
+pub(crate) type Outgoing = Request<Full<Bytes>>;
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 /// An HTTP/1.1 connection that carries one request at a time.

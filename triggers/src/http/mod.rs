@@ -1,14 +1,22 @@
-//! The HTTP target: one POST per attempt, to an address that was screened after it was resolved.
+//! The HTTP target: one POST per attempt or batch, to an address that was screened after it was resolved.
 //!
 //! It promises that every attempt ends by its deadline with an [`crate::outcome::Outcome`] that says whose fault a failure
 //! was, that secrets stay in the request, that redirects and proxies are never followed, and that a request is sent a
 //! second time within one attempt only where the first connection took no byte of it. It must not retry otherwise, nor ask
 //! for the time: the invocation brings it.
 //!
-//! The way of an attempt: `target` takes a connection from `pool` (or a fresh one from `connect`, screened by
-//! `egress`), sends what `request` made and `signature` signed, and lets `classify` judge the answer.
+//! The way of an attempt: `caller` takes a connection from `pool` (or a fresh one from `connect`, screened by `egress`) and
+//! sends what `request` made and `signature` signed; `target` lets `classify` judge the answer. `batch` does the same for
+//! several events at once.
+//!
+//! A target that needs longer than a request may take answers 202 with [`CALLBACK_HEADER`]`: `[`CALLBACK_ACCEPTED`], where its
+//! trigger says `callback = true`. Each request then carries a token in [`CALLBACK_TOKEN_HEADER`], by which the target settles the
+//! event later, at an address of the broker that it knows: `POST /v1/deliveries/TOKEN/ack`. Without `callback = true` such an
+//! answer is an error and never an ack.
 
+mod batch;
 mod body;
+mod caller;
 mod classify;
 mod connect;
 mod egress;
@@ -18,19 +26,38 @@ mod link;
 mod pool;
 mod request;
 mod retry_after;
+mod server_timing;
 mod signature;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::outcome::RetryClass;
 
+#[cfg(feature = "aws")]
+pub(crate) use caller::Caller;
 pub use egress::{AddressRange, AddressRangeError, Egress, Resolver, forbidden};
 pub use error::HttpTargetError;
 pub use target::HttpTarget;
+#[cfg(feature = "aws")]
+pub(crate) use {
+    body::Body,
+    classify::snippet,
+    error::{AttemptError, chain},
+    link::Outgoing,
+    request::AGENT,
+    retry_after::parse as parse_retry_after,
+};
+
+/// The request header with the token for a callback.
+pub const CALLBACK_TOKEN_HEADER: &str = "eventail-callback-token";
+/// The header of a 202 by which a target takes an event over.
+pub const CALLBACK_HEADER: &str = "eventail-callback";
+/// Its value.
+pub const CALLBACK_ACCEPTED: &str = "accepted";
 
 /// A secret. It never prints.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -94,6 +121,6 @@ pub struct HttpTargetOptions {
     pub statuses: BTreeMap<u16, StatusMeaning>,
     /// Connections that are kept open while idle.
     pub idle_connections: usize,
-    /// Whether the target may answer 202 with `eventail-callback: accepted` and settle the event later.
+    /// Whether the target may answer 202 with [`CALLBACK_HEADER`] and settle the event later.
     pub callback: bool,
 }

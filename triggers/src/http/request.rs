@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
-use eventail_wire::cloudevents::{STRUCTURED_MEDIA_TYPE, binary_headers, encode_structured_correlated};
+use eventail_wire::cloudevents::{
+    BATCH_MEDIA_TYPE, STRUCTURED_MEDIA_TYPE, binary_headers, encode_structured_correlated,
+};
 use eventail_wire::event::rules;
 use eventail_wire::{Event, Timestamp};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -15,10 +17,11 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use super::error::HttpTargetError;
 use super::link::Outgoing;
 use super::signature::Signer;
-use super::{HttpMode, HttpTargetOptions};
+use super::{CALLBACK_TOKEN_HEADER, HttpMode, HttpTargetOptions, batch};
 use crate::target::Invocation;
 
-static AGENT: HeaderValue = HeaderValue::from_static(concat!("eventail/", env!("CARGO_PKG_VERSION")));
+pub(crate) static AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("eventail/", env!("CARGO_PKG_VERSION")));
 static CE_SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
 static CE_ID: HeaderName = HeaderName::from_static("ce-id");
 static CE_SOURCE: HeaderName = HeaderName::from_static("ce-source");
@@ -28,6 +31,8 @@ static CE_TIME: HeaderName = HeaderName::from_static("ce-time");
 static CE_CORRELATIONID: HeaderName = HeaderName::from_static("ce-correlationid");
 static CE_TRACEPARENT: HeaderName = HeaderName::from_static("ce-traceparent");
 static EVENTAIL_ATTEMPT: HeaderName = HeaderName::from_static("eventail-attempt");
+static EVENTAIL_BATCH_SIZE: HeaderName = HeaderName::from_static("eventail-batch-size");
+static EVENTAIL_CALLBACK_TOKEN: HeaderName = HeaderName::from_static(CALLBACK_TOKEN_HEADER);
 static EVENTAIL_DEADLINE: HeaderName = HeaderName::from_static("eventail-deadline");
 static EVENTAIL_OFFSET: HeaderName = HeaderName::from_static("eventail-offset");
 static EVENTAIL_TOPIC: HeaderName = HeaderName::from_static("eventail-topic");
@@ -45,6 +50,8 @@ const USUAL_HEADERS: usize = 20;
 pub(super) struct Template {
     mode: HttpMode,
     headers: HeaderMap,
+    /// The same for a batch.
+    batch_headers: HeaderMap,
     signer: Signer,
 }
 
@@ -64,6 +71,8 @@ impl Template {
             given.append(name, value);
         }
         headers.extend(given);
+        let mut batch_headers = headers.clone();
+        batch_headers.insert(CONTENT_TYPE, HeaderValue::from_static(BATCH_MEDIA_TYPE));
         match options.mode {
             HttpMode::Binary => drop(headers.insert(CE_SPECVERSION.clone(), HeaderValue::from_static("1.0"))),
             HttpMode::Structured => {
@@ -71,7 +80,8 @@ impl Template {
             }
             HttpMode::Raw => {}
         }
-        Ok(Self { mode: options.mode, headers, signer: Signer::new(&options.signing_secrets)? })
+        let signer = Signer::new(&options.signing_secrets)?;
+        Ok(Self { mode: options.mode, headers, batch_headers, signer })
     }
 
     /// The request of one attempt, without URI and Host: those depend on the connection.
@@ -98,29 +108,59 @@ impl Template {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         self.put_delivery(invocation, &trace, &body, &mut headers);
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.headers_mut() = headers;
-        request
+        post(headers, body)
     }
 
-    fn put_delivery(&self, invocation: &Invocation, trace: &str, body: &Bytes, headers: &mut HeaderMap) {
+    /// The request of one attempt at several events. What differs between them stands in the body.
+    pub(super) fn batch_request(&self, batch: &[Invocation], deadline: Timestamp) -> Outgoing {
+        let mut headers = self.batch_headers.clone();
+        headers.reserve(USUAL_HEADERS);
+        let body = batch::encode(batch);
         let mut texts = Texts(BytesMut::with_capacity(256));
-        let id = &*invocation.delivery_id;
-        let timestamp = texts.text(invocation.now.0 / 1000);
+        put(&mut headers, &EVENTAIL_BATCH_SIZE, texts.text(batch.len()));
+        if let Some(first) = batch.first() {
+            self.put_shared(first, &batch::id(batch), deadline, &body, &mut texts, &mut headers);
+        }
+        post(headers, body)
+    }
+
+    /// What a request with one event and one with several have in common.
+    fn put_shared(
+        &self,
+        first: &Invocation,
+        id: &str,
+        deadline: Timestamp,
+        body: &Bytes,
+        texts: &mut Texts,
+        headers: &mut HeaderMap,
+    ) {
+        let timestamp = texts.text(first.now.0 / 1000);
         if !self.signer.is_idle() {
             let seconds = std::str::from_utf8(&timestamp).unwrap_or_default();
             put(headers, &WEBHOOK_SIGNATURE, Bytes::from(self.signer.sign(id, seconds, body)));
         }
         put(headers, &WEBHOOK_ID, texts.copy(id));
         put(headers, &WEBHOOK_TIMESTAMP, timestamp);
-        put(headers, &EVENTAIL_ATTEMPT, texts.text(invocation.attempt));
-        put(headers, &EVENTAIL_TRIGGER, texts.copy(invocation.trigger.as_str()));
-        put(headers, &EVENTAIL_TOPIC, texts.copy(invocation.topic.as_str()));
-        put(headers, &EVENTAIL_OFFSET, texts.text(invocation.offset));
-        if invocation.deadline != Timestamp::MAX {
-            put(headers, &EVENTAIL_DEADLINE, texts.text(invocation.deadline));
+        put(headers, &EVENTAIL_TRIGGER, texts.copy(first.trigger.as_str()));
+        put(headers, &EVENTAIL_TOPIC, texts.copy(first.topic.as_str()));
+        if deadline != Timestamp::MAX {
+            put(headers, &EVENTAIL_DEADLINE, texts.text(deadline));
         }
+        if let Some(token) = &first.callback
+            && let Ok(mut token) = HeaderValue::from_maybe_shared(texts.copy(token))
+        {
+            // Whoever has it may settle the event.
+            token.set_sensitive(true);
+            headers.insert(&EVENTAIL_CALLBACK_TOKEN, token);
+        }
+    }
+
+    fn put_delivery(&self, invocation: &Invocation, trace: &str, body: &Bytes, headers: &mut HeaderMap) {
+        let mut texts = Texts(BytesMut::with_capacity(256));
+        let (id, deadline) = (&*invocation.delivery_id, invocation.deadline);
+        self.put_shared(invocation, id, deadline, body, &mut texts, headers);
+        put(headers, &EVENTAIL_ATTEMPT, texts.text(invocation.attempt));
+        put(headers, &EVENTAIL_OFFSET, texts.text(invocation.offset));
         let span = span(invocation);
         match trace_and_flags(trace) {
             Some((trace, flags)) => {
@@ -135,6 +175,13 @@ impl Template {
             headers.insert(PREFER.clone(), HeaderValue::from_static("reply"));
         }
     }
+}
+
+fn post(headers: HeaderMap, body: Bytes) -> Outgoing {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    *request.headers_mut() = headers;
+    request
 }
 
 /// Small texts in one allocation.

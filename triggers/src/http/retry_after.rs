@@ -6,7 +6,7 @@ use eventail_wire::Timestamp;
 const RETRY_AFTER_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// Milliseconds to wait from `now`, or `None` where the value is neither form.
-pub(super) fn parse(value: &str, now: Timestamp) -> Option<u64> {
+pub(crate) fn parse(value: &str, now: Timestamp) -> Option<u64> {
     let value = value.trim();
     let after_ms = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a number holds mean a very long time.

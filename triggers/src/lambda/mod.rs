@@ -1,6 +1,46 @@
 //! The Lambda target: `Invoke` over our own HTTP client, signed with SigV4.
+//!
+//! It promises that no retry but ours happens, that credentials are cached, refreshed ahead of their end and never shown,
+//! that a payload which Lambda would refuse for its size is not sent, and that every attempt ends by its deadline with an
+//! outcome that says whose fault a failure was. Whatever keeps us from signing (no credentials, expired ones, a clock that
+//! is off) is an outage of the target and burns no attempt of any event.
+//!
+//! The way of an attempt: `access` has the credentials, from the standard chain of the AWS SDK (environment, profile, web
+//! identity, container, instance), which calls out through `connector`; `request` signs; `crate::http` sends; `classify`
+//! judges the answer.
+//!
+//! Endpoints of AWS, its metadata services among them, are named by the operator's environment and are not screened: they
+//! lie at private addresses where a VPC has endpoints of its own. An `endpoint` in the configuration is screened like any
+//! HTTP target's.
+//!
+//! Without the cargo feature `aws` there is only a [`LambdaTarget::new`] that refuses.
+
+#[cfg(not(feature = "aws"))]
+mod absent;
+#[cfg(feature = "aws")]
+mod access;
+#[cfg(feature = "aws")]
+mod classify;
+#[cfg(feature = "aws")]
+mod connector;
+mod error;
+mod name;
+#[cfg(feature = "aws")]
+mod request;
+#[cfg(feature = "aws")]
+mod target;
+#[cfg(feature = "aws")]
+#[cfg(test)]
+mod tests;
 
 use crate::payload::PayloadShape;
+
+#[cfg(not(feature = "aws"))]
+pub use absent::LambdaTarget;
+pub use error::LambdaTargetError;
+pub use name::{FunctionName, NameFault};
+#[cfg(feature = "aws")]
+pub use target::LambdaTarget;
 
 /// Whether the answer is waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,6 +50,17 @@ pub enum InvocationType {
     Sync,
     /// `Event`: Lambda's acceptance ends the attempt; Lambda retries by itself.
     Async,
+}
+
+impl InvocationType {
+    /// The largest payload that Lambda takes with it: 6 MiB, and 1 MiB for what it queues (Lambda quotas, 2026).
+    #[must_use]
+    pub const fn payload_bytes_max(self) -> usize {
+        match self {
+            Self::Sync => 6 << 20,
+            Self::Async => 1 << 20,
+        }
+    }
 }
 
 /// A trigger's use of an AWS Lambda function.

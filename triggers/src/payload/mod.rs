@@ -17,11 +17,13 @@ mod json;
 mod sqs;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use bytes::Bytes;
 use eventail_wire::cloudevents::write_structured_correlated;
 
 pub use answer::{partial, settle_one};
+pub use trace::trace_header;
 
 use crate::target::Invocation;
 

@@ -15,10 +15,9 @@
 use std::borrow::Cow;
 
 use eventail_wire::event::ValueKind;
-use eventail_wire::event::rules::is_traceparent;
 use md5::{Digest as _, Md5};
 
-use super::{Place, json};
+use super::{Place, json, trace_header};
 use crate::target::Invocation;
 
 pub(super) fn write(place: Place<'_>, invocation: &Invocation, out: &mut Vec<u8>) {
@@ -77,15 +76,9 @@ fn write_attributes(invocation: &Invocation, out: &mut Vec<u8>) {
         out.extend_from_slice(br#","MessageGroupId":"#);
         json::string(key, out);
     }
-    let trace = invocation.event.traceparent();
-    if is_traceparent(&trace) {
-        // `00-TRACE-SPAN-FLAGS`: X-Ray's root is the trace with a dash behind its first eight digits.
-        let (root, rest, parent) = (&trace[3..11], &trace[11..35], &trace[36..52]);
-        let is_sampled = trace.ends_with(['1', '3', '5', '7', '9', 'b', 'd', 'f']);
-        for part in [r#","AWSTraceHeader":"Root=1-"#, root, "-", rest, ";Parent=", parent, ";Sampled="] {
-            out.extend_from_slice(part.as_bytes());
-        }
-        out.extend_from_slice(if is_sampled { b"1\"" } else { b"0\"" });
+    if let Some(trace) = trace_header(&invocation.event) {
+        out.extend_from_slice(br#","AWSTraceHeader":"#);
+        json::string(&trace, out);
     }
     out.push(b'}');
 }

@@ -1,4 +1,7 @@
-//! Tells an outage from a bad event: counts the distinct events that fail with no success between them.
+//! Tells an outage from a bad event: counts the distinct events that fail with no success between them. A call with several
+//! events counts as the first of them.
+
+use std::collections::BTreeMap;
 
 use eventail_wire::{Offset, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -20,13 +23,18 @@ pub struct OpenBreaker {
 pub struct Run {
     /// The distinct events, and the attempts that each burnt within the run. Fewer than `breaker_failures`.
     events: Vec<(Offset, u32)>,
-    /// Attempts that did not reach the target.
+    /// Calls that did not reach the target.
     unreachable: u32,
+    /// The other events of calls that failed whole: not counted, but what they burnt is given back as well.
+    #[serde(default)]
+    along: BTreeMap<Offset, u32>,
 }
 
 /// Events of one run that are told apart. A policy may ask for so many before it sees an outage; a subscription without a breaker
 /// must not remember more.
 const EVENTS_MAX: usize = 10_000;
+/// The same for those that failed along with others.
+const ALONG_MAX: usize = 65_536;
 
 impl Run {
     /// Adds a failure.
@@ -40,6 +48,20 @@ impl Run {
         }
     }
 
+    /// Adds an event that burnt an attempt in a call that another event stands for.
+    pub(super) fn add_along(&mut self, offset: Offset) {
+        if self.along.len() < ALONG_MAX || self.along.contains_key(&offset) {
+            *self.along.entry(offset).or_default() += 1;
+        }
+    }
+
+    /// Every event, with what it burnt.
+    fn into_burnt(self) -> Vec<(Offset, u32)> {
+        let mut burnt = self.events;
+        burnt.extend(self.along);
+        burnt
+    }
+
     /// Whether it is long enough to be an outage.
     fn is_outage(&self, policy: &DeliveryPolicy) -> bool {
         let limit = policy.breaker_failures.max(1);
@@ -49,11 +71,12 @@ impl Run {
     /// Begins anew.
     pub(super) fn clear(&mut self) {
         self.events.clear();
+        self.along.clear();
         self.unreachable = 0;
     }
 
-    const fn is_empty(&self) -> bool {
-        self.events.is_empty()
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.along.is_empty()
     }
 }
 
@@ -117,7 +140,7 @@ impl Breaker {
     }
 
     /// Whether [`Breaker::answered`] would change anything.
-    pub(super) const fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.open.is_none() && self.run.is_empty()
     }
 
@@ -136,7 +159,12 @@ impl Breaker {
         }
         let open_ms = policy.breaker_open_ms.min(policy.breaker_open_max_ms).max(1);
         self.open = Some(OpenBreaker { until: now.plus_ms(open_ms), open_ms });
-        Some(std::mem::take(&mut self.run).events)
+        Some(std::mem::take(&mut self.run).into_burnt())
+    }
+
+    /// An event failed along with the one that stands for its call, while the breaker was closed.
+    pub(super) fn failed_along(&mut self, offset: Offset) {
+        self.run.add_along(offset);
     }
 
     /// An attempt failed while the breaker was open. `true` where it was the probe: the breaker stays open for twice as

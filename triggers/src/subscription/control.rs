@@ -50,10 +50,11 @@ impl Subscription {
 
     /// Goes on under another policy. Leases keep their deadlines, retries their due times. An order that is asked for
     /// only now holds among the events that are offered from now on. An event that has burnt as many attempts as are
-    /// allowed now gets one more.
+    /// allowed now gets one more. Halves of batches that failed are put together anew.
     pub fn set_policy(&mut self, policy: DeliveryPolicy) {
         let was_keyed = self.policy.ordering == Ordering::Key;
         self.policy = policy;
+        self.disband_all();
         if was_keyed && self.policy.ordering == Ordering::None {
             self.forget_keys();
         }

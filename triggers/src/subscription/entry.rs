@@ -68,6 +68,18 @@ pub enum Effect {
     DeadLetter(Box<DeadLetterOrder>),
 }
 
+/// What the failure of one of several events of a call says of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallPart {
+    /// It stands for its call: the breaker counts it. Nothing was burnt.
+    Counts,
+    /// Another one stands for the call. What was burnt is given back if it was an outage.
+    Along,
+    /// Nothing.
+    Apart,
+}
+
 /// One change of the durable state. [`super::Snapshot::apply`] replays it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
@@ -86,6 +98,16 @@ pub enum Entry {
         offset: Offset,
         /// What became of its attempts so far.
         tries: Box<Tries>,
+    },
+    /// A call with several events failed, and this one of them will be tried again.
+    #[serde(rename = "w")]
+    RetriedWithin {
+        /// Which event.
+        offset: Offset,
+        /// What became of its attempts so far.
+        tries: Box<Tries>,
+        /// What its failure says of the target.
+        part: CallPart,
     },
     /// The event's dead letter is durable.
     #[serde(rename = "x")]

@@ -11,6 +11,8 @@ use crate::policy::Ordering;
 /// log feeds it, and not so much that a thousand idle triggers cost memory.
 const FRESH_MIN: usize = 256;
 const FRESH_MAX: usize = 65_536;
+/// How many calls' worth of events wait for each call that may be under way.
+const CALLS_AHEAD: usize = 4;
 
 /// Checkpoints are due after so many settlements at least, so that their cost is shared.
 const CHECKPOINT_SETTLEMENTS: usize = 1_024;
@@ -22,8 +24,15 @@ impl Subscription {
     /// How many more matched events may be offered now. 0 where `parked_max` is reached: the backlog stays in the log.
     #[must_use]
     pub fn room(&self) -> usize {
-        let fresh_max = self.policy.concurrency.saturating_mul(4).clamp(FRESH_MIN, FRESH_MAX);
-        let parked = self.waiting.len() + self.behind + self.orders.len();
+        let (per_call, least) = match &self.policy.batch {
+            None => (CALLS_AHEAD, FRESH_MIN),
+            // A batch must find room for all of its events, however many.
+            Some(batch) => {
+                (batch.max_events.saturating_mul(2).max(CALLS_AHEAD), batch.max_events.max(FRESH_MIN))
+            }
+        };
+        let fresh_max = self.policy.concurrency.saturating_mul(per_call).clamp(least, FRESH_MAX.max(least));
+        let parked = self.waiting.len() + self.grouped + self.behind + self.orders.len();
         fresh_max
             .saturating_sub(self.fresh.len())
             .min(self.policy.parked_max.saturating_sub(parked))
@@ -43,16 +52,32 @@ impl Subscription {
     }
 
     /// Takes an event that matched; they must come in offset order. `false` where it is settled already, or was offered
-    /// before: then nothing changes.
-    pub fn offer(&mut self, offset: Offset, appended_at: Timestamp, key: Option<u64>) -> bool {
+    /// before: then nothing changes. `bytes` is its size as stored, which batches are measured by.
+    pub fn offer(
+        &mut self,
+        now: Timestamp,
+        offset: Offset,
+        appended_at: Timestamp,
+        key: Option<u64>,
+        bytes: usize,
+    ) -> bool {
         if offset < self.scanned || self.settled_ahead.end_of(offset).is_some() {
             return false;
         }
         let tries = self.retries_ahead.remove(&offset).map(Box::new);
         let key = key.filter(|_| self.policy.ordering == Ordering::Key);
         let due = tries.as_ref().map(|tries| tries.due);
-        let index =
-            self.slots.insert(Slot { offset, appended_at, key, next: None, place: Place::Fresh, tries });
+        let index = self.slots.insert(Slot {
+            offset,
+            appended_at,
+            ready_at: now,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            alone: false,
+            key,
+            next: None,
+            place: Place::Fresh,
+            tries,
+        });
         self.window.push(offset, index);
         let is_head = key.is_none_or(|key| self.lanes.join(key, index, &mut self.slots));
         match due {

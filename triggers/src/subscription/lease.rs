@@ -9,6 +9,8 @@ use crate::outcome::{Outcome, RejectReason, Response, RetryClass};
 pub struct Lease {
     /// What settles it. Never used again.
     pub token: u64,
+    /// The call that it is part of. Leases of one call stand side by side and have this in common; it is the token of the first.
+    pub call: u64,
     /// The event's place.
     pub offset: Offset,
     /// When it was appended.
@@ -65,6 +67,15 @@ impl From<Outcome> for Ending {
     }
 }
 
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallEnding {
+    /// For all of its events alike. Where that is a failure, none of them is known to be the culprit.
+    Whole(Ending),
+    /// For each event by itself, in the order of the leases. Events beyond the end of the list go back.
+    Each(Vec<Ending>),
+}
+
 /// What a settlement came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -75,6 +86,8 @@ pub enum Verdict {
         /// Not before this.
         at: Timestamp,
     },
+    /// It goes back as if it had never been leased, because an event of its key failed in the same call.
+    HandedBack,
     /// It is given up; the order is among the effects.
     DeadLetter {
         /// Why.

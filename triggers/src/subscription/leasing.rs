@@ -4,30 +4,56 @@ use eventail_wire::{Offset, Timestamp};
 use rand::Rng;
 
 use super::Subscription;
-use super::lease::{Lease, StaleLease};
+use super::lease::Lease;
 use super::slots::{Held, Place, token_of};
 use super::state::{BreakerState, State};
 
 impl Subscription {
-    /// Hands out up to `max` leases, what was throttled or handed back first. They are appended to `out`.
+    /// Hands out the leases of up to `max` calls, what was throttled or handed back first. They are appended to `out`, those of
+    /// one call side by side.
     pub fn lease(&mut self, now: Timestamp, max: usize, out: &mut Vec<Lease>) {
         if self.state != State::Running || self.hold.until().is_some_and(|until| now < until) {
             return;
         }
-        let free = self.policy.concurrency.saturating_sub(self.in_flight).min(max);
+        let free = self.policy.concurrency.saturating_sub(self.calls.under_way()).min(max);
         match self.breaker.state() {
+            BreakerState::Closed if self.policy.batch.is_some() => self.lease_batches(now, free, out),
             BreakerState::Closed => {
                 for _ in 0..free {
                     let Some(index) = self.take_next(now) else { break };
-                    out.push(self.begin(now, index, false));
+                    out.push(self.begin(now, index, None));
+                    self.calls.begin_single();
                 }
             }
             BreakerState::Open { until } if now >= until && free > 0 => {
                 if let Some(index) = self.take_probe(now) {
-                    out.push(self.begin(now, index, true));
+                    let lease = self.begin(now, index, None);
+                    self.calls.begin_single();
+                    self.breaker.probe_leased(lease.token);
+                    out.push(Lease { is_probe: true, ..lease });
                 }
             }
             BreakerState::Open { .. } | BreakerState::HalfOpen => {}
+        }
+    }
+
+    /// Whether [`Subscription::lease`] would hand out a call now.
+    #[must_use]
+    pub fn may_lease(&self, now: Timestamp) -> bool {
+        let is_held = self.state != State::Running
+            || self.hold.until().is_some_and(|until| now < until)
+            || self.calls.under_way() >= self.policy.concurrency;
+        let due = self.waiting.first().filter(|(due, ..)| *due <= now);
+        if is_held || (due.is_none() && self.fresh.is_empty()) {
+            return false;
+        }
+        match (self.breaker.state(), &self.policy.batch) {
+            (BreakerState::HalfOpen, _) => false,
+            (BreakerState::Open { until }, _) => now >= until,
+            (BreakerState::Closed, None) => true,
+            (BreakerState::Closed, Some(batch)) => {
+                due.is_some_and(|(.., index)| self.is_solitary(*index)) || self.closes(now, batch)
+            }
         }
     }
 
@@ -56,6 +82,7 @@ impl Subscription {
         match least {
             Some((tried, offset, due, index)) if tried == 0 || self.fresh.is_empty() => {
                 self.waiting.remove(&(due, offset, index));
+                self.disband(index);
                 Some(index)
             }
             _ if self.breaker.has_failed_probe(&self.policy) && !self.fresh.is_empty() => {
@@ -66,56 +93,32 @@ impl Subscription {
         }
     }
 
-    fn begin(&mut self, now: Timestamp, index: u32, is_probe: bool) -> Lease {
+    /// Leases an event, for a call of its own where no other is given.
+    pub(super) fn begin(&mut self, now: Timestamp, index: u32, call: Option<u64>) -> Lease {
         self.leases += 1;
         let token = token_of(self.leases, index);
         let deadline = now.plus_ms(self.policy.timeout_ms);
+        let call = call.unwrap_or(token);
         let slot = self.slots.get_mut(index);
-        let held = Held { token, leased_at: now, deadline, hold_epoch: self.hold.epoch() };
-        slot.place = Place::Leased(held);
+        let held = Held { token, call, leased_at: now, deadline, hold_epoch: self.hold.epoch() };
+        let before = std::mem::replace(&mut slot.place, Place::Leased(held));
         let lease = Lease {
             token,
+            call,
             offset: slot.offset,
             appended_at: slot.appended_at,
             attempt: slot.attempt(),
             deadline,
-            is_probe,
+            is_probe: false,
         };
+        match before {
+            Place::Behind => self.behind -= 1,
+            Place::Grouped => self.grouped -= 1,
+            _ => {}
+        }
         self.in_flight += 1;
         self.deadlines.push(deadline, token);
-        if is_probe {
-            self.breaker.probe_leased(token);
-        }
         lease
-    }
-
-    /// Gives a lease `lease_ms` from now. Answers the new deadline.
-    ///
-    /// # Errors
-    /// Where the lease no longer stands.
-    pub fn extend(&mut self, now: Timestamp, token: u64, lease_ms: u64) -> Result<Timestamp, StaleLease> {
-        let (index, held) = self.slots.lease(token).ok_or(StaleLease { token })?;
-        let deadline = now.plus_ms(lease_ms);
-        if deadline != held.deadline {
-            self.slots.get_mut(index).place = Place::Leased(Held { deadline, ..held });
-            self.deadlines.push(deadline, token);
-            self.deadlines.settle(&self.slots, self.in_flight);
-        }
-        Ok(deadline)
-    }
-
-    /// Takes a lease back as if it had never been handed out: nothing is burnt or journaled, and the event is first
-    /// again. Answers its offset.
-    ///
-    /// # Errors
-    /// Where the lease no longer stands.
-    pub fn release(&mut self, token: u64) -> Result<Offset, StaleLease> {
-        let (index, _) = self.slots.lease(token).ok_or(StaleLease { token })?;
-        self.detach(index);
-        let slot = self.slots.get(index);
-        let (offset, due) = (slot.offset, slot.tries.as_ref().map_or(Timestamp(0), |tries| tries.due));
-        self.park(index, due);
-        Ok(offset)
     }
 
     /// When to come back, whatever else happens: the earliest of due retries, the end of a hold, the next probe and the
@@ -135,7 +138,7 @@ impl Subscription {
     /// attempts always end by themselves.
     #[must_use]
     pub fn next_lease_at(&self) -> Option<Timestamp> {
-        if self.state != State::Running || self.in_flight >= self.policy.concurrency {
+        if self.state != State::Running || self.calls.under_way() >= self.policy.concurrency {
             return None;
         }
         let probe_at = match self.breaker.state() {
@@ -144,10 +147,24 @@ impl Subscription {
             BreakerState::Closed => None,
         };
         let gate = probe_at.max(self.hold.until());
-        if !self.fresh.is_empty() && gate.is_some() {
-            return gate;
+        // A probe waits for nobody.
+        let windows = self.policy.batch.as_ref().filter(|_| probe_at.is_none());
+        let window_ms = windows.map_or(0, |batch| batch.window_ms);
+        let fresh = match self.fresh.front() {
+            Some(&first) if window_ms > 0 => {
+                Some(self.slots.get(first).ready_at.plus_ms(window_ms).max(gate.unwrap_or_default()))
+            }
+            Some(_) => gate,
+            None => None,
+        };
+        let retry = self.waiting.first().map(|&(due, _, index)| {
+            let waits = due != Timestamp(0) && !self.is_solitary(index);
+            let due = if waits { due.plus_ms(window_ms) } else { due };
+            due.max(gate.unwrap_or_default())
+        });
+        match (fresh, retry) {
+            (Some(fresh), Some(retry)) => Some(fresh.min(retry)),
+            (fresh, retry) => fresh.or(retry),
         }
-        let (due, ..) = *self.waiting.first()?;
-        Some(gate.map_or(due, |gate| gate.max(due)))
     }
 }

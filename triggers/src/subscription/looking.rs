@@ -52,16 +52,22 @@ impl Subscription {
         self.gate().filter(|until| now < *until)
     }
 
-    /// Attempts under way.
+    /// Events under way.
     #[must_use]
     pub const fn in_flight(&self) -> usize {
         self.in_flight
     }
 
+    /// Calls under way: as many as the events, unless they go in batches.
+    #[must_use]
+    pub const fn calls_in_flight(&self) -> usize {
+        self.calls.under_way()
+    }
+
     /// Events that wait for a retry, or that were handed back.
     #[must_use]
     pub fn retrying(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.grouped
     }
 
     /// Events that retention took before they were read, in all.

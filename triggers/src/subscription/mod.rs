@@ -19,10 +19,13 @@
 //! It must not hold payloads, sleep, read a clock, or draw from any RNG but its own seeded one.
 
 mod backoff;
+mod batches;
 mod breaker;
+mod calls;
 mod control;
 mod deadlines;
 mod entry;
+mod halves;
 mod hold;
 mod intake;
 mod lanes;
@@ -43,14 +46,16 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 pub use self::breaker::{OpenBreaker, Run};
-pub use self::entry::{DeadLetterOrder, Effect, Entry, GivenBack, Tries};
-pub use self::lease::{Ending, Lease, Settled, StaleLease, Verdict};
+pub use self::entry::{CallPart, DeadLetterOrder, Effect, Entry, GivenBack, Tries};
+pub use self::lease::{CallEnding, Ending, Lease, Settled, StaleLease, Verdict};
 pub use self::ranges::Ranges;
 pub use self::snapshot::Snapshot;
 pub use self::state::{Account, BreakerState, State};
 
 use self::breaker::Breaker;
+use self::calls::Calls;
 use self::deadlines::Deadlines;
+use self::halves::Halves;
 use self::hold::Hold;
 use self::lanes::Lanes;
 use self::slots::{Place, Slots};
@@ -77,10 +82,15 @@ pub struct Subscription {
     behind: usize,
     /// Those that wait for a time, `Timestamp(0)` being at once.
     waiting: BTreeSet<(Timestamp, Offset, u32)>,
+    /// Halves of batches that failed whole.
+    halves: Halves,
+    /// How many wait for the first one of their half.
+    grouped: usize,
     deadlines: Deadlines,
     in_flight: usize,
+    calls: Calls,
     leases: u64,
-    /// Whether the last lease was a retry, so that the next one is not.
+    /// Whether the last call began with a retry, so that the next one does not.
     retried_last: bool,
     breaker: Breaker,
     hold: Hold,
@@ -130,8 +140,11 @@ impl Subscription {
             fresh: VecDeque::new(),
             behind: 0,
             waiting: BTreeSet::new(),
+            halves: Halves::default(),
+            grouped: 0,
             deadlines: Deadlines::default(),
             in_flight: 0,
+            calls: Calls::default(),
             leases,
             retried_last: false,
             breaker: Breaker::restore(snapshot.open, snapshot.run),
@@ -200,7 +213,10 @@ impl Subscription {
         let slot = self.slots.get(index);
         let next = slot.key.and_then(|key| self.lanes.leave(key, index, &self.slots));
         self.slots.remove(index);
-        if let Some(next) = next {
+        // Whatever else goes with it, the next one may be under way in the same call, or wait for that.
+        if let Some(next) = next
+            && self.slots.get(next).place == Place::Behind
+        {
             self.behind -= 1;
             self.let_go(next);
         }
@@ -215,9 +231,12 @@ impl Subscription {
         match place {
             Place::Waiting(due) => {
                 self.waiting.remove(&(due, offset, index));
+                self.disband(index);
             }
+            Place::Grouped => self.grouped -= 1,
             Place::Leased(held) => {
                 self.in_flight -= 1;
+                self.calls.leave(held.call);
                 slot.place = Place::Dead;
                 self.breaker.forget_probe(held.token);
                 self.deadlines.settle(&self.slots, self.in_flight);

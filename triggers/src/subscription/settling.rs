@@ -4,8 +4,8 @@ use eventail_wire::{Offset, Timestamp};
 
 use super::Subscription;
 use super::backoff;
-use super::entry::{DeadLetterOrder, Effect, Entry, GivenBack, Tries};
-use super::lease::{Ending, Settled, StaleLease, Verdict};
+use super::entry::{CallPart, DeadLetterOrder, Effect, Entry, GivenBack, Tries};
+use super::lease::{CallEnding, Ending, Settled, StaleLease, Verdict};
 use super::slots::{Held, Place, Slot};
 use super::state::State;
 use crate::outcome::{RejectReason, Response, RetryClass};
@@ -17,15 +17,56 @@ impl Slot {
     }
 }
 
+impl RetryClass {
+    /// Whether it costs the event an attempt, unless it was an outage.
+    pub(super) const fn burns(self) -> bool {
+        matches!(self, Self::Timeout | Self::Failed)
+    }
+}
+
 /// A failure that may pass.
-struct Failure {
-    class: RetryClass,
-    after_ms: Option<u64>,
-    response: Response,
+#[derive(Clone)]
+pub(super) struct Failure {
+    pub(super) class: RetryClass,
+    pub(super) after_ms: Option<u64>,
+    pub(super) response: Response,
+    /// Whether another event of the call keeps the response: the others then keep no more than a line of it.
+    pub(super) is_told: bool,
+}
+
+impl Failure {
+    pub(super) const fn new(class: RetryClass, after_ms: Option<u64>, response: Response) -> Self {
+        Self { class, after_ms, response, is_told: false }
+    }
+
+    /// What is kept of the response while the event waits.
+    fn kept(&self) -> Response {
+        if !self.is_told {
+            return self.response.clone();
+        }
+        let Response { status, error, .. } = &self.response;
+        Response { status: *status, error: error.clone(), ..Response::default() }
+    }
+}
+
+/// What a failure costs the event, and what it says of the target.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) part: CallPart,
+    /// Whether it may burn an attempt.
+    pub(super) burns: bool,
+    /// When the event is due again, where that is not its own affair. An outage says later.
+    pub(super) due: Option<Timestamp>,
+}
+
+impl Terms {
+    /// Those of an event that was a call of its own.
+    const SINGLE: Self = Self { part: CallPart::Counts, burns: true, due: None };
 }
 
 impl Subscription {
-    /// Ends an attempt. What must be done about it is appended to `effects`.
+    /// Ends an attempt. What must be done about it is appended to `effects`. Where the call has other events, it ends for all of
+    /// them alike.
     ///
     /// # Errors
     /// Where the lease no longer stands; nothing is changed then.
@@ -39,21 +80,24 @@ impl Subscription {
         let (index, held) = self.slots.lease(token).ok_or(StaleLease { token })?;
         let slot = self.slots.get(index);
         let (offset, attempt) = (slot.offset, slot.attempt());
+        if self.calls.is_shared(held.call) {
+            let settled = self.settle_call(now, held.call, CallEnding::Whole(ending), effects)?;
+            return settled
+                .into_iter()
+                .flatten()
+                .find(|one| one.offset == offset)
+                .ok_or(StaleLease { token });
+        }
         let verdict = match ending {
-            Ending::Ack => {
-                self.answered(held, effects);
-                self.delivered += 1;
-                self.remove(index);
-                effects.push(Effect::Journal(Entry::Delivered { first: offset, count: 1 }));
-                Verdict::Delivered
-            }
+            Ending::Ack => self.deliver(index, held, effects),
             Ending::Retry { class, after_ms, response } => {
                 self.last_failure = Some(response.clone());
-                self.fail(now, (index, held), Failure { class, after_ms, response }, effects)
+                let failure = Failure::new(class, after_ms, response);
+                self.fail(now, (index, held), failure, Terms::SINGLE, effects)
             }
             Ending::Reject { reason, response, disable } => {
                 self.last_failure = Some(response.clone());
-                self.reject(index, held, reason, response, disable, effects)
+                self.reject((index, held), reason, response, disable, effects)
             }
         };
         Ok(Settled { offset, attempt, verdict })
@@ -83,7 +127,7 @@ impl Subscription {
     }
 
     /// The target is alive: ends the run of failures, closes the breaker, makes the next hold a first one.
-    fn answered(&mut self, held: Held, effects: &mut Vec<Effect>) {
+    pub(super) fn answered(&mut self, held: Held, effects: &mut Vec<Effect>) {
         if self.breaker.answered() {
             effects.push(Effect::Journal(Entry::Breaker { open: None, given_back: Vec::new() }));
         }
@@ -92,23 +136,33 @@ impl Subscription {
         }
     }
 
+    pub(super) fn deliver(&mut self, index: u32, held: Held, effects: &mut Vec<Effect>) -> Verdict {
+        let offset = self.slots.get(index).offset;
+        self.answered(held, effects);
+        self.delivered += 1;
+        self.remove(index);
+        effects.push(Effect::Journal(Entry::Delivered { first: offset, count: 1 }));
+        Verdict::Delivered
+    }
+
     fn hold_entry(&self) -> Entry {
         Entry::Held { until: self.hold.until(), throttles: self.hold.throttles() }
     }
 
-    fn reject(
+    pub(super) fn reject(
         &mut self,
-        index: u32,
-        held: Held,
+        (index, held): (u32, Held),
         reason: RejectReason,
         response: Response,
         disable: bool,
         effects: &mut Vec<Effect>,
     ) -> Verdict {
-        if !self.breaker.is_quiet() {
-            effects.push(Effect::Journal(Entry::Answered));
-        }
-        self.answered(held, effects);
+        self.note_answer(held, effects);
+        self.disable_if(disable, &response, effects);
+        self.give_up(index, held, reason, None, response, effects)
+    }
+
+    pub(super) fn disable_if(&mut self, disable: bool, response: &Response, effects: &mut Vec<Effect>) {
         if disable && self.state == State::Running {
             let said =
                 if response.error.is_empty() { "the target wants no more events" } else { &response.error };
@@ -116,7 +170,6 @@ impl Subscription {
             self.reason = Some(said.to_owned());
             effects.push(Effect::Journal(self.state_entry()));
         }
-        self.give_up(index, held, reason, None, response, effects)
     }
 
     /// Orders a dead letter. The event stays pending until it is written.
@@ -148,25 +201,32 @@ impl Subscription {
     }
 
     /// An attempt failed in a way that may pass.
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         now: Timestamp,
         (index, held): (u32, Held),
         failure: Failure,
+        terms: Terms,
         effects: &mut Vec<Effect>,
     ) -> Verdict {
-        let Failure { class, after_ms, response } = failure;
+        let Failure { class, after_ms, .. } = failure;
         let slot = self.slots.get(index);
         let (offset, appended_at, attempt) = (slot.offset, slot.appended_at, slot.attempt());
         let throttled = class == RetryClass::Throttled;
         let was_open = self.breaker.open().is_some();
         let reopened = !throttled && self.breaker.failed_while_open(now, &self.policy, held.token);
-        let burns = !was_open && matches!(class, RetryClass::Timeout | RetryClass::Failed);
-        let given_back = if was_open || throttled {
-            None
-        } else {
-            let unreachable = class == RetryClass::Unreachable;
-            self.breaker.failed(now, &self.policy, (offset, burns, unreachable))
+        let burns = terms.burns && !was_open && class.burns();
+        let given_back = match terms.part {
+            _ if was_open || throttled => None,
+            CallPart::Counts => {
+                let unreachable = class == RetryClass::Unreachable;
+                self.breaker.failed(now, &self.policy, (offset, burns, unreachable))
+            }
+            CallPart::Along if burns => {
+                self.breaker.failed_along(offset);
+                None
+            }
+            CallPart::Along | CallPart::Apart => None,
         };
         if throttled && self.hold.throttled(now, &self.policy, held.hold_epoch, after_ms, &mut self.rng) {
             effects.push(Effect::Journal(self.hold_entry()));
@@ -174,7 +234,10 @@ impl Subscription {
         self.detach(index);
 
         let is_out = self.breaker.open().is_some();
-        let due = self.due(now, class, after_ms, attempt, is_out);
+        let due = match terms.due {
+            Some(due) if !is_out || terms.part != CallPart::Counts => due,
+            _ => self.due(now, class, after_ms, attempt, is_out),
+        };
         let next_at = due.max(self.gate().unwrap_or_default()).max(now);
         let reason = if next_at.since_ms(appended_at) > self.policy.max_age_ms {
             Some(RejectReason::MaxAge)
@@ -185,18 +248,23 @@ impl Subscription {
         };
         // An event that is given up keeps the attempt until its dead letter is durable: a crash before makes it again.
         let burnt = attempt - u32::from(!burns || reason.is_some());
-        let tries = self.note_try(
-            index,
-            Tries { burnt, made: 1, first_at: held.leased_at, last_at: held.leased_at, due, class, response },
-        );
-        effects.push(Effect::Journal(Entry::Retried { offset, tries: Box::new(tries.clone()) }));
+        let (first_at, last_at) = (held.leased_at, held.leased_at);
+        let latest = Tries { burnt, made: 1, first_at, last_at, due, class, response: failure.kept() };
+        let tries = Box::new(self.note_try(index, latest));
+        // A failure that is charged as one of a single event is journaled as one.
+        let entry = match terms.part {
+            CallPart::Counts if terms.burns => Entry::Retried { offset, tries },
+            part => Entry::RetriedWithin { offset, tries, part },
+        };
+        effects.push(Effect::Journal(entry));
         let verdict = if let Some(reason) = reason {
-            self.give_up(index, held, reason, Some(class), tries.response, effects)
+            self.give_up(index, held, reason, Some(class), failure.response, effects)
         } else {
             self.park(index, due);
             Verdict::Retry { at: next_at }
         };
         if reopened || given_back.is_some() {
+            self.disband_all();
             let given_back = self.give_back(&given_back.unwrap_or_default());
             effects.push(Effect::Journal(Entry::Breaker { open: self.breaker.open(), given_back }));
         }
@@ -241,12 +309,13 @@ impl Subscription {
         until.plus_ms(backoff::spread_ms(&self.policy, &mut self.rng))
     }
 
-    /// Gives attempts back that an outage burnt.
+    /// Gives attempts back that an outage burnt. Where events go in batches they are due together, to find each other again.
     fn give_back(&mut self, failed: &[(Offset, u32)]) -> Vec<GivenBack> {
         let until = self.breaker.open().map_or(Timestamp(0), |open| open.until);
         let mut given_back = Vec::with_capacity(failed.len());
+        let together = self.policy.batch.is_some().then(|| self.after_outage());
         for &(offset, attempts) in failed {
-            let spread = self.after_outage();
+            let spread = together.unwrap_or_else(|| self.after_outage());
             let found = self.window.find(offset, &self.slots);
             let tries = match found {
                 Some(index) => self.slots.get_mut(index).tries.as_deref_mut(),

@@ -26,6 +26,8 @@ pub(super) const fn index_of(token: u64) -> u32 {
 pub(super) struct Held {
     /// What the holder must show.
     pub(super) token: u64,
+    /// The call that it is part of: the token of its first lease.
+    pub(super) call: u64,
     /// When the attempt began.
     pub(super) leased_at: Timestamp,
     /// When it ends at the latest.
@@ -43,6 +45,8 @@ pub(super) enum Place {
     Fresh,
     /// Behind another event of its key.
     Behind,
+    /// Waits for the first event of its half of a batch, and goes with it.
+    Grouped,
     /// Waits until a time.
     Waiting(Timestamp),
     /// Under way.
@@ -56,6 +60,12 @@ pub(super) enum Place {
 pub(super) struct Slot {
     pub(super) offset: Offset,
     pub(super) appended_at: Timestamp,
+    /// When it was offered: a window begins then.
+    pub(super) ready_at: Timestamp,
+    /// What it takes of a batch.
+    pub(super) bytes: u32,
+    /// Whether it is all that is left of a batch that failed whole: it goes alone from then on.
+    pub(super) alone: bool,
     pub(super) key: Option<u64>,
     /// The next event of the same key.
     pub(super) next: Option<u32>,

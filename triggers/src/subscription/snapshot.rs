@@ -6,7 +6,7 @@ use eventail_wire::{Offset, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::breaker::{OpenBreaker, Run};
-use super::entry::{Entry, Tries};
+use super::entry::{CallPart, Entry, Tries};
 use super::ranges::Ranges;
 use super::state::State;
 use crate::outcome::RetryClass;
@@ -61,6 +61,16 @@ impl Snapshot {
                 if self.open.is_none() && tries.class != RetryClass::Throttled {
                     let unreachable = tries.class == RetryClass::Unreachable;
                     self.run.add(*offset, !unreachable, unreachable);
+                }
+                self.retries.insert(*offset, tries.as_ref().clone());
+            }
+            Entry::RetriedWithin { offset, tries, part } => {
+                if self.open.is_none() {
+                    match part {
+                        CallPart::Counts => self.run.add(*offset, false, false),
+                        CallPart::Along if tries.class.burns() => self.run.add_along(*offset),
+                        CallPart::Along | CallPart::Apart => {}
+                    }
                 }
                 self.retries.insert(*offset, tries.as_ref().clone());
             }

@@ -83,6 +83,8 @@ pub(super) fn decode(kind: FrameKind, body: &Bytes) -> Result<Frame, FrameError>
         }
         FrameKind::Stale => Frame::Stale(unpack(kind, body)?),
         FrameKind::Fault => Frame::Fault(unpack(kind, body)?),
+        FrameKind::CallBack => Frame::CallBack(unpack(kind, body)?),
+        FrameKind::CalledBack => Frame::CalledBack(unpack(kind, body)?),
     })
 }
 
@@ -103,5 +105,7 @@ pub(super) fn encode(frame: &Frame) -> Vec<u8> {
         Frame::Subscribed(body) => pack(body),
         Frame::Deliver(headers, _) => pack(headers),
         Frame::Fault(body) => pack(body),
+        Frame::CallBack(body) => pack(body),
+        Frame::CalledBack(body) => pack(body),
     }
 }

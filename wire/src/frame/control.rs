@@ -102,10 +102,10 @@ pub fn result_runs(results: impl IntoIterator<Item = (Offset, bool)>) -> Vec<Res
     runs
 }
 
-/// Answers a publish or subscribe: it was not done, and changed nothing.
+/// Answers a publish, subscribe or callback: it was not done, and changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// Which publish or subscribe.
+    /// Which publish, subscribe or callback.
     pub request: u64,
     /// The stable code.
     pub code: Code,
@@ -203,6 +203,84 @@ pub struct Reject {
     pub tokens: Vec<u64>,
     /// Why, for people; kept with the dead letter.
     pub reason: String,
+}
+
+/// What a target says about an event that it took over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackAction {
+    /// It is done.
+    Ack,
+    /// It is to be tried again.
+    Nack {
+        /// Not before this many milliseconds; by the trigger's backoff where absent.
+        after_ms: Option<u64>,
+        /// Why, for people; kept with the dead letter.
+        reason: String,
+    },
+    /// It is to be given up: it is dead-lettered at once.
+    Reject {
+        /// Why, for people; kept with the dead letter.
+        reason: String,
+    },
+    /// The target needs longer.
+    Extend {
+        /// The lease ends this many milliseconds from now, at most [`crate::limits::LEASE_MS_MAX`]; the trigger's timeout from
+        /// now where absent.
+        by_ms: Option<u64>,
+    },
+}
+
+/// What became of a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackOutcome {
+    /// The event is delivered.
+    Delivered,
+    /// It will be tried again.
+    Retry {
+        /// Not before this.
+        at: Timestamp,
+    },
+    /// It is given up and kept as a dead letter.
+    DeadLettered,
+    /// The lease lasts longer.
+    Extended {
+        /// Its new end, by the server's clock.
+        deadline: Timestamp,
+    },
+    /// The target's own answer was not read yet. The callback is applied if that answer is that the target took the event over,
+    /// and forgotten if it is another.
+    Kept,
+}
+
+/// Tells what became of an event that a target took over.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallBack {
+    /// Names this request on its stream.
+    pub request: u64,
+    /// The token that came with the event. Whoever has it may settle the event, so it never prints.
+    pub token: String,
+    /// What the target says.
+    pub action: CallbackAction,
+}
+
+impl std::fmt::Debug for CallBack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallBack")
+            .field("request", &self.request)
+            .field("action", &self.action)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answers a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalledBack {
+    /// Which callback.
+    pub request: u64,
+    /// What became of it.
+    pub outcome: CallbackOutcome,
 }
 
 /// Why the server ends the stream.

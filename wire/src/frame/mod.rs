@@ -17,8 +17,9 @@ mod tests;
 
 pub use buffer::FrameBuffer;
 pub use control::{
-    Credit, DeliveryHeader, Fault, Hello, Nack, PeerLimits, PublishHeader, Published, Refused, Reject,
-    ResultRun, Start, Subscribe, Subscribed, Tokens, Welcome, result_runs,
+    CallBack, CallbackAction, CallbackOutcome, CalledBack, Credit, DeliveryHeader, Fault, Hello, Nack,
+    PeerLimits, PublishHeader, Published, Refused, Reject, ResultRun, Start, Subscribe, Subscribed, Tokens,
+    Welcome, result_runs,
 };
 pub use decoder::FrameDecoder;
 pub use error::FrameError;
@@ -53,11 +54,13 @@ pub enum FrameKind {
     Extend = 0x08,
     /// The last frame of whoever sends it.
     Goodbye = 0x09,
+    /// What became of an event that a target took over.
+    CallBack = 0x0a,
     /// Answers a hello.
     Welcome = 0x81,
     /// Answers a publish: its events are durable.
     Published = 0x82,
-    /// Answers a publish or subscribe: it was not done.
+    /// Answers a publish, subscribe or callback: it was not done.
     Refused = 0x83,
     /// Answers a subscribe: deliveries follow.
     Subscribed = 0x84,
@@ -67,6 +70,8 @@ pub enum FrameKind {
     Stale = 0x86,
     /// Why the server ends the stream.
     Fault = 0x87,
+    /// Answers a callback.
+    CalledBack = 0x88,
 }
 
 impl FrameKind {
@@ -81,6 +86,7 @@ impl FrameKind {
         Self::Reject,
         Self::Extend,
         Self::Goodbye,
+        Self::CallBack,
         Self::Welcome,
         Self::Published,
         Self::Refused,
@@ -88,6 +94,7 @@ impl FrameKind {
         Self::Deliver,
         Self::Stale,
         Self::Fault,
+        Self::CalledBack,
     ];
 
     /// The kind with this number on the wire.
@@ -124,11 +131,13 @@ pub enum Frame {
     Extend(Tokens),
     /// The sender begins nothing more. What is under way is still answered.
     Goodbye,
+    /// What became of an event that a target took over.
+    CallBack(CallBack),
     /// Answers a hello.
     Welcome(Welcome),
     /// Answers a publish: its events are durable.
     Published(Published),
-    /// Answers a publish or subscribe: it was not done.
+    /// Answers a publish, subscribe or callback: it was not done.
     Refused(Refused),
     /// Answers a subscribe: deliveries follow.
     Subscribed(Subscribed),
@@ -138,6 +147,8 @@ pub enum Frame {
     Stale(Tokens),
     /// Why the server ends the stream.
     Fault(Fault),
+    /// Answers a callback.
+    CalledBack(CalledBack),
 }
 
 impl Frame {
@@ -154,6 +165,7 @@ impl Frame {
             Self::Reject(_) => FrameKind::Reject,
             Self::Extend(_) => FrameKind::Extend,
             Self::Goodbye => FrameKind::Goodbye,
+            Self::CallBack(_) => FrameKind::CallBack,
             Self::Welcome(_) => FrameKind::Welcome,
             Self::Published(_) => FrameKind::Published,
             Self::Refused(_) => FrameKind::Refused,
@@ -161,6 +173,7 @@ impl Frame {
             Self::Deliver(..) => FrameKind::Deliver,
             Self::Stale(_) => FrameKind::Stale,
             Self::Fault(_) => FrameKind::Fault,
+            Self::CalledBack(_) => FrameKind::CalledBack,
         }
     }
 }

@@ -46,6 +46,26 @@ fn code() -> impl Strategy<Value = Code> {
     proptest::sample::select(Code::ALL)
 }
 
+fn action() -> impl Strategy<Value = CallbackAction> {
+    let ms = || proptest::option::of(any::<u64>());
+    prop_oneof![
+        Just(CallbackAction::Ack),
+        (ms(), ".{0,9}").prop_map(|(after_ms, reason)| CallbackAction::Nack { after_ms, reason }),
+        ".{0,9}".prop_map(|reason| CallbackAction::Reject { reason }),
+        ms().prop_map(|by_ms| CallbackAction::Extend { by_ms }),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = CallbackOutcome> {
+    prop_oneof![
+        Just(CallbackOutcome::Delivered),
+        any::<u64>().prop_map(|at| CallbackOutcome::Retry { at: Timestamp(at) }),
+        Just(CallbackOutcome::DeadLettered),
+        any::<u64>().prop_map(|at| CallbackOutcome::Extended { deadline: Timestamp(at) }),
+        Just(CallbackOutcome::Kept),
+    ]
+}
+
 fn from_client() -> impl Strategy<Value = Frame> {
     let start = prop_oneof![
         Just(Start::Latest),
@@ -76,6 +96,11 @@ fn from_client() -> impl Strategy<Value = Frame> {
             .prop_map(|(tokens, delay_ms, reason)| Frame::Nack(Nack { tokens, delay_ms, reason })),
         (tokens(), ".{0,9}").prop_map(|(tokens, reason)| Frame::Reject(Reject { tokens, reason })),
         Just(Frame::Goodbye),
+        (any::<u64>(), ".{0,40}", action()).prop_map(|(request, token, action)| Frame::CallBack(CallBack {
+            request,
+            token,
+            action
+        })),
     ]
 }
 
@@ -126,6 +151,8 @@ fn from_server() -> impl Strategy<Value = Frame> {
         }),
         tokens().prop_map(|tokens| Frame::Stale(Tokens { tokens })),
         (code(), ".{0,30}").prop_map(|(code, message)| Frame::Fault(Fault { code, message })),
+        (any::<u64>(), outcome())
+            .prop_map(|(request, outcome)| Frame::CalledBack(CalledBack { request, outcome })),
     ]
 }
 

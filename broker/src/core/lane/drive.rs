@@ -1,32 +1,34 @@
-//! Driving a lane: leases become attempts on a target, and what they end in is settled.
+//! Driving a lane: leases become calls on a target, and what they end in is settled.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventail_storage::log::ReadError;
-use eventail_triggers::outcome::{Outcome, Response, RetryClass};
-use eventail_triggers::subscription::{Ending, Lease, Settled, Verdict};
-use eventail_triggers::target::{Invocation, Target};
-use eventail_wire::{Clock, Event, Offset, TopicName, TriggerName};
+use eventail_triggers::outcome::Response;
+use eventail_triggers::report::Report;
+use eventail_triggers::subscription::{CallEnding, Ending, Lease, Settled, Verdict};
+use eventail_triggers::target::Target;
+use eventail_wire::{Clock, Offset, Timestamp, TriggerName};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::calling::{Call, Done, Ended};
 use super::intake::Filled;
 use super::{Consignment, Lane};
+use crate::core::callbacks::{Callbacks, Reply};
 use crate::core::feed::Feed;
-use crate::core::graveyard::Graveyard;
+use crate::core::graveyard::{Burial, Graveyard};
+use crate::core::permits::{Permit, Seat};
 use crate::core::replies::Replies;
 use crate::metrics::AttemptEnd;
 use crate::status::{Observation, Observer};
 
 /// How long a driver waits after the log or the journal refused.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long after its deadline an attempt is dropped. Targets end by themselves at the deadline; this is for those that do not.
-const GRACE: Duration = Duration::from_secs(1);
-/// Outcomes that are settled in one turn.
+/// Calls that are settled in one turn.
 const SETTLE_MAX: usize = 512;
 
-/// Everything that the attempts of one lane share.
+/// Everything that the calls of one lane share.
 pub(crate) struct Driver {
     pub(crate) lane: Arc<Lane>,
     pub(crate) target: Arc<dyn Target>,
@@ -35,15 +37,24 @@ pub(crate) struct Driver {
     pub(crate) graveyard: Arc<Graveyard>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Where permits come from, for a target that needs them.
+    pub(crate) seat: Option<Seat>,
+    pub(crate) callbacks: Arc<Callbacks>,
+    pub(crate) reports: Option<Arc<dyn Reports>>,
 }
 
-/// How one attempt ended.
-struct Done {
-    lease: Lease,
-    /// Where the event was first; a redriven one lies elsewhere now.
+/// What is told of an attempt when it is settled.
+struct Told {
     origin: Offset,
-    ending: Ending,
+    end: AttemptEnd,
+    response: Option<Response>,
     took: Duration,
+}
+
+/// Keeps what is known of runs.
+pub(crate) trait Reports: Send + Sync {
+    /// Takes one, at a time, on behalf of a trigger. It must be cheap: it stands in the way of deliveries.
+    fn record(&self, now: Timestamp, trigger: &TriggerName, report: &Report);
 }
 
 impl Driver {
@@ -59,13 +70,18 @@ impl Driver {
             }
             let mut due = None;
             let mut watches_end = false;
-            if !stopping {
+            if stopping {
+                self.seat.iter().for_each(Seat::pass);
+            } else {
                 durable_end.borrow_and_update();
-                let filled = self.lane.fill(self.feed.as_ref().map(|(feed, seat)| (feed, *seat))).await;
-                self.start_attempts(&sender);
+                let filled = self
+                    .lane
+                    .fill(self.clock.now(), self.feed.as_ref().map(|(feed, seat)| (feed, *seat)))
+                    .await;
+                let waits_for_time = self.start_calls(&sender);
                 // A member of a feed is woken by it; watching the end too would wake every trigger for every event.
                 watches_end = filled == Filled::AtEnd;
-                due = self.due(filled == Filled::Failed);
+                due = self.due(filled == Filled::Failed, waits_for_time);
             }
             tokio::select! {
                 biased;
@@ -79,109 +95,145 @@ impl Driver {
     }
 
     /// When the lane has to look again even if nothing happens.
-    fn due(&self, failed: bool) -> Option<Instant> {
+    fn due(&self, failed: bool, waits_for_time: bool) -> Option<Instant> {
         let now = Instant::now();
         let retry = (failed || self.lane.refusal().is_some()).then(|| now + RETRY);
-        let wakeup =
-            self.lane.next_lease_at().map(|at| now + Duration::from_millis(at.since_ms(self.clock.now())));
-        match (retry, wakeup) {
-            (Some(retry), _) => Some(retry),
-            (None, wakeup) => wakeup,
-        }
+        let next = || self.lane.next_lease_at().filter(|_| waits_for_time);
+        retry.or_else(|| next().map(|at| now + Duration::from_millis(at.since_ms(self.clock.now()))))
     }
 
-    fn start_attempts(self: &Arc<Self>, sender: &mpsc::UnboundedSender<Done>) {
+    /// Starts as many calls as may go; `false` where more could go but for a permit, which wakes the lane when its turn comes.
+    fn start_calls(self: &Arc<Self>, sender: &mpsc::UnboundedSender<Done>) -> bool {
         let mut consignments = Vec::new();
-        self.lane.lease(self.clock.now(), usize::MAX, &mut consignments);
-        for consignment in consignments {
-            let driver = Arc::clone(self);
-            let attempt = Attempt::new(sender.clone(), consignment.lease);
-            tokio::spawn(async move {
-                let (origin, ending) = driver.attempt(consignment).await;
-                attempt.end(origin, ending);
-            });
+        let now = self.clock.now();
+        let Some(seat) = &self.seat else {
+            self.lane.lease(now, usize::MAX, &mut consignments);
+            self.start(consignments, sender, || None);
+            return true;
+        };
+        let mut permits = VecDeque::new();
+        let mut is_short = false;
+        while !is_short && self.lane.may_lease(now) {
+            let leased = consignments.len();
+            match seat.take() {
+                Some(permit) => {
+                    self.lane.lease(now, 1, &mut consignments);
+                    if consignments.len() == leased {
+                        break;
+                    }
+                    permits.push_back(permit);
+                }
+                None => is_short = true,
+            }
         }
+        if !is_short {
+            seat.pass();
+        }
+        self.start(consignments, sender, || permits.pop_front());
+        !is_short
     }
 
-    async fn attempt(&self, consignment: Consignment) -> (Offset, Ending) {
-        let Consignment { lease, event } = consignment;
-        if let Err(error) = self.lane.attempts_are_journaled([&lease]).await {
-            return (lease.offset, unreachable_because(error.to_string()));
-        }
-        let stored = match event {
-            Some(event) => event,
-            None => match self.lane.read_again(lease.offset).await {
-                Ok(Some(event)) => event,
-                Ok(None) => {
-                    self.lane.lose_before(self.lane.log.status().range.start);
-                    return (lease.offset, unreachable_because("retention took the event".to_owned()));
-                }
-                Err(error) => {
-                    if matches!(error, ReadError::Corrupt { .. }) {
-                        self.lane.stop(&error.to_string());
-                    }
-                    return (lease.offset, unreachable_because(error.to_string()));
-                }
-            },
-        };
-        let (event, topic, offset) = self.lane.unpack(lease.offset, stored);
-        let delivery_id = delivery_id(&self.lane.trigger, &topic, offset);
-        let now = self.clock.now();
-        let invocation = Invocation {
-            event: event.clone(),
-            topic,
-            offset,
-            appended_at: lease.appended_at,
-            trigger: self.lane.trigger.clone(),
-            attempt: lease.attempt,
-            delivery_id,
-            now,
-            deadline: lease.deadline,
-            wants_reply: self.replies.is_some(),
-            callback: None,
-        };
-        let most = Duration::from_millis(lease.deadline.since_ms(now)) + GRACE;
-        let outcome = match tokio::time::timeout(most, self.target.invoke(invocation)).await {
-            Ok(answer) => answer.outcome.cut(),
-            Err(_) => Outcome::Retry { class: RetryClass::Timeout, after_ms: None, response: overdue() },
-        };
-        let ending = match (outcome, &self.replies) {
-            (Outcome::Ack { reply: Some(reply) }, Some(replies)) => {
-                let ending = replies.publish(&event, reply).await;
-                self.lane.metrics.replies.increment(u64::from(ending == Ending::Ack));
-                ending
+    fn start(
+        self: &Arc<Self>,
+        consignments: Vec<Consignment>,
+        sender: &mpsc::UnboundedSender<Done>,
+        mut permit: impl FnMut() -> Option<Permit>,
+    ) {
+        let mut consignments = consignments.into_iter().peekable();
+        while let Some(first) = consignments.next() {
+            let driver = Arc::clone(self);
+            let lease = first.lease;
+            let call = Call::new(sender.clone(), lease, self.lane.batches, permit());
+            if self.lane.batches {
+                let mut members = vec![first];
+                members.extend(std::iter::from_fn(|| {
+                    consignments.next_if(|next| next.lease.call == lease.call)
+                }));
+                tokio::spawn(async move { driver.call_batch(members, call).await });
+            } else {
+                tokio::spawn(async move { driver.call_one(first, call).await });
             }
-            (outcome, _) => outcome.into(),
-        };
-        self.log(&event, &lease, &ending);
-        (offset, ending)
+        }
     }
 
     fn settle(&self, done: &mut Vec<Done>) {
         let mut told = Vec::with_capacity(done.len());
+        let mut replies = Vec::new();
         let mut endings = Vec::with_capacity(done.len());
-        for Done { lease, origin, ending, took } in done.drain(..) {
-            let (end, response) = describe(&ending);
-            self.lane.metrics.attempted(end, took.as_secs_f64());
-            if let AttemptEnd::Failed(class) = end {
-                self.lane.metrics.retried(class);
-            }
-            if self.observer.is_some() {
-                told.push((origin, end.as_str(), response.cloned(), took));
-            }
-            endings.push((lease.token, ending));
-        }
-        let (settled, burials) = self.lane.settle(self.clock.now(), endings);
-        if let Some(observer) = &self.observer {
-            for ((origin, word, response, took), settled) in told.into_iter().zip(&settled) {
-                if let Some(settled) = settled {
-                    observer.observe(&self.observation(origin, word, response, took, *settled));
+        let mut burials = Vec::new();
+        for Done { lease, ended, reply, took } in done.drain(..) {
+            match ended {
+                Some(Ended::One(origin, ending)) => {
+                    replies.extend(reply.map(|reply| (endings.len(), reply)));
+                    told.push(self.told(origin, &ending, took));
+                    endings.push((lease.token, ending));
                 }
+                Some(Ended::Batch(origins, ending)) => {
+                    burials.extend(self.settle_batch(&lease, origins, ending, reply, took));
+                }
+                None => self.lane.release([lease.token]),
             }
+        }
+        if !endings.is_empty() {
+            self.lane.metrics.called(endings.len());
+            let (settled, single) = self.lane.settle(self.clock.now(), endings);
+            for (at, reply) in replies {
+                answer(reply, settled[at]);
+            }
+            self.tell(told, &settled);
+            burials.extend(single);
         }
         for burial in burials {
             let (lane, graveyard) = (Arc::clone(&self.lane), Arc::clone(&self.graveyard));
             tokio::spawn(async move { graveyard.bury(&lane, burial).await });
+        }
+    }
+
+    fn settle_batch(
+        &self,
+        lease: &Lease,
+        origins: Vec<Offset>,
+        ending: CallEnding,
+        reply: Option<Reply>,
+        took: Duration,
+    ) -> Vec<Burial> {
+        let told: Vec<Told> = match &ending {
+            CallEnding::Whole(ending) => {
+                origins.into_iter().map(|origin| self.told(origin, ending, took)).collect()
+            }
+            CallEnding::Each(endings) => {
+                let each = origins.into_iter().zip(endings);
+                each.map(|(origin, ending)| self.told(origin, ending, took)).collect()
+            }
+        };
+        let (settled, burials) = self.lane.settle_call(self.clock.now(), lease.call, ending);
+        self.lane.metrics.called_with(settled.len());
+        if let Some(reply) = reply {
+            answer(reply, settled.iter().flatten().next().copied());
+        }
+        self.tell(told, &settled);
+        burials
+    }
+
+    fn told(&self, origin: Offset, ending: &Ending, took: Duration) -> Told {
+        let (end, response) = describe(ending);
+        // Only an observer wants the response.
+        Told { origin, end, response: response.filter(|_| self.observer.is_some()).cloned(), took }
+    }
+
+    /// Counts attempts that were settled, and tells whoever watches.
+    fn tell(&self, told: Vec<Told>, settled: &[Option<Settled>]) {
+        for (Told { origin, end, response, took }, settled) in told.into_iter().zip(settled) {
+            if settled.is_some_and(|settled| settled.verdict == Verdict::HandedBack) {
+                continue;
+            }
+            self.lane.metrics.attempted(end, took.as_secs_f64());
+            if let AttemptEnd::Failed(class) = end {
+                self.lane.metrics.retried(class);
+            }
+            if let (Some(observer), Some(settled)) = (&self.observer, settled) {
+                observer.observe(&self.observation(origin, end.as_str(), response, took, *settled));
+            }
         }
     }
 
@@ -202,88 +254,24 @@ impl Driver {
             response,
             next_at: match settled.verdict {
                 Verdict::Retry { at } => Some(at),
-                Verdict::Delivered | Verdict::DeadLetter { .. } => None,
+                Verdict::Delivered | Verdict::HandedBack | Verdict::DeadLetter { .. } => None,
             },
         }
     }
-
-    /// The lines about an attempt: everything by which it can be found again.
-    fn log(&self, event: &Event, lease: &Lease, ending: &Ending) {
-        let (end, response) = describe(ending);
-        let outcome = end.as_str();
-        match response {
-            Some(response) => tracing::debug!(
-                id = event.id(), topic = %self.lane.topic, offset = %lease.offset, correlation_id = event.correlation_id(),
-                trigger = %self.lane.trigger, attempt = lease.attempt, outcome, status = response.status,
-                error = %response.error, "attempt failed"
-            ),
-            None => tracing::trace!(
-                id = event.id(), topic = %self.lane.topic, offset = %lease.offset, correlation_id = event.correlation_id(),
-                trigger = %self.lane.trigger, attempt = lease.attempt, outcome, "event delivered"
-            ),
-        }
-    }
 }
 
-/// Sends how an attempt ended when it goes, even if the target panicked: a lease that nobody gives back would block its key for ever.
-struct Attempt {
-    sender: mpsc::UnboundedSender<Done>,
-    lease: Lease,
-    origin: Offset,
-    started: Instant,
-    ending: Ending,
-}
-
-impl Attempt {
-    fn new(sender: mpsc::UnboundedSender<Done>, lease: Lease) -> Self {
-        let ending = Ending::Retry {
-            class: RetryClass::Failed,
-            after_ms: None,
-            response: Response { error: "the target panicked".to_owned(), ..Response::default() },
-        };
-        Self { sender, lease, origin: lease.offset, started: Instant::now(), ending }
-    }
-
-    fn end(mut self, origin: Offset, ending: Ending) {
-        self.origin = origin;
-        self.ending = ending;
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        let ending = std::mem::replace(&mut self.ending, Ending::Ack);
-        let done = Done { lease: self.lease, origin: self.origin, ending, took: self.started.elapsed() };
-        // The driver may have gone at the end of the drain time; the event is then delivered again after the restart.
-        drop(self.sender.send(done));
-    }
-}
-
-/// What every attempt of a delivery carries, before and after any restart: it says which event, for which trigger.
-pub(crate) fn delivery_id(trigger: &TriggerName, topic: &TopicName, offset: Offset) -> Arc<str> {
-    // A `.` would break the signed content of Standard Webhooks; names may have one, so the text is hashed.
-    let text = format!("{trigger}/{topic}");
-    let hash = rapidhash::v3::rapidhash_v3(text.as_bytes());
-    format!("evt_{hash:016x}_{offset}").into()
-}
-
-fn unreachable_because(error: String) -> Ending {
-    Ending::Retry {
-        class: RetryClass::Unreachable,
-        after_ms: None,
-        response: Response { error, ..Response::default() },
-    }
-}
-
-fn overdue() -> Response {
-    Response { error: "the target did not answer before its deadline".to_owned(), ..Response::default() }
-}
-
-fn describe(ending: &Ending) -> (AttemptEnd, Option<&Response>) {
+pub(super) fn describe(ending: &Ending) -> (AttemptEnd, Option<&Response>) {
     match ending {
         Ending::Ack => (AttemptEnd::Delivered, None),
         Ending::Retry { class, response, .. } => (AttemptEnd::Failed(*class), Some(response)),
         Ending::Reject { response, .. } => (AttemptEnd::Rejected, Some(response)),
+    }
+}
+
+/// Tells whoever called back what came of it. One that came too late is refused.
+fn answer(reply: Reply, settled: Option<Settled>) {
+    if let Some(settled) = settled {
+        reply.settled(settled.verdict);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use eventail_storage::log::{ReadError, ReadLimit, Record};
 use eventail_triggers::pattern::{Matcher, Scratch};
 use eventail_triggers::subscription::Subscription;
-use eventail_wire::{Event, Offset};
+use eventail_wire::{Event, Offset, Timestamp};
 
 use super::{HELD_BYTES_MAX, Lane};
 use crate::core::feed::{Feed, Incoming, Reach, detached};
@@ -40,9 +40,9 @@ pub(crate) enum Filled {
 
 impl Lane {
     /// Offers matched events while there is room for them. Several may fill one lane: each batch is taken by one of them.
-    pub(crate) async fn fill(&self, feed: Option<(&Arc<Feed>, usize)>) -> Filled {
+    pub(crate) async fn fill(&self, now: Timestamp, feed: Option<(&Arc<Feed>, usize)>) -> Filled {
         loop {
-            let from = match self.fill_from_memory(feed) {
+            let from = match self.fill_from_memory(now, feed) {
                 Ok(from) => from,
                 Err(filled) => return filled,
             };
@@ -67,7 +67,7 @@ impl Lane {
     }
 
     /// Offers what is at hand; answers where the log has to be read next, or why not.
-    fn fill_from_memory(&self, feed: Option<(&Arc<Feed>, usize)>) -> Result<Offset, Filled> {
+    fn fill_from_memory(&self, now: Timestamp, feed: Option<(&Arc<Feed>, usize)>) -> Result<Offset, Filled> {
         let mut intake = self.intake();
         let intake = &mut *intake;
         let scanned = self.look(Subscription::scanned);
@@ -82,7 +82,7 @@ impl Lane {
             if takes && let Some((feed, seat)) = feed {
                 intake.take(feed, seat);
             }
-            if !self.offer(intake) || (takes && intake.member) {
+            if !self.offer(now, intake) || (takes && intake.member) {
                 return Err(Filled::Waiting);
             }
             if intake.member {
@@ -108,7 +108,7 @@ impl Lane {
     }
 
     /// Offers what waits; `false` where some of it found no room.
-    fn offer(&self, intake: &mut Intake) -> bool {
+    fn offer(&self, now: Timestamp, intake: &mut Intake) -> bool {
         let mut guard = self.lock();
         let state = &mut *guard;
         let mut matched = Vec::new();
@@ -118,7 +118,7 @@ impl Lane {
             }
             let Incoming { offset, appended_at, event } = incoming;
             let key = self.key.as_ref().and_then(|key| key.key_of(event));
-            let is_new = state.subscription.offer(*offset, *appended_at, key);
+            let is_new = state.subscription.offer(now, *offset, *appended_at, key, event.as_bytes().len());
             if is_new && self.observer.is_some() {
                 matched.push(*offset);
             }

@@ -4,6 +4,7 @@
 //! never held across an await, and entries are handed to the journal under it, so that the journal has them in order. Payloads
 //! of events that wait for a retry are not kept: they are read again from the log.
 
+mod calling;
 mod drive;
 mod intake;
 
@@ -16,7 +17,8 @@ use eventail_triggers::key::KeyPath;
 use eventail_triggers::pattern::{Matcher, Pattern};
 use eventail_triggers::policy::DeliveryPolicy;
 use eventail_triggers::subscription::{
-    Effect, Ending, Entry, Lease, Settled, Snapshot, State as SubscriptionState, Subscription, Verdict,
+    CallEnding, Effect, Ending, Entry, Lease, Settled, Snapshot, State as SubscriptionState, Subscription,
+    Verdict,
 };
 use eventail_wire::{Event, Offset, Timestamp, TopicName, TriggerName};
 use tokio::sync::{Notify, watch};
@@ -60,6 +62,8 @@ pub(crate) struct Lane {
     pub(crate) dead_letter_topic: TopicName,
     pub(crate) metrics: TriggerMetrics,
     redrives: bool,
+    /// Whether a call may have several events.
+    batches: bool,
     observer: Option<Arc<dyn Observer>>,
     log: Arc<dyn Log>,
     matcher: Matcher,
@@ -130,6 +134,7 @@ impl Lane {
             topic: options.topic,
             dead_letter_topic: options.dead_letter_topic,
             redrives: options.redrives,
+            batches: options.policy.batch.is_some(),
             observer: options.observer,
             log: options.log,
             matcher: Matcher::new(&[options.pattern]),
@@ -206,7 +211,12 @@ impl Lane {
         Box::pin(written)
     }
 
-    /// Leases what may go now.
+    /// Whether a call may go now.
+    pub(crate) fn may_lease(&self, now: Timestamp) -> bool {
+        self.journal.refusal().is_none() && self.look(|subscription| subscription.may_lease(now))
+    }
+
+    /// Leases the events of at most `max` calls that may go now.
     pub(crate) fn lease(&self, now: Timestamp, max: usize, into: &mut Vec<Consignment>) {
         if self.journal.refusal().is_some() {
             return;
@@ -258,6 +268,28 @@ impl Lane {
                 state.let_go(offset);
             }
             settled.push(one);
+        }
+        let burials = self.take_effects(state);
+        (settled, burials)
+    }
+
+    /// Settles a call with several events. Answers what came of each, `None` where its lease was stale, and the dead letters that
+    /// have to be written.
+    pub(crate) fn settle_call(
+        &self,
+        now: Timestamp,
+        call: u64,
+        ending: CallEnding,
+    ) -> (Vec<Option<Settled>>, Vec<Burial>) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        // Where nothing of it stands any more there is nothing to settle.
+        let settled =
+            state.subscription.settle_call(now, call, ending, &mut state.effects).unwrap_or_default();
+        for one in settled.iter().flatten() {
+            if let Verdict::Delivered | Verdict::Retry { .. } = one.verdict {
+                state.let_go(one.offset);
+            }
         }
         let burials = self.take_effects(state);
         (settled, burials)

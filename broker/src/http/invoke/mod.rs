@@ -192,7 +192,7 @@ async fn run(
     asked: Asked,
     request_id: &str,
 ) -> Result<Reply, InvokeError> {
-    let (options, function) = (api.broker.config().functions.get(name), api.broker.function(name));
+    let (options, function) = (api.broker.config().functions.get(name), api.broker.local_function(name));
     let (Some(options), Some(function)) = (options, function) else {
         return Err(InvokeError::Host(RunError::Stopped));
     };
@@ -201,7 +201,12 @@ async fn run(
     call.client_context = asked.client_context;
     call.trace.clone_from(&asked.trace);
     // A caller that goes away takes nothing back: the function runs to its end, as Lambda's do.
-    let running = tokio::spawn(async move { function.invoke(call).await });
+    let broker = api.broker.clone();
+    let running = tokio::spawn(async move {
+        let run = function.invoke(call).await;
+        broker.record_call(&run.report, 1);
+        run
+    });
     let run = running.await.map_err(|_| InvokeError::Host(RunError::Stopped))?;
     let mut reply = ended(&run, request_id)?;
     let headers = reply.headers_mut();

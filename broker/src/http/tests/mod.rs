@@ -1,6 +1,8 @@
 //! The API over real sockets, against a real broker in a scratch folder.
 
 mod admin;
+mod deliveries;
+mod functions;
 mod invoke;
 mod limits;
 mod openapi;

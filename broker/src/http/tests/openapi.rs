@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eventail_triggers::ledger::{Bucket, Budget, BudgetAction, Spending, Summary};
+use eventail_triggers::limiter::{Limiter, LimiterOptions};
 use eventail_triggers::outcome::{RejectReason, Response};
 use eventail_wire::{Code, Offset, Timestamp, TopicName, TriggerName};
 use serde_json::Value;
 
 use super::super::OPENAPI;
+use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
 use crate::status::{
-    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterSummary, EventPlace, Readiness,
-    RedriveRequest, TopicStatus, TriggerState, TriggerStatus,
+    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterSummary, EventPlace, FunctionSummary,
+    InstancesStatus, Readiness, RedriveRequest, TopicStatus, TriggerState, TriggerStatus,
 };
 
 fn document() -> Value {
@@ -170,6 +173,8 @@ fn the_shapes_are_those_that_are_sent() {
         lost: 0,
         account: Account::default(),
         last_failure: None,
+        concurrency: None,
+        budget: None,
     };
     check_shape("TriggerStatus", status);
     let letter = DeadLetterSummary {
@@ -196,6 +201,19 @@ fn the_shapes_are_those_that_are_sent() {
 }
 
 #[test]
+fn the_shapes_of_functions_limits_and_budgets_are_those_that_are_sent() {
+    let at = Timestamp(1);
+    let limiter = Limiter::new(LimiterOptions { min: 1, max: 2 }, at);
+    check_shape("LimiterState", limiter.state());
+    let budget = Budget { per_day: 1.0, action: BudgetAction::Pause };
+    check_shape("BudgetStatus", Spending::resume(&budget, at, 0.0).status(&budget, at));
+    let summary = Summary::of("function f", 1, &[(None, Bucket::default())]);
+    check_shape("TriggerShare", &summary.triggers[0]);
+    check_shape("FunctionSummary", FunctionSummary { summary, instances: None });
+    check_shape("InstancesStatus", InstancesStatus::default());
+}
+
+#[test]
 fn what_a_redrive_may_be_asked_is_what_is_described() {
     let filter = DeadLetterFilter {
         topic: TopicName::new("a").ok(),
@@ -214,4 +232,21 @@ fn what_a_redrive_may_be_asked_is_what_is_described() {
     let mut purge = members(&serde_json::to_value(&filter).unwrap());
     purge.insert("dry_run".to_owned());
     assert_eq!(members(&document()["components"]["schemas"]["PurgeRequest"]["properties"]), purge);
+}
+
+#[test]
+fn what_becomes_of_a_callback_is_told_as_described() {
+    let at = Timestamp(1);
+    let all = [
+        Told::Delivered,
+        Told::Retry { at },
+        Told::DeadLettered,
+        Told::Extended { deadline: at },
+        Told::Kept,
+    ];
+    let told = all.map(|told| serde_json::to_value(told).unwrap());
+    let schema = &document()["components"]["schemas"]["CallbackOutcome"]["properties"];
+    let outcomes: Vec<&str> = told.iter().map(|told| told["outcome"].as_str().unwrap()).collect();
+    assert_eq!(strings(&schema["outcome"]["enum"]), outcomes);
+    assert_eq!(members(schema), told.iter().flat_map(members).collect());
 }

@@ -1,7 +1,9 @@
 //! The HTTP target against real servers on loopback.
 
 mod answers;
+mod batches;
 mod connections;
+mod reports;
 mod requests;
 mod screening;
 mod tls;
@@ -31,18 +33,18 @@ use crate::target::{Invocation, Target as _};
 const NOW: &str = "2026-11-23T10:00:00Z";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-type Seen = Arc<Mutex<Vec<(Parts, Bytes)>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<(Parts, Bytes)>>>;
 
 /// A server that answers as it is told, and remembers what it got.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    seen: Seen,
+    pub(crate) seen: Seen,
 }
 
 impl Server {
     /// Answers every request with what `answer` makes of it.
-    async fn answering(
+    pub(crate) async fn answering(
         answer: impl Fn(&Parts, &Bytes) -> Response<Full<Bytes>> + Send + Sync + 'static,
     ) -> Self {
         let seen = Seen::default();
@@ -62,8 +64,17 @@ impl Server {
         server
     }
 
+    /// Takes connections and never says a word.
+    async fn silent() -> Self {
+        Self::accepting(|stream| async move {
+            std::future::pending::<()>().await;
+            drop(stream);
+        })
+        .await
+    }
+
     /// Hands every connection to `handle`.
-    async fn accepting<F>(handle: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> Self
+    pub(crate) async fn accepting<F>(handle: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -80,7 +91,7 @@ impl Server {
         Self { address, connections, seen: Seen::default() }
     }
 
-    fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
@@ -88,7 +99,7 @@ impl Server {
         HttpTarget::new(options(&format!("http://{}/hook?a=1", self.address)), loopback()).unwrap()
     }
 
-    fn last(&self) -> (Parts, Bytes) {
+    pub(crate) fn last(&self) -> (Parts, Bytes) {
         self.seen.lock().unwrap().last().cloned().unwrap()
     }
 }
@@ -105,11 +116,11 @@ async fn respond(
     response
 }
 
-fn status(status: u16) -> Response<Full<Bytes>> {
+pub(crate) fn status(status: u16) -> Response<Full<Bytes>> {
     Response::builder().status(status).body(Full::default()).unwrap()
 }
 
-fn loopback() -> Egress {
+pub(crate) fn loopback() -> Egress {
     Egress::new(["127.0.0.0/8".parse().unwrap()])
 }
 
@@ -125,7 +136,7 @@ fn options(url: &str) -> HttpTargetOptions {
     }
 }
 
-fn event() -> Event {
+pub(crate) fn event() -> Event {
     Event::builder("id 1", "/orders", "order.created")
         .subject("ö")
         .time("2026-11-23T09:59:59Z")
@@ -135,7 +146,7 @@ fn event() -> Event {
         .unwrap()
 }
 
-fn invocation(event: Event) -> Invocation {
+pub(crate) fn invocation(event: Event) -> Invocation {
     let now = Timestamp::parse_rfc3339(NOW).unwrap();
     Invocation {
         event,
@@ -157,20 +168,20 @@ async fn invoke(target: &HttpTarget) -> Outcome {
 }
 
 /// The class and the error's text of an outcome that is to be tried again.
-fn retried(outcome: Outcome) -> (RetryClass, Option<u64>, crate::outcome::Response) {
+pub(crate) fn retried(outcome: Outcome) -> (RetryClass, Option<u64>, crate::outcome::Response) {
     match outcome {
         Outcome::Retry { class, after_ms, response } => (class, after_ms, response),
         other => panic!("expected a retry, got {other:?}"),
     }
 }
 
-fn rejected(outcome: Outcome) -> (RejectReason, bool, crate::outcome::Response) {
+pub(crate) fn rejected(outcome: Outcome) -> (RejectReason, bool, crate::outcome::Response) {
     match outcome {
         Outcome::Reject { reason, disable, response } => (reason, disable, response),
         other => panic!("expected a rejection, got {other:?}"),
     }
 }
 
-fn is_acked(outcome: &Outcome) -> bool {
+pub(crate) fn is_acked(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Ack { reply: None })
 }

@@ -57,7 +57,7 @@ fn a_bad_event_among_passing_ones_burns_while_the_breaker_stays_closed() {
     let mut subscription = offered(policy(), 1);
     let mut now = 0;
     for offset in 1..20 {
-        subscription.offer(Offset(offset), Timestamp(0), None);
+        subscription.offer(Timestamp(0), Offset(offset), Timestamp(0), None, EVENT_BYTES);
         for one in lease(&mut subscription, now) {
             let ending = if one.offset == Offset(0) { retry(RetryClass::Failed, None) } else { Ending::Ack };
             settle(&mut subscription, now, &one, ending);
@@ -228,7 +228,7 @@ fn a_target_that_wants_no_more_disables_the_subscription() {
     settle(&mut subscription, 0, &leases[0], reject(true));
     assert_eq!((subscription.state(), subscription.reason()), (State::Disabled, Some("410 Gone")));
     settle(&mut subscription, 0, &leases[1], Ending::Ack);
-    subscription.offer(Offset(2), Timestamp(0), None);
+    subscription.offer(Timestamp(0), Offset(2), Timestamp(0), None, EVENT_BYTES);
     assert!(lease(&mut subscription, 0).is_empty());
     subscription.resume();
     assert_eq!(offsets(&lease(&mut subscription, 0)), [2]);

@@ -7,11 +7,14 @@ fn the_cursor_passes_what_did_not_match() {
     let mut subscription = Subscription::new(policy(), Offset(10), 7);
     subscription.advance(Offset(20));
     assert_eq!((subscription.cursor(), subscription.scanned()), (Offset(20), Offset(20)));
-    subscription.offer(Offset(25), Timestamp(3), None);
+    subscription.offer(Timestamp(0), Offset(25), Timestamp(3), None, EVENT_BYTES);
     subscription.advance(Offset(30));
     assert_eq!((subscription.cursor(), subscription.scanned()), (Offset(25), Offset(30)));
     assert_eq!(subscription.oldest_pending_at(), Some(Timestamp(3)));
-    assert!(!subscription.offer(Offset(29), Timestamp(0), None), "it lies before what was scanned");
+    assert!(
+        !subscription.offer(Timestamp(0), Offset(29), Timestamp(0), None, EVENT_BYTES),
+        "it lies before what was scanned"
+    );
     let leases = lease(&mut subscription, 5);
     settle(&mut subscription, 5, &leases[0], Ending::Ack);
     assert_eq!(subscription.cursor(), Offset(30));
@@ -38,7 +41,7 @@ fn one_event_that_is_retried_for_long_does_not_make_what_passes_cost_memory() {
     let leases = lease(&mut subscription, 0);
     settle(&mut subscription, 0, &leases[0], retry(RetryClass::Failed, Some(60_000)));
     for offset in 1..50_000 {
-        subscription.offer(Offset(offset), Timestamp(0), None);
+        subscription.offer(Timestamp(0), Offset(offset), Timestamp(0), None, EVENT_BYTES);
         let leases = lease(&mut subscription, 1);
         settle(&mut subscription, 1, &leases[0], Ending::Ack);
     }

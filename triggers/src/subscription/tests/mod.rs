@@ -13,6 +13,9 @@ use super::*;
 use crate::outcome::{RejectReason, Response, RetryClass};
 use crate::policy::DeliveryPolicy;
 
+/// The size of every event.
+const EVENT_BYTES: usize = 100;
+
 fn policy() -> DeliveryPolicy {
     DeliveryPolicy {
         concurrency: 4,
@@ -32,7 +35,7 @@ fn policy() -> DeliveryPolicy {
 fn offered(policy: DeliveryPolicy, count: u64) -> Subscription {
     let mut subscription = Subscription::new(policy, Offset(0), 7);
     for offset in 0..count {
-        assert!(subscription.offer(Offset(offset), Timestamp(0), None));
+        assert!(subscription.offer(Timestamp(0), Offset(offset), Timestamp(0), None, EVENT_BYTES));
     }
     subscription
 }

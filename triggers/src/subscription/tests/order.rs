@@ -7,7 +7,7 @@ fn keyed(events: &[(u64, Option<u64>)]) -> Subscription {
     let policy = DeliveryPolicy { ordering: Ordering::Key, ..policy() };
     let mut subscription = Subscription::new(policy, Offset(0), 7);
     for (offset, key) in events {
-        subscription.offer(Offset(*offset), Timestamp(0), *key);
+        subscription.offer(Timestamp(0), Offset(*offset), Timestamp(0), *key, EVENT_BYTES);
     }
     subscription
 }

@@ -111,6 +111,10 @@ const fn key(offset: u64) -> Option<u64> {
     if offset.is_multiple_of(5) { None } else { Some(offset % 4) }
 }
 
+const fn bytes(offset: u64) -> usize {
+    100 + (offset % 7) as usize * 50
+}
+
 struct Day {
     now: u64,
     lives: u64,
@@ -227,6 +231,11 @@ impl Day {
         }
     }
 
+    fn offer(&mut self, offset: u64, appended_at: u64) -> bool {
+        let (now, appended_at) = (Timestamp(self.now), Timestamp(appended_at));
+        self.machine.offer(now, Offset(offset), appended_at, key(offset), bytes(offset))
+    }
+
     fn scan(&mut self) {
         loop {
             let offset = self.machine.scanned().0;
@@ -239,8 +248,8 @@ impl Day {
             if self.machine.room() == 0 {
                 break;
             }
-            assert!(self.machine.offer(Offset(offset), Timestamp(appended_at), key(offset)));
-            assert!(!self.machine.offer(Offset(offset), Timestamp(appended_at), key(offset)));
+            assert!(self.offer(offset, appended_at));
+            assert!(!self.offer(offset, appended_at));
             self.model.offer(offset, appended_at, key(offset));
             self.seen.insert(offset);
         }
@@ -348,7 +357,7 @@ impl Day {
             let at = usize::try_from(offset).unwrap();
             let appended_at = self.log.get(at).copied().unwrap_or_default();
             if matches(offset) {
-                let taken = self.machine.offer(Offset(offset), Timestamp(appended_at), key(offset));
+                let taken = self.offer(offset, appended_at);
                 assert_eq!(taken, self.model.is_pending(Offset(offset)), "offset {offset}");
             }
             self.machine.advance(Offset(offset + 1));

@@ -18,9 +18,12 @@ fn attempts_due_times_and_the_last_answer_survive() {
     let mut subscription = Subscription::restore(policy(), replay(&entries(&effects)), 8);
     assert_eq!((subscription.cursor(), subscription.scanned()), (Offset(0), Offset(0)));
     assert_eq!(subscription.last_failure().and_then(|response| response.status), Some(500));
-    assert!(subscription.offer(Offset(0), Timestamp(0), None));
-    assert!(!subscription.offer(Offset(2), Timestamp(0), None), "it is delivered already");
-    assert!(subscription.offer(Offset(1), Timestamp(0), None));
+    assert!(subscription.offer(Timestamp(0), Offset(0), Timestamp(0), None, EVENT_BYTES));
+    assert!(
+        !subscription.offer(Timestamp(0), Offset(2), Timestamp(0), None, EVENT_BYTES),
+        "it is delivered already"
+    );
+    assert!(subscription.offer(Timestamp(0), Offset(1), Timestamp(0), None, EVENT_BYTES));
     assert_eq!(subscription.scanned(), Offset(3), "what is settled is not read again");
     assert_eq!(offsets(&lease(&mut subscription, 8_999)), [1]);
     let leases = lease(&mut subscription, 9_000);
@@ -34,7 +37,7 @@ fn a_dead_letter_that_was_not_written_is_tried_again_as_the_same_attempt() {
     let (verdict, effects) = settle(&mut subscription, 0, &leases[0], retry(RetryClass::Failed, None));
     assert_eq!(verdict, Verdict::DeadLetter { reason: RejectReason::MaxAttempts });
     let mut subscription = Subscription::restore(policy(), replay(&entries(&effects)), 8);
-    assert!(subscription.offer(Offset(0), Timestamp(0), None));
+    assert!(subscription.offer(Timestamp(0), Offset(0), Timestamp(0), None, EVENT_BYTES));
     assert_eq!(lease(&mut subscription, 5_000)[0].attempt, 1);
 }
 
