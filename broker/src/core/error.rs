@@ -112,9 +112,17 @@ pub enum BrokerError {
         /// Why.
         source: eventail_triggers::http::HttpTargetError,
     },
+    /// A trigger's Lambda target cannot be made.
+    #[error("trigger `{trigger}`")]
+    LambdaTarget {
+        /// Whose target.
+        trigger: TriggerName,
+        /// Why.
+        source: eventail_triggers::lambda::LambdaTargetError,
+    },
     /// A trigger invokes a function that there is not.
     #[error("trigger `{trigger}`: there is no function `{function}`")]
-    NoSuchFunction {
+    UndeclaredFunction {
         /// Whose target.
         trigger: TriggerName,
         /// The function.
@@ -200,7 +208,8 @@ impl BrokerError {
             Self::Pattern(_)
             | Self::Key(_)
             | Self::Target { .. }
-            | Self::NoSuchFunction { .. }
+            | Self::LambdaTarget { .. }
+            | Self::UndeclaredFunction { .. }
             | Self::OffsetBeyondEnd { .. } => Code::InvalidParameter,
             Self::SubscriptionInUse { .. } => Code::Conflict,
             Self::ShuttingDown => Code::ShuttingDown,

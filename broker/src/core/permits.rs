@@ -33,7 +33,6 @@ impl Permits {
     }
 
     /// Caps the calls of all triggers with this key. To be said before [`Permits::gate`] is asked for one of them.
-    #[cfg_attr(not(test), allow(dead_code, reason = "functions and the status begin to use it"))]
     pub(crate) fn cap(&self, key: &str, calls_max: usize) {
         self.shared(key).lock().cap = Some(calls_max);
     }
@@ -127,7 +126,6 @@ impl Gate {
     }
 
     /// The limit as it is now, where it adapts.
-    #[cfg_attr(not(test), allow(dead_code, reason = "functions and the status begin to use it"))]
     pub(crate) fn limiter(&self) -> Option<LimiterState> {
         self.lock().limiter.as_ref().map(Limiter::state)
     }

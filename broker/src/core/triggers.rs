@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use eventail_triggers::function::FunctionTarget;
 use eventail_triggers::http::{Egress, HttpTarget};
 use eventail_triggers::key::KeyPath;
+use eventail_triggers::lambda::LambdaTarget;
 use eventail_triggers::pattern::Pattern;
 use eventail_triggers::policy::Ordering as KeyOrdering;
 use eventail_triggers::subscription::{self, Subscription};
@@ -58,6 +59,10 @@ impl Core {
     /// Opens every trigger's lane, ties the lanes of a topic to one feed and lets them run.
     pub(crate) async fn start_triggers(self: &Arc<Self>) -> Result<(), BrokerError> {
         let egress = Egress::new(self.config.egress_allow.iter().copied());
+        for (name, function) in &self.config.functions {
+            // A call without an instance would only wait, and its time with it.
+            self.permits.cap(&FunctionTarget::key_of(name), function.max_instances.max(1));
+        }
         let mut all = BTreeMap::new();
         let mut by_topic: BTreeMap<_, Vec<(Arc<Trigger>, Option<Pattern>)>> = BTreeMap::new();
         for (name, options) in &self.config.triggers {
@@ -278,7 +283,7 @@ impl Trigger {
             lost: subscription.lost_events(),
             account: account(subscription),
             last_failure: subscription.last_failure().cloned(),
-            concurrency: None,
+            concurrency: self.gate.as_ref().and_then(|gate| gate.limiter()),
             budget: None,
         }
     }
@@ -320,12 +325,18 @@ fn make_target(
     functions: &Functions,
 ) -> Result<(Arc<dyn Target>, String), BrokerError> {
     match options {
-        TargetOptions::Lambda(_) => todo!(),
+        TargetOptions::Lambda(options) => {
+            let target = LambdaTarget::new(options.clone(), egress.clone())
+                .map_err(|source| BrokerError::LambdaTarget { trigger: trigger.clone(), source })?;
+            let text = target.describe();
+            Ok((Arc::new(target), text))
+        }
         TargetOptions::Function(options) => {
-            let function = functions.get(&options.function).ok_or_else(|| BrokerError::NoSuchFunction {
-                trigger: trigger.clone(),
-                function: options.function.clone(),
-            })?;
+            let function =
+                functions.get(&options.function).ok_or_else(|| BrokerError::UndeclaredFunction {
+                    trigger: trigger.clone(),
+                    function: options.function.clone(),
+                })?;
             let target = FunctionTarget::new(Arc::clone(function), options.payload);
             let text = target.describe();
             Ok((Arc::new(target), text))

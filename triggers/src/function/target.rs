@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eventail_wire::limits;
+use eventail_wire::{FunctionName, limits};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use tokio::time::Instant;
 
@@ -28,8 +28,14 @@ impl FunctionTarget {
     /// A target that shows events to `function` in this shape.
     #[must_use]
     pub fn new(function: Arc<Function>, shape: PayloadShape) -> Self {
-        let key = format!("function {}", function.options().name);
+        let key = Self::key_of(&function.options().name);
         Self { function, shape, key }
+    }
+
+    /// What all targets of a function share: its instances.
+    #[must_use]
+    pub fn key_of(name: &FunctionName) -> String {
+        format!("function {name}")
     }
 
     /// What is invoked, for people.

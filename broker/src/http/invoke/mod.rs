@@ -203,9 +203,13 @@ async fn run(
     // Whoever calls gets the busy answer at once, and retries as with Lambda.
     call.waits = false;
     // A caller that goes away takes nothing back: the function runs to its end, as Lambda's do.
-    let running = tokio::spawn(async move { function.invoke(call).await });
+    let broker = api.broker.clone();
+    let running = tokio::spawn(async move {
+        let run = function.invoke(call).await;
+        broker.record_call(&run.report, u32::from(run.result.is_ok()));
+        run
+    });
     let run = running.await.map_err(|_| InvokeError::Host(RunError::Stopped))?;
-    api.broker.record_call(&run.report, u32::from(run.result.is_ok()));
     let mut reply = ended(&run, request_id)?;
     let headers = reply.headers_mut();
     headers.insert(EXECUTED_VERSION, HeaderValue::from_static(VERSION));

@@ -109,6 +109,10 @@ async fn a_function_is_invoked_by_every_form_of_its_name() {
         assert_eq!((id.len(), dashes, &id[14..15]), (36, vec![8, 13, 18, 23], "4"), "{id}");
     }
     assert_eq!(invoke(&served, ECHO, &[], "").await.ok(200)["event"], json!({}));
+    // The ledger knows of them.
+    let listed = served.get("/v1/functions").await.ok(200);
+    let ours = listed["functions"].as_array().unwrap().iter().find(|one| one["name"] == "echo");
+    assert_eq!(ours.unwrap_or_else(|| panic!("{listed}"))["calls"], 8, "{listed}");
     served.stop().await;
 }
 
@@ -213,7 +217,7 @@ async fn a_dry_run_runs_nothing_and_still_checks() {
     let dry = [("x-amz-invocation-type", "DryRun")];
     let answer = invoke(&served, ECHO, &dry, r#"{"do":"crash"}"#).await;
     assert_eq!((answer.status.as_u16(), answer.text()), (204, ""));
-    assert_eq!(served.broker.function(&FunctionName::new("echo").unwrap()).unwrap().status().starts, 0);
+    assert_eq!(served.broker.local_function(&FunctionName::new("echo").unwrap()).unwrap().status().starts, 0);
     let absent = "/2015-03-31/functions/absent/invocations";
     invoke(&served, absent, &dry, "{}").await.refused(404, "ResourceNotFoundException");
     served.stop().await;
