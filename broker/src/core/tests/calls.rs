@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 
 use eventail_triggers::outcome::BatchOutcome;
 use eventail_triggers::policy::BatchPolicy;
+use eventail_triggers::report::{Architecture, Report, RunEnd};
 use eventail_wire::frame::{CallbackAction, CallbackOutcome};
 
 use super::*;
@@ -294,5 +295,38 @@ async fn an_observer_sees_each_event_of_a_batch() {
     broker.publish(&topic(), events(3)).await.unwrap();
     settled(&broker, 3).await;
     eventually("each attempt is seen", async || seen.0.load(Atomic::Relaxed) == 6).await;
+    broker.shutdown().await.unwrap();
+}
+
+/// A target that says what its run took.
+struct Reporting;
+
+impl Target for Reporting {
+    fn invoke(&self, _: Invocation) -> BoxFuture<'_, Answer> {
+        let report = Report {
+            function: "function resize".into(),
+            end: RunEnd::Succeeded,
+            init_ms: None,
+            duration_ms: 3.0,
+            billed_ms: Some(3),
+            memory_mb: None,
+            memory_used_mb: None,
+            architecture: Architecture::X86,
+        };
+        Box::pin(
+            async move { Answer { outcome: Outcome::Ack { reply: None }, report: Some(Box::new(report)) } },
+        )
+    }
+}
+
+#[tokio::test]
+async fn the_ledger_hears_of_every_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(config(&dir, Arc::new(Reporting))).await.unwrap();
+    broker.publish(&topic(), events(3)).await.unwrap();
+    settled(&broker, 3).await;
+    let functions = broker.functions(Duration::from_secs(3600));
+    assert_eq!(functions.len(), 1);
+    assert_eq!((functions[0].summary.calls, functions[0].summary.events), (3, 3));
     broker.shutdown().await.unwrap();
 }
