@@ -95,8 +95,8 @@ pub enum StartError {
         /// How long it had.
         after: Duration,
     },
-    /// It answered what it had not been asked.
-    #[error("the process broke the Runtime API during its init: {rule}")]
+    /// It did what the Runtime API does not allow, before it ever answered an invocation.
+    #[error("the process broke the Runtime API before it answered anything: {rule}")]
     Protocol {
         /// What it did.
         rule: &'static str,

@@ -189,6 +189,7 @@ async fn next(host: &Arc<Host>, running: &Running) -> Reply {
             host.broke(running, current, rule);
             return refuse(&INVALID_STATE);
         }
+        Next::Over => return refuse(&INVALID_STATE),
     };
     running.logs.begin(Arc::clone(&work.names));
     invocation(host, work)
