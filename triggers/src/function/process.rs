@@ -97,15 +97,20 @@ impl Process {
         self.pid
     }
 
-    /// Sends a signal to the whole group. The leader pins the group's number until it is reaped.
+    /// Sends a signal to the whole group, and to the leader itself where it has moved to another. The leader pins its number,
+    /// which is the group's too, until it is reaped.
     pub(super) fn signal(&self, signal: Signal) {
         if self.is_reaped {
             return;
         }
-        if let Err(error) = rustix::process::kill_process_group(self.pid, signal)
-            && error != rustix::io::Errno::SRCH
-        {
-            warn!(pid = %self.pid, %error, "the processes of a function cannot be sent a signal");
+        let has_left = rustix::process::getpgid(Some(self.pid)).is_ok_and(|group| group != self.pid);
+        let alone = has_left.then(|| rustix::process::kill_process(self.pid, signal));
+        for sent in [Some(rustix::process::kill_process_group(self.pid, signal)), alone] {
+            if let Some(Err(error)) = sent
+                && error != rustix::io::Errno::SRCH
+            {
+                warn!(pid = %self.pid, %error, "the processes of a function cannot be sent a signal");
+            }
         }
     }
 
