@@ -19,6 +19,7 @@ use eventail_wire::{Code, Event, FunctionName, TopicName, limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request};
 use http_body_util::Full;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use self::error::InvokeError;
 use super::api::{Api, Call};
@@ -120,12 +121,12 @@ fn function_name(api: &Api, asked: &str, qualifier: Option<&str>) -> Result<Func
     known.ok_or_else(|| InvokeError::unknown(&parsed, qualifier))
 }
 
-/// The payload, which must be JSON. Lambda gives a function that is invoked with nothing an empty object.
+/// The payload, which must be JSON, and so must be text: to pass over a string does not look whether it is. Lambda gives a function that is invoked with nothing an empty object.
 fn payload(body: &Bytes) -> Result<Bytes, InvokeError> {
     if body.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
-    serde_json::from_slice::<IgnoredAny>(body).map_err(InvokeError::NotJson)?;
+    serde_json::from_slice::<&RawValue>(body).map_err(InvokeError::NotJson)?;
     Ok(body.clone())
 }
 

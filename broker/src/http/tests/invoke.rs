@@ -271,6 +271,17 @@ async fn a_web_page_can_invoke_nothing_behind_its_readers_back() {
     served.stop().await;
 }
 
+#[tokio::test]
+async fn a_payload_that_is_no_text_is_no_json() {
+    let served = served(|_, _| {}).await;
+    let head = "POST /2015-03-31/functions/echo/invocations HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    let mut request = format!("{head}content-length: 3\r\n\r\n").into_bytes();
+    request.extend_from_slice(b"\"\xff\"");
+    let answer = served.raw(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("InvalidRequestContent"), "{answer}");
+    served.stop().await;
+}
+
 const KEY_ID: &str = "AKIDEXAMPLE";
 
 /// The headers of a request to `target`, signed.
