@@ -10,9 +10,9 @@ const ENDPOINT: &str = "EVENTAIL_TEST_ENDPOINT";
 const PROFILE: &str = "EVENTAIL_TEST_PROFILE";
 
 #[tokio::test]
-#[ignore = "it is run by the others, in a process and an environment of its own"]
 async fn invokes_with_what_the_environment_says() {
-    let endpoint = std::env::var(ENDPOINT).unwrap();
+    // The others run it, in a process and an environment of its own. Among them it has nothing to do.
+    let Ok(endpoint) = std::env::var(ENDPOINT) else { return };
     let options = LambdaTargetOptions {
         function: "ship".to_owned(),
         qualifier: None,
@@ -30,7 +30,7 @@ async fn invokes_with_what_the_environment_says() {
 
 async fn run(server: &Server, environment: &[(&str, String)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "lambda::tests::chain::invokes_with_what_the_environment_says"]);
+    command.args(["--exact", "lambda::tests::chain::invokes_with_what_the_environment_says"]);
     // Nothing of the machine's own credentials, and no search for a metadata service that is not there.
     command.env_clear().env("HOME", "/nonexistent").env("AWS_EC2_METADATA_DISABLED", "true");
     command.env(ENDPOINT, format!("http://{}", server.address)).arg("--nocapture");
