@@ -10,17 +10,16 @@ const ENDPOINT: &str = "EVENTAIL_TEST_ENDPOINT";
 const PROFILE: &str = "EVENTAIL_TEST_PROFILE";
 
 #[tokio::test]
-#[ignore = "it is run by the others, in a process and an environment of its own"]
 async fn invokes_with_what_the_environment_says() {
-    let answer = invoke(&environments_target()).await;
+    let Some(target) = environments_target() else { return };
+    let answer = invoke(&target).await;
     println!("{answer:?}");
     assert!(is_acked(&answer.outcome));
 }
 
 #[tokio::test]
-#[ignore = "it is run by the others, in a process and an environment of its own"]
 async fn is_refused_and_invokes_again() {
-    let target = environments_target();
+    let Some(target) = environments_target() else { return };
     let (class, _, response) = retried(invoke(&target).await.outcome);
     println!("{response:?}");
     assert_eq!(class, RetryClass::Unreachable);
@@ -29,8 +28,9 @@ async fn is_refused_and_invokes_again() {
     assert!(is_acked(&answer.outcome));
 }
 
-fn environments_target() -> LambdaTarget {
-    let endpoint = std::env::var(ENDPOINT).unwrap();
+/// The others run these two, in a process and an environment of its own. Among them they have nothing to do.
+fn environments_target() -> Option<LambdaTarget> {
+    let endpoint = std::env::var(ENDPOINT).ok()?;
     let options = LambdaTargetOptions {
         function: "ship".to_owned(),
         qualifier: None,
@@ -40,12 +40,12 @@ fn environments_target() -> LambdaTarget {
         invocation: InvocationType::Sync,
         payload: PayloadShape::CloudEvent,
     };
-    LambdaTarget::new(options, loopback()).unwrap()
+    Some(LambdaTarget::new(options, loopback()).unwrap())
 }
 
 async fn run(server: &Server, test: &str, environment: &[(&str, String)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", &format!("lambda::tests::chain::{test}")]);
+    command.args(["--exact", &format!("lambda::tests::chain::{test}")]);
     // Nothing of the machine's own credentials, and no search for a metadata service that is not there.
     command.env_clear().env("HOME", "/nonexistent").env("AWS_EC2_METADATA_DISABLED", "true");
     command.env(ENDPOINT, format!("http://{}", server.address)).arg("--nocapture");
