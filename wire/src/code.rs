@@ -68,6 +68,8 @@ codes! {
     MethodNotAllowed = "method_not_allowed", 405, false;
     /// The topic does not exist and may not be created by publishing.
     UnknownTopic = "unknown_topic", 404, false;
+    /// The topic takes only signed requests of the Invoke API.
+    ReservedTopic = "reserved_topic", 403, false;
     /// The topic cannot be created: there are `limits.topics_max` of them.
     TooManyTopics = "too_many_topics", 507, false;
     /// The subscription cannot be created: there are as many as there may be.

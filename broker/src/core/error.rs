@@ -40,6 +40,11 @@ pub enum BrokerError {
         /// The limit.
         limit: usize,
     },
+    /// The topic takes no events from outside.
+    #[error(
+        "topic `{0}` takes only invocations that were signed: use the Invoke API, or remove `invoke.keys`"
+    )]
+    ReservedTopic(TopicName),
     /// The trigger does not exist.
     #[error("there is no trigger `{0}`")]
     UnknownTrigger(TriggerName),
@@ -195,6 +200,7 @@ impl BrokerError {
             Self::Append { source, .. } => source.code(),
             Self::Read { source, .. } => source.code(),
             Self::UnknownTopic(_) => Code::UnknownTopic,
+            Self::ReservedTopic(_) => Code::ReservedTopic,
             Self::TooManyTopics { .. } => Code::TooManyTopics,
             Self::TooManySubscriptions { .. } => Code::TooManySubscriptions,
             Self::UnknownTrigger(_) => Code::UnknownTrigger,

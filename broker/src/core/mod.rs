@@ -37,7 +37,7 @@ use eventail_wire::frame::{CallbackAction, CallbackOutcome};
 use eventail_wire::{Clock, Event, FunctionName, Offset, Timestamp, TopicName, TriggerName, limits};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, INVOCATIONS_TOPIC};
 use crate::status::{
     BulkResult, DeadLetter, DeadLetterFilter, DeadLetterSummary, EventPlace, Observation, Observer,
     Published, Readiness, RedriveRequest, StoredEvent, TopicStatus, TriggerStatus,
@@ -130,8 +130,21 @@ impl Broker {
     /// append is under way after the first poll, so that futures polled in order append in order.
     ///
     /// # Errors
-    /// A limit, an unknown topic, too much under way, or a log that cannot take them.
+    /// A limit, an unknown topic, too much under way, or a log that cannot take them. Where `invoke.keys` are configured, the topic of
+    /// invocations takes none: who may publish could run functions without a signature.
     pub async fn publish(
+        &self,
+        topic: &TopicName,
+        events: Vec<Event>,
+    ) -> Result<Vec<Published>, BrokerError> {
+        if topic.as_str() == INVOCATIONS_TOPIC && !self.core.config.invoke_keys.is_empty() {
+            return Err(BrokerError::ReservedTopic(topic.clone()));
+        }
+        self.publish_trusted(topic, events).await
+    }
+
+    /// [`Broker::publish`] for the broker's own events.
+    pub(crate) async fn publish_trusted(
         &self,
         topic: &TopicName,
         events: Vec<Event>,

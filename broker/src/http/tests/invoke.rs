@@ -338,5 +338,7 @@ async fn where_there_are_keys_nobody_is_answered_who_did_not_sign() {
     ] {
         ask(ECHO, key, age_ms, "{}", body).await.refused(403, kind);
     }
+    let around = "/v1/topics/invocations/events?type=eventail.function.invocation&source=/x";
+    served.post_json(around, "{}").await.problem(403, "reserved_topic");
     served.stop().await;
 }
