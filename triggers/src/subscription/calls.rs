@@ -245,12 +245,12 @@ impl Subscription {
         let due = halves.then(|| now.plus_ms(backoff::asked_ms(&self.policy, failure.after_ms)));
         let terms = Terms { part: CallPart::Counts, burns: !halves, due };
         self.fail_all(now, members, terms, failure, effects, settled);
-        // An outage says nothing of the events.
-        if self.breaker.open().is_none() && members.len() > 1 {
+        if members.len() > 1 {
             let events: Vec<_> = members.iter().map(|member| (member.offset, member.index)).collect();
             if halves {
+                // Even where it was the one that made it an outage: see `halves`.
                 self.halve(&events);
-            } else if is_half && !class.burns() {
+            } else if is_half && (was_open || !class.burns()) {
                 self.group(&events);
             }
         }
