@@ -81,7 +81,7 @@ pub struct Subscription {
     /// The pending events in offset order.
     window: Window,
     lanes: Lanes,
-    /// Those that were never tried and may go.
+    /// Those that were never tried and may go, in offset order.
     fresh: VecDeque<u32>,
     /// How many wait behind another event of their key.
     behind: usize,
@@ -253,7 +253,7 @@ impl Subscription {
         }
     }
 
-    /// Lets the head of a key's chain go: it is older than all that is fresh.
+    /// Lets the head of a key's chain go, in its turn: a key with many events must not go before what came earlier.
     fn let_go(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
         if let Some(tries) = &slot.tries {
@@ -261,7 +261,9 @@ impl Subscription {
             self.park(index, due);
         } else {
             slot.place = Place::Fresh;
-            self.fresh.push_front(index);
+            let (offset, slots) = (slot.offset, &self.slots);
+            let at = self.fresh.partition_point(|&other| slots.get(other).offset < offset);
+            self.fresh.insert(at, index);
         }
     }
 }
