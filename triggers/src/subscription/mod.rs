@@ -18,7 +18,7 @@
 //!   back. A call counts as one event, its first, and one in which any event was taken or refused counts as an answer. A probe
 //!   is one event. Only an event that fails while others pass, or alone, burns its attempts.
 //! - **A restart changes nothing** but leases: what [`Subscription::snapshot`] tells is what [`Snapshot::apply`] makes of
-//!   the entries that were journaled.
+//!   the entries that were journaled. Only of what targets said it tells no more than has room in one record.
 //! - **Memory is bounded** by the policy (`parked_max`, `concurrency`), however long one event is retried.
 //!
 //! It must not hold payloads, sleep, read a clock, or draw from any RNG but its own seeded one.
@@ -197,6 +197,7 @@ impl Subscription {
             throttles: self.hold.throttles(),
         };
         snapshot.normalise();
+        snapshot.cut_responses();
         snapshot
     }
 
