@@ -200,9 +200,9 @@ async fn payloads_have_their_limits() {
     let most = invoke(&served, ECHO, &[], &text(6 << 20)).await;
     assert_eq!(most.status, 200);
     assert!(most.headers.get("x-amz-function-error").is_some() || most.body.len() > 6 << 20);
-    let over = text((6 << 20) + 101);
+    let over = text((6 << 20) + 1);
     let told = invoke(&served, ECHO, &[], &over).await.refused(413, "RequestTooLargeException");
-    assert!(told.contains("6291556"), "{told}");
+    assert!(told.contains("6291456"), "{told}");
     let event = [("x-amz-invocation-type", "Event")];
     let told = invoke(&served, ECHO, &event, &text((1 << 20) + 1)).await;
     told.refused(413, "RequestTooLargeException");
@@ -255,6 +255,31 @@ async fn a_broker_that_stops_says_so() {
     let answer = invoke(&served, ECHO, &[("x-amz-invocation-type", "Event")], "{}").await;
     answer.refused(503, "ServiceUnavailableException");
     served.server.shutdown(DRAIN).await;
+}
+
+#[tokio::test]
+async fn a_web_page_can_invoke_nothing_behind_its_readers_back() {
+    let served = served(|_, _| {}).await;
+    // What a form, or a script without leave, can send. Where the name of the page's host was bound anew to this address, the
+    // origin is no other than the host.
+    for origin in ["https://evil.example", "null", "http://eventail"] {
+        let headers = [("origin", origin), ("content-type", "text/plain")];
+        invoke(&served, ECHO, &headers, r#"{"a":"="}"#).await.refused(403, "AccessDeniedException");
+    }
+    let ours = &served.get("/v1/functions").await.ok(200)["functions"][0];
+    assert_eq!(ours["instances"]["starts"], 0, "{ours}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_payload_that_is_no_text_is_no_json() {
+    let served = served(|_, _| {}).await;
+    let head = "POST /2015-03-31/functions/echo/invocations HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    let mut request = format!("{head}content-length: 3\r\n\r\n").into_bytes();
+    request.extend_from_slice(b"\"\xff\"");
+    let answer = served.raw(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("InvalidRequestContent"), "{answer}");
+    served.stop().await;
 }
 
 const KEY_ID: &str = "AKIDEXAMPLE";
