@@ -325,7 +325,10 @@ async fn replay(log: &dyn Log) -> Result<HashMap<Arc<str>, Snapshot>, BrokerErro
     loop {
         let limit = ReadLimit { records: 4096, bytes: 4 << 20 };
         let records = log.read(from, limit).await.map_err(read_failed)?;
-        let Some(last) = records.last() else { return Ok(states) };
+        let Some(last) = records.last() else {
+            states.values_mut().for_each(Snapshot::cut_responses);
+            return Ok(states);
+        };
         from = last.offset.plus(1);
         for record in &records {
             let journaled: JournalRecord<'_> = rmp_serde::from_slice(&record.payload)
@@ -436,6 +439,59 @@ mod tests {
         rig.close().await;
         let rig = Rig::open(dir.path()).await;
         assert_eq!(rig.journal.state_of(&name), Some(asleep));
+        rig.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_lane_with_as_many_long_answers_as_may_wait_is_written() {
+        use eventail_triggers::outcome::{Response, RetryClass};
+        use eventail_triggers::policy::DeliveryPolicy;
+        use eventail_triggers::subscription::{Ending, Subscription};
+        use eventail_wire::{Timestamp, limits};
+
+        struct Waiting(Mutex<Subscription>);
+        impl Journaled for Waiting {
+            fn with_snapshot(&self, write: &mut dyn FnMut(Snapshot)) {
+                write(lock(&self.0).snapshot());
+            }
+        }
+
+        let response = Response {
+            body: "b".repeat(limits::RESPONSE_SNIPPET_BYTES_MAX),
+            error: "e".repeat(limits::RESPONSE_SNIPPET_BYTES_MAX),
+            log: "l".repeat(limits::LOG_TAIL_BYTES_MAX),
+            ..Response::default()
+        };
+        let policy = DeliveryPolicy { breaker_failures: u32::MAX, ..DeliveryPolicy::default() };
+        let waiting_max = policy.parked_max;
+        let mut subscription = Subscription::new(policy, Offset(0), 1);
+        let mut leases = Vec::new();
+        for offset in 0.. {
+            if subscription.room() == 0 {
+                break;
+            }
+            subscription.offer(Timestamp(0), Offset(offset), Timestamp(0), None, 1);
+            subscription.lease(Timestamp(0), usize::MAX, &mut leases);
+            for lease in leases.drain(..) {
+                let response = response.clone();
+                let ending = Ending::Retry { class: RetryClass::Failed, after_ms: Some(60_000), response };
+                subscription.settle(Timestamp(0), lease.token, ending, &mut Vec::new()).unwrap();
+            }
+        }
+        assert!(subscription.retrying() >= waiting_max);
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::open(dir.path()).await;
+        let name: Arc<str> = "lane".into();
+        let lane = Arc::new(Waiting(Mutex::new(subscription)));
+        rig.journal.register(&name, &lane);
+        rig.journal.snapshot_all().await.unwrap();
+        assert_eq!(rig.journal.refusal(), None);
+        rig.close().await;
+        let rig = Rig::open(dir.path()).await;
+        let state = rig.journal.state_of(&name).unwrap();
+        assert_eq!(state.retries.len(), lock(&lane.0).retrying());
+        let again = Subscription::restore(DeliveryPolicy::default(), state, 1);
+        assert_eq!(again.last_failure(), Some(&response), "what people are told is kept");
         rig.close().await;
     }
 }

@@ -275,6 +275,8 @@ impl Core {
                 status.action == BudgetAction::Pause && status.level == BudgetLevel::Spent
             });
             let turned = match (state, status) {
+                // What stopped it may pass at any time.
+                (TriggerState::Stopped, _) if is_spent => continue,
                 (TriggerState::Paused, _) if !is_spent && reason.starts_with(PAUSED_BY_BUDGET) => {
                     trigger.resume().await
                 }

@@ -78,7 +78,14 @@ struct State {
     in_use: usize,
     limiter: Option<Limiter>,
     /// Who waits for a permit, the next one first.
-    line: VecDeque<(u64, Arc<Notify>)>,
+    line: VecDeque<Waiter>,
+}
+
+/// A seat in the line.
+struct Waiter {
+    number: u64,
+    adapts: bool,
+    wake: Arc<Notify>,
 }
 
 impl State {
@@ -102,10 +109,16 @@ impl State {
         capped.min(limited)
     }
 
+    /// Wakes the first that could have a permit: one that waits for its limit keeps no one from what it could not have.
     fn wake_next(&self) {
-        if let Some((_, wake)) = self.line.front() {
-            wake.notify_one();
+        if let Some(next) = self.line.iter().find(|waiter| self.free(waiter.adapts) > 0) {
+            next.wake.notify_one();
         }
+    }
+
+    /// How many could have a permit among the first so many of the line.
+    fn ahead(&self, place: usize) -> usize {
+        self.line.iter().take(place).filter(|waiter| self.free(waiter.adapts) > 0).count()
     }
 }
 
@@ -163,8 +176,8 @@ impl Seat {
     pub(crate) fn take(&self) -> Option<Permit> {
         let now = self.gate.clock.now();
         let mut state = self.gate.lock();
-        let place = state.line.iter().position(|(number, _)| *number == self.number);
-        let ahead = place.unwrap_or(state.line.len());
+        let place = state.line.iter().position(|waiter| waiter.number == self.number);
+        let ahead = state.ahead(place.unwrap_or(state.line.len()));
         let free = state.free(self.adapts);
         // A limiter is asked even where it has none, so that it knows that it is what holds calls back.
         let is_first = free > ahead || ahead == 0;
@@ -173,7 +186,8 @@ impl Seat {
         let taken = is_first && has_room && limiter.is_none_or(|limiter| limiter.take(now, 1) == 1);
         if !taken {
             if place.is_none() {
-                state.line.push_back((self.number, Arc::clone(&self.wake)));
+                let (number, adapts, wake) = (self.number, self.adapts, Arc::clone(&self.wake));
+                state.line.push_back(Waiter { number, adapts, wake });
             }
             self.waits.store(true, Ordering::Relaxed);
             return None;
@@ -183,9 +197,7 @@ impl Seat {
             state.line.remove(place);
             self.waits.store(false, Ordering::Relaxed);
         }
-        if state.free(self.adapts) > 0 {
-            state.wake_next();
-        }
+        state.wake_next();
         drop(state);
         let (gate, adapts) = (Arc::clone(&self.gate), self.adapts);
         Some(Permit { gate, adapts, begun: Instant::now(), end: SampleEnd::Dropped })
@@ -197,7 +209,7 @@ impl Seat {
             return;
         }
         let mut state = self.gate.lock();
-        state.line.retain(|(number, _)| *number != self.number);
+        state.line.retain(|waiter| waiter.number != self.number);
         state.wake_next();
     }
 }
@@ -353,5 +365,24 @@ mod tests {
         drop(c);
         assert!(is_woken(&d_wake).await);
         assert!(d.take().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_its_limit_keeps_no_one_from_a_permit_that_it_cannot_have() {
+        let permits = permits();
+        permits.cap("function resize", 2);
+        let gate = permits.gate(Some("function resize"), &adaptive(1, 4)).unwrap();
+        let (adapts, adapts_wake) = seat(&gate, &adaptive(1, 4));
+        let (other, other_wake) = seat(&gate, &fixed());
+        let held = adapts.take().unwrap();
+        assert!(adapts.take().is_none(), "its limit is 1 at first");
+        let others = other.take().expect("the cap has room for one more");
+        assert!(other.take().is_none());
+        drop(others);
+        assert!(is_woken(&other_wake).await && !is_woken(&adapts_wake).await);
+        let others = other.take().unwrap();
+        drop(held);
+        assert!(is_woken(&adapts_wake).await);
+        drop((adapts.take().unwrap(), others));
     }
 }

@@ -480,3 +480,40 @@ async fn a_dead_letter_that_cannot_be_written_does_not_undo_an_operators_pause()
     assert_eq!((status.state, status.reason.as_deref()), (TriggerState::Paused, Some("by hand")));
     broker.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_trigger_that_stopped_for_a_dead_letter_goes_on_when_the_event_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(config(&dir, Scripted::answering([]))).await.unwrap();
+    broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
+    let lane = super::lane::Lane::open(
+        &broker.core.journal,
+        super::lane::LaneOptions {
+            name: "by hand".into(),
+            trigger: name(),
+            topic: topic(),
+            log: Arc::clone(&broker.core.topic(&topic()).unwrap().log),
+            pattern: None,
+            key: None,
+            policy: DeliveryPolicy::default(),
+            start: Offset(0),
+            dead_letter_topic: topic(),
+            redrives: false,
+            observer: None,
+            seed: 1,
+        },
+    );
+    let now = broker.core.clock.now();
+    lane.fill(now, None).await;
+    let mut leased = Vec::new();
+    lane.lease(now, 2, &mut leased);
+    let (_, burials) = lane.settle(now, leased.iter().map(|one| (one.lease.token, rejected().into())));
+    assert_eq!(burials.len(), 2);
+    lane.stop_for_burial("for a test");
+    lane.buried(Offset(0));
+    let state = || lane.look(eventail_triggers::subscription::Subscription::state);
+    assert_eq!(state(), eventail_triggers::subscription::State::Stopped, "one is not written yet");
+    lane.abandon_burial();
+    assert_eq!(state(), eventail_triggers::subscription::State::Running);
+    broker.shutdown().await.unwrap();
+}

@@ -245,12 +245,12 @@ impl Subscription {
         let due = halves.then(|| now.plus_ms(backoff::asked_ms(&self.policy, failure.after_ms)));
         let terms = Terms { part: CallPart::Counts, burns: !halves, due };
         self.fail_all(now, members, terms, failure, effects, settled);
-        // An outage says nothing of the events.
-        if self.breaker.open().is_none() && members.len() > 1 {
+        if members.len() > 1 {
             let events: Vec<_> = members.iter().map(|member| (member.offset, member.index)).collect();
             if halves {
+                // Even where it was the one that made it an outage: see `halves`.
                 self.halve(&events);
-            } else if is_half && !class.burns() {
+            } else if is_half && (was_open || !class.burns()) {
                 self.group(&events);
             }
         }
@@ -331,21 +331,29 @@ impl Subscription {
         self.answered(held, effects);
     }
 
-    /// Gives a lease, with all of its call, `lease_ms` from now. Answers the new deadline.
+    /// Gives a lease, with all of its call, `lease_ms` from now. Answers the new deadline. The name of a call will do as well, even
+    /// where its first event was passed over.
     ///
     /// # Errors
-    /// Where the lease no longer stands.
+    /// Where the lease no longer stands, or nothing of the call.
     pub fn extend(&mut self, now: Timestamp, token: u64, lease_ms: u64) -> Result<Timestamp, StaleLease> {
-        let (index, held) = self.slots.lease(token).ok_or(StaleLease { token })?;
         let deadline = now.plus_ms(lease_ms);
-        if self.calls.is_shared(held.call) {
-            for Member { index, held, .. } in self.members(&self.calls.tokens(held.call)) {
-                self.prolong(index, held, deadline);
+        match (self.shared_call_of(token), self.slots.lease(token)) {
+            (Some(call), _) => {
+                for Member { index, held, .. } in self.members(&self.calls.tokens(call)) {
+                    self.prolong(index, held, deadline);
+                }
             }
-        } else {
-            self.prolong(index, held, deadline);
+            (None, Some((index, held))) => self.prolong(index, held, deadline),
+            (None, None) => return Err(StaleLease { token }),
         }
         Ok(deadline)
+    }
+
+    /// The call with several events that a lease is part of, or that has this name.
+    fn shared_call_of(&self, token: u64) -> Option<u64> {
+        let call = self.slots.lease(token).map_or(token, |(_, held)| held.call);
+        self.calls.is_shared(call).then_some(call)
     }
 
     fn prolong(&mut self, index: u32, held: Held, deadline: Timestamp) {
@@ -357,16 +365,18 @@ impl Subscription {
     }
 
     /// Takes a lease, with all of its call, back as if it had never been handed out: nothing is burnt or journaled, and the
-    /// events are first again. Answers the offset of the lease's event.
+    /// events are first again. Answers the offset of the lease's event. The name of a call will do as well, even where its first
+    /// event was passed over: then it is the offset of the first that was not.
     ///
     /// # Errors
-    /// Where the lease no longer stands.
+    /// Where the lease no longer stands, or nothing of the call.
     pub fn release(&mut self, token: u64) -> Result<Offset, StaleLease> {
-        let (index, held) = self.slots.lease(token).ok_or(StaleLease { token })?;
-        let offset = self.slots.get(index).offset;
-        let tokens = self.calls.end(held.call).map_or_else(|| vec![token], |(tokens, _)| tokens);
+        let shared = self.shared_call_of(token).and_then(|call| self.calls.end(call));
+        let members = self.members(&shared.map_or_else(|| vec![token], |(tokens, _)| tokens));
+        let own = self.slots.lease(token).map(|(index, _)| self.slots.get(index).offset);
+        let offset = own.or(members.first().map(|first| first.offset)).ok_or(StaleLease { token })?;
         let mut blocked = Blocked::default();
-        for member in self.members(&tokens) {
+        for member in members {
             self.go_back(&member, &mut blocked);
         }
         Ok(offset)

@@ -4,7 +4,9 @@
 //! is left. Nothing is burnt on the way; the one that is left burns its attempts as ever and goes alone from then on. Where order
 //! is kept per key, those of the second half whose key is in the first one wait behind it instead.
 //!
-//! Halves are in memory only: after a restart, or an outage, which says nothing of the events, batches are put together anew.
+//! An outage says nothing of the events, but what was halved before it stays so: where every batch has a bad event, batches that
+//! fail look like an outage, and were they put together anew behind each, none would ever be found. Halves are in memory only:
+//! after a restart batches are put together anew.
 
 use std::collections::{HashMap, HashSet};
 
@@ -86,15 +88,21 @@ impl Subscription {
         self.halves.by_first.insert(first, others.to_vec());
     }
 
-    /// Lets each event of a half go by itself again, because its first event was taken out.
-    pub(super) fn disband(&mut self, first: u32) {
+    /// Takes the first event of a half out of it; the others stay one.
+    pub(super) fn behead(&mut self, first: u32) {
+        let others = self.disband(first);
+        self.group(&others);
+    }
+
+    /// Lets each event of a half go by itself again, because its first event was taken out. Answers the others.
+    pub(super) fn disband(&mut self, first: u32) -> Vec<(Offset, u32)> {
         if self.halves.by_first.is_empty() {
-            return;
+            return Vec::new();
         }
-        let Some(others) = self.halves.by_first.remove(&first) else { return };
+        let Some(others) = self.halves.by_first.remove(&first) else { return Vec::new() };
         let others: Vec<(Offset, u32)> = self.still_grouped(&others).collect();
         let mut keys: HashSet<u64> = self.slots.get(first).key.into_iter().collect();
-        for (_, index) in others {
+        for &(_, index) in &others {
             self.grouped -= 1;
             let slot = self.slots.get_mut(index);
             if slot.key.is_some_and(|key| !keys.insert(key)) {
@@ -105,6 +113,7 @@ impl Subscription {
                 self.park(index, due);
             }
         }
+        others
     }
 
     /// Does so for every half.

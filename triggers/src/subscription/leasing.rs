@@ -82,7 +82,7 @@ impl Subscription {
         match least {
             Some((tried, offset, due, index)) if tried == 0 || self.fresh.is_empty() => {
                 self.waiting.remove(&(due, offset, index));
-                self.disband(index);
+                self.behead(index);
                 Some(index)
             }
             _ if self.breaker.has_failed_probe(&self.policy) && !self.fresh.is_empty() => {

@@ -18,7 +18,7 @@
 //!   back. A call counts as one event, its first, and one in which any event was taken or refused counts as an answer. A probe
 //!   is one event. Only an event that fails while others pass, or alone, burns its attempts.
 //! - **A restart changes nothing** but leases: what [`Subscription::snapshot`] tells is what [`Snapshot::apply`] makes of
-//!   the entries that were journaled.
+//!   the entries that were journaled. Only of what targets said it tells no more than has room in one record.
 //! - **Memory is bounded** by the policy (`parked_max`, `concurrency`), however long one event is retried.
 //!
 //! It must not hold payloads, sleep, read a clock, or draw from any RNG but its own seeded one.
@@ -81,7 +81,7 @@ pub struct Subscription {
     /// The pending events in offset order.
     window: Window,
     lanes: Lanes,
-    /// Those that were never tried and may go.
+    /// Those that were never tried and may go, in offset order.
     fresh: VecDeque<u32>,
     /// How many wait behind another event of their key.
     behind: usize,
@@ -197,6 +197,7 @@ impl Subscription {
             throttles: self.hold.throttles(),
         };
         snapshot.normalise();
+        snapshot.cut_responses();
         snapshot
     }
 
@@ -253,7 +254,7 @@ impl Subscription {
         }
     }
 
-    /// Lets the head of a key's chain go: it is older than all that is fresh.
+    /// Lets the head of a key's chain go, in its turn: a key with many events must not go before what came earlier.
     fn let_go(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
         if let Some(tries) = &slot.tries {
@@ -261,7 +262,9 @@ impl Subscription {
             self.park(index, due);
         } else {
             slot.place = Place::Fresh;
-            self.fresh.push_front(index);
+            let (offset, slots) = (slot.offset, &self.slots);
+            let at = self.fresh.partition_point(|&other| slots.get(other).offset < offset);
+            self.fresh.insert(at, index);
         }
     }
 }

@@ -264,7 +264,6 @@ impl Subscription {
             Verdict::Retry { at: next_at }
         };
         if reopened || given_back.is_some() {
-            self.disband_all();
             let given_back = self.give_back(&given_back.unwrap_or_default());
             effects.push(Effect::Journal(Entry::Breaker { open: self.breaker.open(), given_back }));
         }
@@ -328,10 +327,11 @@ impl Subscription {
             }
             let due = tries.due;
             given_back.push(GivenBack { offset, attempts, due });
+            // One that begins a half goes on doing so.
             if let Some(index) = found
-                && let Place::Waiting(_) = self.slots.get(index).place
+                && let Place::Waiting(before) = self.slots.get(index).place
             {
-                self.detach(index);
+                self.waiting.remove(&(before, offset, index));
                 self.park(index, due);
             }
         }

@@ -9,7 +9,11 @@ use super::breaker::{OpenBreaker, Run};
 use super::entry::{CallPart, Entry, Tries};
 use super::ranges::Ranges;
 use super::state::State;
-use crate::outcome::RetryClass;
+use crate::outcome::{Response, RetryClass};
+
+/// Bytes of answers that one snapshot tells. It is one record of the journal: with everything that as many waiting events as
+/// may be were answered it could be more than a log takes, and then nothing could be journaled any more.
+const RESPONSES_BYTES_MAX: usize = 4 << 20;
 
 /// Everything about a subscription that survives a restart. Leases do not: what was under way is tried again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +127,21 @@ impl Snapshot {
             self.run.clear();
         }
         reaches_beyond
+    }
+
+    /// Forgets what targets said, but for the status, beyond what is worth keeping. The last answer is kept in any case: it is
+    /// what people are told.
+    pub fn cut_responses(&mut self) {
+        let last = self.retries.iter().max_by_key(|(_, tries)| tries.last_at).map(|(offset, _)| *offset);
+        let mut left = RESPONSES_BYTES_MAX;
+        for (offset, tries) in &mut self.retries {
+            let Response { status, body, error, log } = &tries.response;
+            match left.checked_sub(body.len() + error.len() + log.len()) {
+                Some(rest) => left = rest,
+                None if Some(*offset) == last => {}
+                None => tries.response = Response { status: *status, ..Response::default() },
+            }
+        }
     }
 
     /// Brings the cursor past what is settled.

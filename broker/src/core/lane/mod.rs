@@ -328,25 +328,22 @@ impl Lane {
     pub(crate) fn buried(&self, offset: Offset) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        state.burying -= 1;
         let entry = state.subscription.dead_letter_written(offset);
         state.entries.extend(entry);
-        if state.burying == 0
-            && std::mem::take(&mut state.stopped_by_burial)
-            && state.subscription.state() == SubscriptionState::Stopped
-        {
-            let entry = state.subscription.resume();
-            state.entries.push(entry);
-        }
+        state.end_burial();
         self.flush(state);
         drop(guard);
         self.ring();
     }
 
-    /// Gives up on writing a dead letter: its event went with retention, or the broker stops and will see it again.
+    /// Gives up on writing a dead letter: its event went with retention, or the broker stops and will see it again. If the lane stood
+    /// still because of it, it goes on.
     pub(crate) fn abandon_burial(&self) {
-        self.lock().burying -= 1;
         self.lose_before(self.log.status().range.start);
+        let mut guard = self.lock();
+        guard.end_burial();
+        self.flush(&mut guard);
+        drop(guard);
         self.ring();
     }
 
@@ -459,6 +456,18 @@ impl Journaled for Lane {
 }
 
 impl State {
+    /// A dead letter is written, or will not be. Behind the last one a lane that stood still because of them goes on.
+    fn end_burial(&mut self) {
+        self.burying -= 1;
+        if self.burying == 0
+            && std::mem::take(&mut self.stopped_by_burial)
+            && self.subscription.state() == SubscriptionState::Stopped
+        {
+            let entry = self.subscription.resume();
+            self.entries.push(entry);
+        }
+    }
+
     /// Lets go of an event's payload.
     fn let_go(&mut self, offset: Offset) -> Option<Event> {
         let event = self.held.remove(&offset)?;

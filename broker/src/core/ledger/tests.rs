@@ -245,3 +245,28 @@ async fn a_budget_that_only_warns_or_is_gone_lets_the_trigger_run() {
     assert_eq!(minded(&third).await.0, Shown::Running);
     third.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_budget_that_is_spent_while_its_trigger_is_stopped_pauses_it_when_it_goes_on() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Hand::at_noon());
+    let budget = Budget { per_day: 5.0, action: BudgetAction::Pause };
+    let broker = broker(dir.path(), &clock, Some(budget)).await;
+    let lane = Arc::clone(&broker.core.triggers.get(&ship()).unwrap().lane);
+    broker.core.ledger.record(clock.now(), Some(&ship()), &costly(5.5), 1);
+    let paused = async {
+        while broker.trigger(&ship()).unwrap().state != Shown::Paused {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), paused).await.expect("then the broker's own look is over");
+    broker.resume_trigger(&ship()).await.unwrap();
+    lane.stop_for_burial("for a test");
+    let mut to_pause = BTreeSet::from([ship()]);
+    broker.core.mind_budgets(&mut to_pause).await;
+    assert_eq!(broker.trigger(&ship()).unwrap().state, Shown::Stopped);
+    lane.change(|subscription| subscription.resume()).await.unwrap();
+    broker.core.mind_budgets(&mut to_pause).await;
+    assert_eq!(broker.trigger(&ship()).unwrap().state, Shown::Paused);
+    assert!(to_pause.is_empty());
+    broker.shutdown().await.unwrap();
+}

@@ -153,3 +153,18 @@ fn a_lease_that_was_passed_over_leaves_its_call() {
     assert!(subscription.settle_call(Timestamp(0), leases[0].call, again, &mut effects).is_err());
     assert!(effects.is_empty());
 }
+
+#[test]
+fn a_call_whose_first_event_was_passed_over_is_still_prolonged_and_taken_back() {
+    let mut subscription = offered(batching(batch_of(3)), 3);
+    let call = lease(&mut subscription, 0)[0].call;
+    subscription.skip_to(Offset(1));
+    assert_eq!(subscription.extend(Timestamp(0), call, 5_000), Ok(Timestamp(5_000)));
+    let mut effects = Vec::new();
+    subscription.expire_leases(Timestamp(4_999), &mut effects);
+    assert_eq!((subscription.in_flight(), subscription.calls_in_flight()), (2, 1));
+    assert_eq!(subscription.release(call), Ok(Offset(1)));
+    assert_eq!((subscription.in_flight(), subscription.calls_in_flight()), (0, 0));
+    assert!(subscription.release(call).is_err() && subscription.extend(Timestamp(0), call, 1).is_err());
+    assert_eq!(calls(&lease(&mut subscription, 0)), [[1, 2]]);
+}

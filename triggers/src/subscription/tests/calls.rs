@@ -134,14 +134,15 @@ impl Model {
         match ending {
             CallEnding::Whole(Ending::Retry { class, after_ms, .. }) => {
                 let burns = matches!(class, RetryClass::Failed | RetryClass::Timeout);
-                let halves = burns && self.open.is_none() && bisects && members.len() > 1;
+                let was_open = self.open.is_some();
+                let halves = burns && !was_open && bisects && members.len() > 1;
                 let failing =
                     Failing { class: *class, after_ms: *after_ms, part: CallPart::Counts, burns: !halves };
                 let verdicts = self.fail_all(now, &members, failing, effects);
-                if self.open.is_none() && members.len() > 1 {
+                if members.len() > 1 {
                     if halves {
                         self.halve(&members);
-                    } else if self.half_calls.contains(&call) && !burns {
+                    } else if self.half_calls.contains(&call) && (was_open || !burns) {
                         self.group(&members);
                     }
                 }
@@ -327,6 +328,17 @@ impl Model {
             [] => {}
             [only] => self.pending.get_mut(only).unwrap().alone = true,
             _ => self.halves.push(half),
+        }
+    }
+
+    /// A half goes with its first event, unless that is a probe: then the others stay one.
+    pub(super) fn take_half(&mut self, first: u64, is_probe: bool) {
+        let Some(at) = self.halves.iter().position(|half| half[0] == first) else { return };
+        let half = self.halves.remove(at);
+        if is_probe {
+            let others = self.still(&half[1..]);
+            self.disband(vec![half]);
+            self.group(&others);
         }
     }
 

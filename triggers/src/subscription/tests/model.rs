@@ -203,7 +203,7 @@ impl Model {
                 assert!(last <= Some(offset), "first tries of a key are in order: {last:?}, {offset}");
             }
             self.probe = is_probe.then_some(lease.token).or(self.probe);
-            self.halves.retain(|half| half[0] != offset);
+            self.take_half(offset, is_probe);
         }
     }
 
@@ -323,7 +323,6 @@ impl Model {
             return Vec::new();
         }
         self.open = Some((now + self.policy.breaker_open_ms, self.policy.breaker_open_ms));
-        self.disband_all();
         std::mem::take(&mut self.failures)
     }
 

@@ -62,3 +62,19 @@ fn a_policy_without_order_lets_everything_go() {
     settle(&mut subscription, 0, &leases[0], Ending::Ack);
     assert_eq!(subscription.cursor(), Offset(1));
 }
+
+#[test]
+fn a_key_with_many_events_does_not_go_before_what_came_earlier() {
+    let keys = [Some(1), Some(1), Some(2), Some(1), Some(3), Some(1)];
+    let policy = DeliveryPolicy { ordering: Ordering::Key, concurrency: 1, ..policy() };
+    let mut subscription = Subscription::new(policy, Offset(0), 7);
+    let mut went = Vec::new();
+    for (offset, key) in (0..).zip(keys) {
+        subscription.offer(Timestamp(offset), Offset(offset), Timestamp(0), key, EVENT_BYTES);
+    }
+    while let [one] = lease(&mut subscription, 10)[..] {
+        went.push(one.offset.0);
+        settle(&mut subscription, 10, &one, Ending::Ack);
+    }
+    assert_eq!(went, [0, 1, 2, 3, 4, 5]);
+}

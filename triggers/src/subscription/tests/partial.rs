@@ -194,17 +194,19 @@ fn a_batch_that_fails_counts_once_towards_an_outage_which_gives_every_attempt_ba
 }
 
 #[test]
-fn an_outage_disbands_halves() {
-    let policy = DeliveryPolicy { concurrency: 2, breaker_failures: 2, ..bisecting(4) };
+fn halves_outlast_an_outage_and_the_probe_leaves_its_half() {
+    let policy = DeliveryPolicy { concurrency: 4, breaker_failures: 2, ..bisecting(4) };
     let mut subscription = offered(policy, 8);
     let leases = lease(&mut subscription, 0);
     settle_call(&mut subscription, 0, &leases[..4], CallEnding::Whole(failed()));
     settle_call(&mut subscription, 0, &leases[4..], CallEnding::Whole(failed()));
     assert!(matches!(subscription.breaker(), BreakerState::Open { .. }));
     let probe = lease(&mut subscription, 60_000);
+    assert_eq!(offsets(&probe), [0]);
     settle_call(&mut subscription, 60_000, &probe, CallEnding::Whole(Ending::Ack));
-    let sizes: Vec<usize> = calls(&lease(&mut subscription, 60_000)).iter().map(Vec::len).collect();
-    assert_eq!(sizes, [4, 3]);
+    let mut halves = calls(&lease(&mut subscription, 60_000));
+    halves.sort();
+    assert_eq!(halves, [vec![1], vec![2, 3], vec![4, 5], vec![6, 7]]);
 }
 
 #[test]
@@ -225,4 +227,20 @@ fn only_one_event_of_a_batch_keeps_what_is_long_of_the_answer() {
         subscription.dead_letter_orders().all(|order| order.response.log == "l"),
         "each dead letter has it"
     );
+}
+
+#[test]
+fn many_bad_events_in_every_batch_do_not_keep_the_good_ones_back() {
+    let bad = |offset: Offset| offset.0.is_multiple_of(10);
+    let mut subscription = offered(bisecting(50), 250);
+    let mut now = 0;
+    while subscription.account().delivered < 215 {
+        now = subscription.next_lease_at().map_or(now, |at| at.0.max(now));
+        for call in lease(&mut subscription, now).chunk_by(|a, b| a.call == b.call) {
+            let fails = call.iter().any(|lease| bad(lease.offset));
+            let ending = if fails { failed() } else { Ending::Ack };
+            settle_call(&mut subscription, now, call, CallEnding::Whole(ending));
+        }
+        assert!(now < 30_000, "{:?}", subscription.account());
+    }
 }
