@@ -73,6 +73,58 @@ async fn a_function_error_is_the_functions_failure_with_its_log_in_the_dead_lett
 }
 
 #[tokio::test]
+async fn a_function_that_runs_out_of_its_time_is_told_apart() {
+    let cloud = with_keys(&table("work", "timeout = \"300ms\"", ""));
+    let endpoint = cloud.start().await;
+    let (_home, server) = caller(&endpoint, KEYS.1, QUICK, "").await;
+    server.api().publish("orders", &with_data("1", "order.created", json!({ "do": "hang" }))).await;
+    at_rest(server.api(), "t", 1).await;
+    let letter = only_letter(server.api(), "t").await;
+    assert_eq!(
+        (&letter["reason"], &letter["class"], &letter["attempts"]),
+        (&json!("max_attempts"), &json!("timeout"), &json!(3)),
+        "{letter}"
+    );
+    assert!(letter["response"].to_string().contains("Task timed out after 0.30 seconds"), "{letter}");
+}
+
+#[tokio::test]
+async fn of_a_batch_only_the_listed_events_are_retried() {
+    let cloud = with_keys(&table("work", "", ""));
+    let endpoint = cloud.start().await;
+    let keys = format!("concurrency = 1\nbatch = {{ max_events = 4, window = \"5s\" }}\n{QUICK}");
+    let (_home, server) = caller(&endpoint, KEYS.1, &keys, "payload = \"sqs\"").await;
+    let mut batch: Vec<Value> = (0..4).map(|n| event(&n.to_string(), "order.created")).collect();
+    batch[1] = with_data("1", "order.created", json!({ "do": "fail-item" }));
+    server.api().publish_all("orders", &batch).await;
+    let status = at_rest(server.api(), "t", 4).await;
+    assert_eq!((count(&status, "delivered"), count(&status, "dead_lettered")), (3, 1), "{status}");
+    let letter = only_letter(server.api(), "t").await;
+    assert_eq!((&letter["event_id"], &letter["attempts"]), (&json!("1"), &json!(3)), "{letter}");
+    let seen: Vec<Vec<String>> = calls(&cloud, "work").iter().map(event_ids).collect();
+    assert_eq!(seen, [vec!["0", "1", "2", "3"], vec!["1"], vec!["1"]]);
+}
+
+#[tokio::test]
+async fn what_lambda_would_refuse_for_its_size_is_permanent_and_not_sent() {
+    let cloud = with_keys(&table("work", "", ""));
+    let endpoint = cloud.start().await;
+    let target_keys = "invocation = \"async\"\npayload = \"sqs\"";
+    let (_home, server) = caller(&endpoint, KEYS.1, QUICK, target_keys).await;
+    // The record of a queue holds the data as a string, with a `\\` before each quote.
+    let large = with_data("large", "order.created", json!({ "filler": vec![""; 300_000] }));
+    server.api().publish_all("orders", &[large, event("small", "order.created")]).await;
+    let status = at_rest(server.api(), "t", 2).await;
+    assert_eq!((count(&status, "delivered"), count(&status, "dead_lettered")), (1, 1), "{status}");
+    let letter = only_letter(server.api(), "t").await;
+    assert_eq!((&letter["reason"], &letter["attempts"]), (&json!("too_large"), &json!(1)), "{letter}");
+    let said = letter["response"]["error"].as_str().unwrap();
+    assert!(said.contains("takes 1048576 at most"), "{letter}");
+    assert_eq!(event_ids(&called(&cloud, "work", 1).await[0]), ["small"]);
+    assert_eq!(calls(&cloud, "work").len(), 1);
+}
+
+#[tokio::test]
 async fn a_refused_signature_is_permanent_and_says_lambdas_error() {
     let cloud = with_keys(&table("work", "", ""));
     let endpoint = cloud.start().await;

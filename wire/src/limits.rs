@@ -60,8 +60,10 @@ pub const LEDGER_KEYS_MAX: usize = 1_000;
 pub const LEDGER_BUCKETS_MAX: usize = 200_000;
 /// How long the ledger keeps an hour.
 pub const LEDGER_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
-/// What a local function may be sent and may answer: Lambda's own limit, 6 MiB and 100 bytes.
+/// What a local function may be sent and may answer: Lambda's own limit for answers, 6 MiB and 100 bytes.
 pub const FUNCTION_PAYLOAD_BYTES_MAX: usize = (6 << 20) + 100;
+/// What a function may be invoked with by whoever waits for its answer: as AWS Lambda has it (Lambda quotas, 2026).
+pub const INVOKE_SYNC_BYTES_MAX: usize = 6 << 20;
 /// What a function may be invoked with asynchronously: as AWS Lambda has it. It must fit into an event, too.
 pub const INVOKE_ASYNC_BYTES_MAX: usize = 1 << 20;
 /// The context of a client that invokes a function, as base64: as AWS Lambda has it.

@@ -7,6 +7,7 @@
 //! | 429, 502 `EC2ThrottledException` | throttled |
 //! | 408, 409, other 5xx | failed, tried again: a function that is not ready, a trouble of Lambda's |
 //! | 403 for expired or unknown credentials or a clock that is off | unreachable: new credentials are looked up |
+//! | 403 for a signature that is wrong | rejected like other 4xx; new credentials are looked up for the next call |
 //! | 413 | rejected as too large |
 //! | 3xx, other 4xx | rejected, with AWS's error type and message |
 
@@ -33,19 +34,19 @@ const ANSWER_BYTES_MAX: usize = (6 << 20) + (64 << 10);
 /// What is read of an error: its type and message stand in front of the stack trace or behind it.
 const ERROR_BYTES_MAX: usize = 256 << 10;
 
-/// AWS's words for credentials that are no good, or a signature that was made at the wrong time.
-const CREDENTIAL_ERRORS: [&str; 10] = [
+/// AWS's words for credentials that are no good any more or not yet, or a clock that is off: with time or new ones it passes.
+const CREDENTIAL_ERRORS: [&str; 6] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "IncompleteSignatureException",
-    "MissingAuthenticationTokenException",
     "RequestExpired",
     "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 ];
+/// AWS's words for a signature that is wrong: the secret is another, or the message says that the clock is off.
+const SIGNATURE_ERRORS: [&str; 2] = ["InvalidSignatureException", "SignatureDoesNotMatch"];
+/// What that message begins with then.
+const CLOCK_IS_OFF: [&str; 2] = ["Signature expired", "Signature not yet current"];
 
 /// The head of an answer, judged: how much of its body is wanted.
 pub(super) fn body_bytes_wanted(head: &Parts, wants_answer: bool) -> usize {
@@ -134,9 +135,12 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &Body, now: Timestamp)
     let error: ServiceError = serde_json::from_slice(&body.kept).unwrap_or_default();
     let named = headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok());
     let kind = named.or(error.error_type.as_deref()).map(plain_type).unwrap_or_default();
-    let refuses_credentials = status == StatusCode::FORBIDDEN && CREDENTIAL_ERRORS.contains(&kind);
     let what = format!("Lambda answered {status}");
     let [message, reason] = [&error.message, &error.reason].map(|text| text.as_deref().unwrap_or_default());
+    let is_forbidden = status == StatusCode::FORBIDDEN;
+    let is_signed_wrongly = is_forbidden && SIGNATURE_ERRORS.contains(&kind);
+    let passes = is_forbidden && CREDENTIAL_ERRORS.contains(&kind)
+        || is_signed_wrongly && CLOCK_IS_OFF.iter().any(|start| message.starts_with(start));
     let response = Response {
         status: Some(status.as_u16()),
         body: snippet(&body.kept),
@@ -147,7 +151,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &Body, now: Timestamp)
     let is_throttled = status == StatusCode::TOO_MANY_REQUESTS || kind == "EC2ThrottledException";
     let class = if is_throttled {
         Some(RetryClass::Throttled)
-    } else if refuses_credentials {
+    } else if passes {
         Some(RetryClass::Unreachable)
     } else if matches!(status.as_u16(), 408 | 409 | 500..) {
         Some(RetryClass::Failed)
@@ -167,7 +171,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &Body, now: Timestamp)
         }
     };
     let run = is_throttled.then_some(RunEnd::Throttled);
-    Verdict { ended: Err(outcome), run, facts: None, refuses_credentials }
+    Verdict { ended: Err(outcome), run, facts: None, refuses_credentials: passes || is_signed_wrongly }
 }
 
 /// `prefix#Type:http://…` is `Type`.

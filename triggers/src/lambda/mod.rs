@@ -33,6 +33,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use eventail_wire::limits;
+
 use crate::payload::PayloadShape;
 
 #[cfg(not(feature = "aws"))]
@@ -53,12 +55,12 @@ pub enum InvocationType {
 }
 
 impl InvocationType {
-    /// The largest payload that Lambda takes with it: 6 MiB, and 1 MiB for what it queues (Lambda quotas, 2026).
+    /// The largest payload that Lambda takes with it.
     #[must_use]
     pub const fn payload_bytes_max(self) -> usize {
         match self {
-            Self::Sync => 6 << 20,
-            Self::Async => 1 << 20,
+            Self::Sync => limits::INVOKE_SYNC_BYTES_MAX,
+            Self::Async => limits::INVOKE_ASYNC_BYTES_MAX,
         }
     }
 }

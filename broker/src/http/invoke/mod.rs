@@ -75,7 +75,7 @@ async fn invoke(call: Call, request_id: &str) -> Result<Reply, InvokeError> {
     let asked = Asked::of(&call.parts.headers);
     let limit = match &asked {
         Ok(Asked { kind: Kind::Async, .. }) => limits::INVOKE_ASYNC_BYTES_MAX,
-        _ => limits::FUNCTION_PAYLOAD_BYTES_MAX,
+        _ => limits::INVOKE_SYNC_BYTES_MAX,
     };
     let limit = BodyLimit { bytes: limit, code: Code::EventTooLarge, what: "bytes of the payload" };
     let (name, query) = (call.segment("name").to_owned(), call.query(&["Qualifier"]));

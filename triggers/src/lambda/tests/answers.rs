@@ -109,7 +109,7 @@ async fn each_refusal_has_the_meaning_of_the_table() {
         (408, "SnapStartTimeoutException", Retry(Failed)),
         (403, "ExpiredTokenException", Retry(Unreachable)),
         (403, "UnrecognizedClientException", Retry(Unreachable)),
-        (403, "InvalidSignatureException", Retry(Unreachable)),
+        (403, "InvalidSignatureException", Reject(RejectReason::Permanent)),
         (403, "AccessDeniedException", Reject(RejectReason::Permanent)),
         (404, "ResourceNotFoundException", Reject(RejectReason::Permanent)),
         (400, "InvalidRequestContentException", Reject(RejectReason::Permanent)),
@@ -133,6 +133,22 @@ async fn each_refusal_has_the_meaning_of_the_table() {
         assert!(response.error.contains(kind) && response.error.ends_with(": not like this"), "{response:?}");
         let end = (meaning == Retry(Throttled)).then_some(RunEnd::Throttled);
         assert_eq!(report.map(|report| report.end), end);
+    }
+}
+
+#[tokio::test]
+async fn a_signature_at_the_wrong_time_is_no_fault_of_the_event() {
+    for message in [
+        "Signature expired: 20261123T100000Z is now earlier than 20261123T105500Z",
+        "Signature not yet current: 20261123T120000Z is still later than 20261123T100500Z",
+    ] {
+        let refuse = move || {
+            let builder = answer(403).header("x-amzn-errortype", "InvalidSignatureException");
+            with_body(builder, format!(r#"{{"message":"{message}"}}"#))
+        };
+        let (class, _, response) = retried(one(refuse).await.0);
+        assert_eq!(class, RetryClass::Unreachable);
+        assert!(response.error.ends_with(message), "{response:?}");
     }
 }
 
