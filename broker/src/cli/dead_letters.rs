@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::api::{Api, Query};
 use super::error::CliError;
 use super::exit::Exit;
-use super::screen::{Screen, snippet};
+use super::screen::{Screen, snippet, visible};
 use super::table::{Table, facts};
 use super::{Connection, Format, Output};
 use crate::status::{BulkResult, DeadLetterFilter, DeadLetterSummary, RedriveRequest};
@@ -268,6 +268,9 @@ fn show(api: &Api, answer_of_api: Value, format: Format, screen: &mut Screen) ->
     }
     let event = answer_of_api.get("event").cloned().unwrap_or_default();
     let letter: DeadLetterSummary = api.understand(answer_of_api)?;
+    // Where there is no body, the error is what is shown as the answer.
+    let error =
+        if letter.response.body.is_empty() { String::new() } else { snippet(&letter.response.error, 2048) };
     facts(
         screen,
         &[
@@ -280,6 +283,7 @@ fn show(api: &Api, answer_of_api: Value, format: Format, screen: &mut Screen) ->
             ("last tried", letter.last_attempt_at.to_string()),
             ("dead-lettered", letter.at.to_string()),
             ("answer", answer(&letter, 2048)),
+            ("error", error),
             ("correlation id", letter.correlation_id.clone()),
             (
                 "redriven",
@@ -288,6 +292,13 @@ fn show(api: &Api, answer_of_api: Value, format: Format, screen: &mut Screen) ->
             ("purged", if letter.purged { "yes".to_owned() } else { String::new() }),
         ],
     )?;
+    let log = letter.response.log.trim_end();
+    if !log.is_empty() {
+        screen.line("the function's log, its end:")?;
+        for line in log.lines() {
+            screen.line(&format!("  {}", visible(line)))?;
+        }
+    }
     screen.json(&event)
 }
 

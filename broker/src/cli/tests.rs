@@ -222,6 +222,29 @@ fn a_function_is_shown_with_what_its_memory_could_be() {
 }
 
 #[test]
+fn a_dead_letter_is_shown_with_the_error_and_the_end_of_the_log() {
+    let letter = r#"{"topic":"dead-letters","offset":3,"at":"2026-11-23T10:00:00Z","event_id":"1","event_source":"/shop",
+        "event_type":"order.created","correlation_id":"c","trigger":"ship","origin_topic":"orders","origin_offset":2,
+        "reason":"max_attempts","class":"failed","attempts":3,"first_attempt_at":"2026-11-23T09:00:00Z",
+        "last_attempt_at":"2026-11-23T09:59:00Z","response":{"status":200,"body":"{\"errorType\":\"KeyError\"}",
+        "error":"the function failed: KeyError: total","log":"looking it up\nno \u001b[2Jtotal\n"},
+        "redriven":0,"purged":false,"event":{"id":"1"}}"#;
+    let (url, server) = answer("200 OK", letter);
+    let (exit, printed) = eventail(&["dead-letters", "show", "dead-letters/3", "--url", &url]);
+    assert_eq!(exit, Exit::Done);
+    for line in [
+        "answer          200 {\"errorType\":\"KeyError\"}",
+        "error           the function failed: KeyError: total",
+        "the function's log, its end:",
+        "  looking it up",
+        "  no \\u{1b}[2Jtotal",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
+    }
+    assert!(server.join().unwrap().starts_with("GET /v1/dead-letters/dead-letters/3 HTTP/1.1\r\n"));
+}
+
+#[test]
 fn a_redrive_says_what_it_did() {
     let (url, server) = answer("200 OK", r#"{"selected":3,"done":2,"failed":1}"#);
     let (exit, printed) =

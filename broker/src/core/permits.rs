@@ -125,9 +125,12 @@ impl Gate {
         }
     }
 
-    /// The limit as it is now, where it adapts.
+    /// The limit as it is now, where it adapts: never beyond the cap, since no call gets past that.
     pub(crate) fn limiter(&self) -> Option<LimiterState> {
-        self.lock().limiter.as_ref().map(Limiter::state)
+        let state = self.lock();
+        let cap = state.cap.unwrap_or(usize::MAX);
+        let limiter = state.limiter.as_ref()?.state();
+        Some(LimiterState { limit: limiter.limit.min(cap), ..limiter })
     }
 
     fn release(&self, adapts: bool, sample: Sample) {
@@ -303,6 +306,17 @@ mod tests {
         assert!(grown > 4, "{grown}");
         seat.take().unwrap().end(SampleEnd::Throttled);
         assert!(gate.limiter().unwrap().limit < grown);
+    }
+
+    #[test]
+    fn a_limit_is_never_told_to_be_beyond_the_cap() {
+        let permits = permits();
+        permits.cap("function resize", 3);
+        let gate = permits.gate(Some("function resize"), &adaptive(8, 64)).unwrap();
+        let (seat, _) = seat(&gate, &adaptive(8, 64));
+        let calls: Vec<Permit> = std::iter::from_fn(|| seat.take()).collect();
+        let limiter = gate.limiter().unwrap();
+        assert_eq!((calls.len(), limiter.in_use, limiter.limit), (3, 3, 3));
     }
 
     #[tokio::test]
