@@ -1,7 +1,9 @@
 //! Local functions: what they get, how long their processes live, how many there are, and what becomes of their output.
 
 use eventail_tests::events::{event, with_data};
-use eventail_tests::function::{called, calls, event_ids, gone, is_running, process_of, table};
+use eventail_tests::function::{
+    called, calls, event_ids, gone, instances, instances_of, is_running, process_of, table,
+};
 use eventail_tests::{Api, Home, eventually, until};
 use serde_json::{Value, json};
 
@@ -76,41 +78,13 @@ async fn an_idle_process_is_stopped_and_the_next_event_starts_another() {
 async fn the_least_number_of_instances_is_there_before_any_event() {
     let home = Home::new(&table("work", "min_instances = 2\nidle_timeout = \"100ms\"", ""));
     let server = home.start().await;
-    let processes = async || {
-        let children = children_of(server.process_id(), "test-function");
-        (children.len() >= 2).then_some(children)
-    };
-    let warm = eventually("two instances", processes).await;
+    let warm = instances(server.process_id(), 2).await;
     assert_eq!(warm.len(), 2);
     assert!(calls(&home, "work").is_empty());
     server.stop().await;
     for process in warm {
         gone(process).await;
     }
-}
-
-/// The descendants of a process that run this program.
-fn children_of(process: u32, program: &str) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let parent = |number: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-    };
-    let descends = |mut number: u32| {
-        while let Some(next) = parent(number).filter(|next| *next > 1) {
-            if next == process {
-                return true;
-            }
-            number = next;
-        }
-        false
-    };
-    let runs = |number: &u32| {
-        let program_of = std::fs::read_link(format!("/proc/{number}/exe")).unwrap_or_default();
-        program_of.ends_with(program) && is_running(*number)
-    };
-    numbers.filter(runs).filter(|number| descends(*number)).collect()
 }
 
 #[tokio::test]
@@ -128,7 +102,7 @@ async fn events_side_by_side_use_no_more_instances_than_allowed() {
     server.api().publish_all("orders", &batch).await;
     let busy = called(&home, "work", 2).await;
     assert_eq!(busy.len(), 2, "the others wait: {busy:?}");
-    assert_eq!(children_of(server.process_id(), "test-function").len(), 2);
+    assert_eq!(instances_of(server.process_id()).len(), 2);
     std::fs::write(&gate, "").unwrap();
     // One attempt is allowed, and waiting for an instance costs none.
     let status = at_rest(server.api(), "t", 8).await;

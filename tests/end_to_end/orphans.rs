@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventail_tests::events::with_data;
-use eventail_tests::function::{called, gone, is_running, number_in, process_of, table};
+use eventail_tests::function::{called, gone, instances, is_running, number_in, process_of, table};
 use eventail_tests::{Home, Server};
 use serde_json::{Value, json};
 
@@ -43,6 +43,17 @@ async fn a_killed_broker_leaves_no_process_behind() {
     let (server, processes) = busy(&home).await;
     server.kill_9().await;
     for process in processes {
+        gone(process).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_broker_leaves_none_behind_that_was_kept_warm() {
+    let home = Home::new(&table("work", "min_instances = 2", ""));
+    let server = home.start().await;
+    let warm = instances(server.process_id(), 2).await;
+    server.kill_9().await;
+    for process in warm {
         gone(process).await;
     }
 }

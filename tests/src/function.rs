@@ -100,6 +100,37 @@ pub fn is_running(process: u32) -> bool {
     !matches!(state, None | Some("Z" | "X"))
 }
 
+/// The processes of [`test_function`] that run below a broker.
+#[must_use]
+pub fn instances_of(broker: u32) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let parent = |number: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let descends = |mut number: u32| {
+        while let Some(next) = parent(number).filter(|next| *next > 1) {
+            if next == broker {
+                return true;
+            }
+            number = next;
+        }
+        false
+    };
+    let runs = |number: &u32| {
+        let program_of = std::fs::read_link(format!("/proc/{number}/exe")).unwrap_or_default();
+        program_of.ends_with("test-function") && is_running(*number)
+    };
+    numbers.filter(runs).filter(|number| descends(*number)).collect()
+}
+
+/// Waits until at least so many of them run, and answers all.
+pub async fn instances(broker: u32, count: usize) -> Vec<u32> {
+    let what = format!("{count} instances");
+    eventually(&what, async || Some(instances_of(broker)).filter(|instances| instances.len() >= count)).await
+}
+
 /// Waits until a process has ended.
 pub async fn gone(process: u32) {
     let what = format!("process {process} to end");

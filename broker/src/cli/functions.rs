@@ -75,8 +75,8 @@ fn list(functions: Vec<FunctionSummary>, screen: &mut Screen) -> Result<(), CliE
         "COLD %",
         "INIT P50",
         "INIT P99",
-        "P50",
-        "P99",
+        "RUN P50",
+        "RUN P99",
         "BILLED MS/1000",
         "COST/1000",
         "ERRORS",
@@ -93,8 +93,8 @@ fn list(functions: Vec<FunctionSummary>, screen: &mut Screen) -> Result<(), CliE
             or_dash(summary.init_p99_ms, milliseconds),
             or_dash(summary.duration_p50_ms, milliseconds),
             or_dash(summary.duration_p99_ms, milliseconds),
-            or_dash(summary.billed_ms_per_1000_events, |billed| format!("{billed:.0}")),
-            cost_per_1000(summary.cost_per_1000_events, summary.cost_basis),
+            or_dash(priced(summary.billed_ms_per_1000_events, summary.cost_basis), |ms| format!("{ms:.0}")),
+            or_dash(priced(summary.cost_per_1000_events, summary.cost_basis), money),
             (summary.errors + summary.out_of_memory + summary.init_errors).to_string(),
             summary.timeouts.to_string(),
             summary.throttles.to_string(),
@@ -115,7 +115,7 @@ fn show(function: &FunctionSummary, screen: &mut Screen) -> Result<(), CliError>
         CostBasis::AsLambdaWouldBill => " (as Lambda would bill)",
         CostBasis::None => " (no price is known)",
     };
-    let cold = or_dash(summary.cold_percent, |percent| format!("{percent:.1} %"));
+    let cold_percent = summary.cold_percent.map(|percent| format!(", {percent:.1} % of the calls"));
     let processes = instances.as_ref().map(|now| {
         format!("{} ({} busy, {} idle), {} started", now.instances, now.busy, now.idle, now.starts)
     });
@@ -131,7 +131,7 @@ fn show(function: &FunctionSummary, screen: &mut Screen) -> Result<(), CliError>
             ),
             ("calls", summary.calls.to_string()),
             ("events delivered", summary.events.to_string()),
-            ("cold starts", format!("{}, {cold} of the calls", summary.cold_starts)),
+            ("cold starts", format!("{}{}", summary.cold_starts, cold_percent.unwrap_or_default())),
             ("init", pair(summary.init_p50_ms, summary.init_p99_ms)),
             ("duration", pair(summary.duration_p50_ms, summary.duration_p99_ms)),
             ("billed", pair(summary.billed_p50_ms, summary.billed_p99_ms)),
@@ -181,11 +181,9 @@ fn memory(used: Option<u32>, size: Option<u32>) -> String {
     }
 }
 
-fn cost_per_1000(cost: Option<f64>, basis: CostBasis) -> String {
-    match basis {
-        CostBasis::None => "-".to_owned(),
-        CostBasis::Billed | CostBasis::AsLambdaWouldBill => or_dash(cost, money),
-    }
+/// A figure that is only known where there is a price.
+fn priced(figure: Option<f64>, basis: CostBasis) -> Option<f64> {
+    figure.filter(|_| basis != CostBasis::None)
 }
 
 /// Three digits at least, whatever the sum: a single run costs millionths.

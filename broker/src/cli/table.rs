@@ -6,6 +6,9 @@ use super::screen::{Paint, Screen, visible};
 /// Between two columns.
 const GAP: &str = "  ";
 
+/// The longest unit: `MiB`.
+const UNIT_BYTES_MAX: usize = 3;
+
 /// Rows under a heading.
 pub(super) struct Table {
     headings: Vec<&'static str>,
@@ -38,8 +41,6 @@ impl Table {
             let cells = self.rows.iter().map(|row| row[column].chars().count());
             cells.chain([self.headings[column].chars().count()]).max().unwrap_or(0)
         };
-        let is_number =
-            |text: &str| text == "-" || (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
         let numbers =
             |column: usize| !self.rows.is_empty() && self.rows.iter().all(|row| is_number(&row[column]));
         let layout: Vec<(usize, bool)> = (0..count).map(|column| (width(column), numbers(column))).collect();
@@ -67,6 +68,14 @@ impl Table {
     }
 }
 
+/// Whether it is a number, perhaps with a unit, or the dash that stands for none.
+fn is_number(text: &str) -> bool {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let unit = rest.strip_prefix(' ').unwrap_or(rest);
+    let is_unit = unit.len() <= UNIT_BYTES_MAX && unit.bytes().all(|byte| byte.is_ascii_alphabetic());
+    text == "-" || (text.starts_with(|c: char| c.is_ascii_digit()) && is_unit)
+}
+
 /// Labels and values under each other, for one thing that is shown.
 pub(super) fn facts(screen: &mut Screen, facts: &[(&str, String)]) -> Result<(), CliError> {
     let width = facts.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
@@ -87,5 +96,15 @@ mod tests {
         table.row(vec!["orders".to_owned(), "7".to_owned(), "ok".to_owned()]);
         table.row(vec!["a".to_owned(), "12345678".to_owned(), "-".to_owned()]);
         assert_eq!(table.lines(), ["NAME      EVENTS  STATE", "orders         7  ok", "a       12345678  -"]);
+    }
+
+    #[test]
+    fn numbers_with_a_unit_stand_right_too() {
+        for number in ["-", "7", "0.000209", "3.78ms", "2.3s", "79.9 ms", "12 MiB"] {
+            assert!(is_number(number), "{number}");
+        }
+        for text in ["", "order", "7 of 256 MB", "2026-11-23T16:06:21Z", "422 unknown field", ".", "ms"] {
+            assert!(!is_number(text), "{text}");
+        }
     }
 }

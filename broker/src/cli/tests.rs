@@ -189,8 +189,8 @@ fn functions_are_listed_as_a_table_or_as_json() {
     assert_eq!(
         printed.lines().collect::<Vec<_>>(),
         [
-            "FUNCTION         CALLS  COLD %  INIT P50  INIT P99  P50     P99   BILLED MS/1000  COST/1000  ERRORS  TIMEOUTS  THROTTLES  MEMORY",
-            "function resize    201  5.0     101ms     240ms     3.01ms  1.2s           45000  0.000115        1         2          3  36 of 128 MB",
+            "FUNCTION         CALLS  COLD %  INIT P50  INIT P99  RUN P50  RUN P99  BILLED MS/1000  COST/1000  ERRORS  TIMEOUTS  THROTTLES  MEMORY",
+            "function resize    201     5.0     101ms     240ms   3.01ms     1.2s           45000   0.000115       1         2          3  36 of 128 MB",
         ]
     );
     assert!(server.join().unwrap().starts_with("GET /v1/functions?window=7d HTTP/1.1\r\n"));
@@ -213,7 +213,7 @@ fn a_function_is_shown_with_what_its_memory_could_be() {
         "cost              0.000230 (as Lambda would bill)",
         "per 1,000 events  45000 ms billed, 0.000115",
         "memory            uses 36 of 128 MB: 64 MB would do",
-        "  ship                 200    2000         3  0.000200",
+        "  ship                 200    2000         3   0.000200",
         "  (called directly)      1       0         0  0.0000300",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");

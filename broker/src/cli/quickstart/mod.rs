@@ -1,8 +1,8 @@
 //! `eventail quickstart`: everything that matters, seen once, with nothing set up.
 //!
 //! A real broker with real listeners in a scratch directory, four triggers, HTTP targets in this process, a local function that
-//! is this binary itself, and a morning's events published over HTTP. What is shown is what the broker tells: the steps as its observer sees them, the
-//! numbers as its API answers them. It needs no file, no network and no free port of a certain number.
+//! is this binary itself, and a morning's events published over HTTP. What is shown is what the broker tells: the steps as its
+//! observer sees them, the numbers as its API answers them. It needs no file, no network and no free port of a certain number.
 
 mod events;
 mod story;
@@ -161,7 +161,7 @@ impl<'a> Tour<'a> {
         let version = env!("CARGO_PKG_VERSION");
         let name = self.screen.paint(Paint::Heading, &format!("Eventail {version}"));
         self.screen.line(&format!(
-            "{name}: a broker in a scratch directory, four triggers, HTTP targets, a function.\n"
+            "{name}: a broker in a scratch directory, four triggers, three HTTP targets, one function.\n"
         ))?;
         self.screen.line(&format!("  http      {}", self.url))?;
         if let Some(quic) = self.server.quic() {
@@ -280,7 +280,7 @@ impl<'a> Tour<'a> {
         }
         table.indented("  ").print(self.screen, "No function ran.")?;
         self.screen.line(
-            "\n  Its process was started for the first order and is warm since; idle for 5 minutes, it will be stopped.",
+            "\n  Its process was started for the first order and has been warm since. After 5 idle minutes it is stopped.",
         )?;
         self.screen.line("  Billed is what AWS Lambda would bill for the same runs.")
     }

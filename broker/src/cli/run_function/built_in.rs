@@ -41,7 +41,9 @@ impl Refusal {
 struct OrderEvent {
     #[serde(rename = "type")]
     kind: String,
-    subject: String,
+    id: String,
+    /// The order, where the event says which.
+    subject: Option<String>,
     data: OrderData,
 }
 
@@ -70,7 +72,7 @@ impl BuiltIn {
 /// What is logged, and the answer.
 fn receipt(payload: &[u8]) -> Result<(String, Bytes), Refusal> {
     let event: OrderEvent = serde_json::from_slice(payload)?;
-    let number = format!("R-{}", event.subject);
+    let number = format!("R-{}", event.subject.unwrap_or(event.id));
     if event.kind == "order.cancelled" {
         let answer = json!({ "receipt": number, "void": true });
         return Ok((format!("{number} is void"), answer.to_string().into()));
@@ -102,11 +104,15 @@ mod tests {
 
     #[test]
     fn an_order_gets_its_receipt_and_a_cancelled_one_is_void() {
-        let order = |kind: &str, data: Value| json!({ "type": kind, "subject": "o-1", "data": data });
+        let order =
+            |kind: &str, data: Value| json!({ "id": "e-1", "type": kind, "subject": "o-1", "data": data });
         let created = call(BuiltIn::Receipt, &order("order.created", json!({ "total": 18.5 })));
         assert_eq!(created, (Ok(json!({ "receipt": "R-o-1", "total": 18.5 })), "R-o-1 over 18.50\n".into()));
         let cancelled = call(BuiltIn::Receipt, &order("order.cancelled", json!({ "by": "customer" })));
         assert_eq!(cancelled, (Ok(json!({ "receipt": "R-o-1", "void": true })), "R-o-1 is void\n".into()));
+        let nameless = json!({ "id": "e-1", "type": "order.created", "data": { "total": 7 } });
+        let named_by_event = json!({ "receipt": "R-e-1", "total": 7.0 });
+        assert_eq!(call(BuiltIn::Receipt, &nameless), (Ok(named_by_event), "R-e-1 over 7.00\n".into()));
         let without = call(BuiltIn::Receipt, &order("order.created", json!({})));
         assert_eq!(without, (Err("NoTotal"), String::new()));
         assert_eq!(call(BuiltIn::Receipt, &json!({ "total": 1 })), (Err("NotAnOrder"), String::new()));

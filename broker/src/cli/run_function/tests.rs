@@ -65,7 +65,7 @@ async fn serve(function: BuiltIn, address: &str) -> (CliError, String) {
 
 #[tokio::test]
 async fn calls_are_answered_one_after_the_other_until_the_broker_is_gone() {
-    let order = r#"{"type":"order.created","subject":"o-1","data":{"total":7}}"#;
+    let order = r#"{"id":"e-1","type":"order.created","subject":"o-1","data":{"total":7}}"#;
     let answers = [call("a", order), accepted(), call("b", order), accepted()];
     let (address, server) = runtime_api(&answers);
     let (error, log) = serve(BuiltIn::Receipt, &address).await;
