@@ -37,6 +37,7 @@ async fn the_quickstart_tells_the_whole_story_and_ends_well() {
     for name in ["ship-order ", "record-payment ", "sync-crm ", "write-receipt "] {
         assert!(row(name, 0).ends_with("yes"), "{text}");
     }
+    assert_eq!(count("  yes\n"), 4, "the quickstart's own triggers and no others: {text}");
     // Of three calls the first was cold.
     let ledger = row("write-receipt ", 1);
     assert_eq!(ledger.split_whitespace().skip(1).take(2).collect::<Vec<_>>(), ["3", "1"], "{text}");

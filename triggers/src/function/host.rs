@@ -192,7 +192,7 @@ impl Host {
             let error = if is_truncated {
                 RunError::Protocol { rule: "its answer broke off" }
             } else {
-                let after = Instant::now().saturating_duration_since(current.handed_at);
+                let after = current.deadline.saturating_duration_since(current.handed_at);
                 RunError::Timeout { after }
             };
             tell(current, Err(error), Instant::now(), &running);

@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use eventail_wire::{FunctionName, limits};
+use eventail_wire::FunctionName;
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::system;
+use super::tail::Tail;
 
 /// What is kept of one line. CloudWatch takes more; a person reads less.
 const LINE_BYTES_MAX: usize = 16 << 10;
@@ -53,7 +54,7 @@ struct Reading {
 #[derive(Default)]
 struct Current {
     names: Option<Arc<Names>>,
-    tail: Vec<u8>,
+    tail: Tail,
 }
 
 #[derive(Default)]
@@ -129,14 +130,7 @@ impl Logs {
 
     /// The last of what was written since [`Self::begin`].
     pub(super) fn tail(&self) -> String {
-        let current = lock(&self.current);
-        let begin = current.tail.len().saturating_sub(limits::LOG_TAIL_BYTES_MAX);
-        let mut text = String::from_utf8_lossy(&current.tail[begin..]).into_owned();
-        if begin > 0 {
-            let begin = text.len().saturating_sub(limits::LOG_TAIL_BYTES_MAX);
-            text.drain(..text.ceil_char_boundary(begin));
-        }
-        text
+        lock(&self.current).tail.text()
     }
 
     /// Reads until both pipes are closed.
@@ -187,15 +181,7 @@ impl Logs {
     }
 
     fn take(&self, reading: &mut Reading, stream: usize, bytes: &[u8]) {
-        {
-            let mut current = lock(&self.current);
-            let last = &bytes[bytes.len().saturating_sub(2 * limits::LOG_TAIL_BYTES_MAX)..];
-            current.tail.extend_from_slice(last);
-            if current.tail.len() > 4 * limits::LOG_TAIL_BYTES_MAX {
-                let begin = current.tail.len() - limits::LOG_TAIL_BYTES_MAX;
-                current.tail.drain(..begin);
-            }
-        }
+        lock(&self.current).tail.push(stream, bytes);
         let mut parts = bytes.split(|&byte| byte == b'\n');
         let mut part = parts.next();
         while let Some(text) = part {

@@ -8,7 +8,7 @@
 //! The way of an invocation: `pool` decides which instance takes it or that it waits; `runtime_api` hands it to the
 //! instance's runtime over HTTP and takes the answer; `host` tells who called. `instance` sees to one process, which
 //! `process` starts and `system` confines; `guard` kills what is left when the broker is gone. `logs` reads what it writes,
-//! `memory` what it takes.
+//! `tail` keeps the last of that, `memory` looks at what it takes.
 //!
 //! Each instance has a port of its own on the loopback address. The Runtime API knows no authentication: whoever may
 //! connect to ports of this machine can speak to it, as to any development server on it.
@@ -25,6 +25,7 @@ mod pool;
 mod process;
 mod runtime_api;
 mod system;
+mod tail;
 mod target;
 #[cfg(test)]
 mod tests;

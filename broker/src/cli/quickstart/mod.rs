@@ -239,7 +239,8 @@ impl<'a> Tour<'a> {
             "ADDS UP",
         ]);
         let mut adds_up = true;
-        for trigger in &triggers {
+        // The function's other trigger, for asynchronous calls of the Invoke API, has another topic and nothing to tell.
+        for trigger in triggers.iter().filter(|trigger| trigger.topic.as_str() == TOPIC) {
             let account = trigger.account;
             let ends = [account.delivered, account.dead_lettered, account.expired, account.pending];
             let right = account.matched == ends.iter().sum::<u64>();

@@ -47,7 +47,7 @@ time.sleep(600)
     let function = folder.function(|options| options.timeout_ms = 300);
     let run = function.invoke(call("{}")).await;
     let Err(error @ RunError::Timeout { .. }) = &run.result else { panic!("{run:?}") };
-    assert!(error.to_string().starts_with("Task timed out after 0.3"), "{error}");
+    assert_eq!(error.to_string(), "Task timed out after 0.30 seconds");
     assert_eq!((run.report.end, run.log_tail.as_str()), (RunEnd::Timeout, "sleeping\n"));
     until(&function, |status| status.instances == 0).await;
     assert!(folder.0.join("terminated").exists());

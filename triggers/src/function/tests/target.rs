@@ -86,7 +86,7 @@ async fn each_end_of_a_run_has_its_class() {
     let answer = target.invoke(invocation("4", r#"{"do":"sleep"}"#)).await;
     let (class, error, log) = retry(&answer.outcome);
     assert_eq!((class, log), (RetryClass::Timeout, "doing sleep\n"));
-    assert!(error.contains("timed out after 1.0"), "{error}");
+    assert!(error.contains("timed out after 1.00 seconds"), "{error}");
     assert_eq!(answer.report.unwrap().end, RunEnd::Timeout);
     function.close().await;
 }
