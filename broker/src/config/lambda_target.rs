@@ -1,6 +1,7 @@
 //! `[triggers.NAME.target.lambda]`: which function of AWS Lambda, and how it is called.
 
-use eventail_triggers::lambda::{InvocationType, LambdaTargetOptions};
+use eventail_triggers::http::Egress;
+use eventail_triggers::lambda::{InvocationType, LambdaTarget, LambdaTargetError, LambdaTargetOptions};
 
 use super::http_target::read_url;
 use super::model::TargetOptions;
@@ -21,6 +22,7 @@ pub(super) fn read(reader: &mut Reader<'_>, target: &Section<'_>) -> Option<Targ
         reader.note(Problem::NotBuilt { key, feature: FEATURE }, &found.key_span);
     }
     let section = target.section(reader, "lambda", schema::LAMBDA)?;
+    let noted = reader.problems.len();
     if section.get("function").is_none() {
         reader.note(Problem::MissingKey { key: "function", section: section.title() }, &section.span);
     }
@@ -50,7 +52,7 @@ pub(super) fn read(reader: &mut Reader<'_>, target: &Section<'_>) -> Option<Targ
         &[InvocationType::Sync, InvocationType::Async],
     );
     let payload = target::payload(reader, &section);
-    Some(TargetOptions::Lambda(LambdaTargetOptions {
+    let options = LambdaTargetOptions {
         function: function?.to_owned(),
         qualifier,
         region,
@@ -58,7 +60,29 @@ pub(super) fn read(reader: &mut Reader<'_>, target: &Section<'_>) -> Option<Targ
         profile,
         invocation: invocation.unwrap_or_default(),
         payload: payload.unwrap_or_default(),
-    }))
+    };
+    if reader.problems.len() == noted {
+        check(reader, &section, &options);
+    }
+    Some(TargetOptions::Lambda(options))
+}
+
+/// Asks the target itself, so that what was read here can be used there. It connects nowhere yet.
+fn check(reader: &mut Reader<'_>, section: &Section<'_>, options: &LambdaTargetOptions) {
+    let source = match LambdaTarget::new(options.clone(), Egress::new([])) {
+        // Not built: that was noted.
+        Ok(_) | Err(LambdaTargetError::NotBuilt) => return,
+        Err(source) => source,
+    };
+    let culprit = match &source {
+        LambdaTargetError::Endpoint { .. } | LambdaTargetError::EndpointQuery => section.get("endpoint"),
+        LambdaTargetError::Region { .. } => section.get("region"),
+        LambdaTargetError::Qualifier { .. } => section.get("qualifier"),
+        _ => None,
+    };
+    let span =
+        culprit.or_else(|| section.get("function")).map_or(section.span.clone(), |found| found.key_span);
+    reader.note(Problem::LambdaTarget { source }, &span);
 }
 
 fn bad_name(key: &str, value: &str, source: LambdaNameError) -> Problem {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use eventail_triggers::http::{AddressRangeError, HttpTargetError};
 use eventail_triggers::key::KeyPathError;
+use eventail_triggers::lambda::LambdaTargetError;
 use eventail_triggers::pattern::PatternError;
 use eventail_wire::NameError;
 
@@ -155,6 +156,12 @@ pub enum Problem {
     Target {
         /// What, and why.
         source: HttpTargetError,
+    },
+    /// A Lambda target that cannot be.
+    #[error("{source}")]
+    LambdaTarget {
+        /// What, and why.
+        source: LambdaTargetError,
     },
     /// A status that is not one.
     #[error("{status:?} is no status that a target can answer")]

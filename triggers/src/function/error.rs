@@ -8,8 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventail_wire::limits;
 use serde::Deserialize;
 use serde_json::json;
+
+/// What is kept of an error's type: a word, as `Runtime.ImportModuleError` is one.
+const KIND_BYTES_MAX: usize = 256;
 
 /// How a process ended, told in the words that Lambda uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +95,8 @@ pub enum StartError {
         /// How long it had.
         after: Duration,
     },
-    /// It answered what it had not been asked.
-    #[error("the process broke the Runtime API during its init: {rule}")]
+    /// It did what the Runtime API does not allow, before it ever answered an invocation.
+    #[error("the process broke the Runtime API before it answered anything: {rule}")]
     Protocol {
         /// What it did.
         rule: &'static str,
@@ -235,7 +239,8 @@ struct Reported {
     error_message: String,
 }
 
-/// The type and the message of a reported error. `header` is `Lambda-Runtime-Function-Error-Type`, which some runtimes set
+/// The type and the message of a reported error, as much of them as people read: a function may report megabytes, and a type
+/// with tabs in it would write fields of its own into the report line. `header` is `Lambda-Runtime-Function-Error-Type`, which some runtimes set
 /// instead of a body.
 pub(super) fn reported(document: &[u8], header: Option<&str>) -> (String, String) {
     let reported = serde_json::from_slice::<Reported>(document).unwrap_or_else(|_| Reported {
@@ -247,5 +252,34 @@ pub(super) fn reported(document: &[u8], header: Option<&str>) -> (String, String
     } else {
         reported.error_type
     };
-    (kind, reported.error_message)
+    let mut kind = kind.replace(char::is_control, " ");
+    kind.truncate(kind.floor_char_boundary(KIND_BYTES_MAX));
+    let mut message = reported.error_message;
+    message.truncate(message.floor_char_boundary(limits::RESPONSE_SNIPPET_BYTES_MAX));
+    (kind, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reported_is_cut_to_what_people_read_and_its_type_to_a_word() {
+        let document =
+            json!({ "errorType": "T\t\r\nREPORT ".repeat(100_000), "errorMessage": "é".repeat(100_000) });
+        let (kind, message) = reported(document.to_string().as_bytes(), None);
+        assert!(kind.len() <= 256 && kind.starts_with("T") && !kind.contains(char::is_control), "{kind:?}");
+        assert_eq!(message, "é".repeat(limits::RESPONSE_SNIPPET_BYTES_MAX / 2));
+        let (kind, message) = reported(&[b'x'; 100_000], Some(&"k".repeat(100_000)));
+        assert_eq!((kind, message), ("k".repeat(256), "x".repeat(limits::RESPONSE_SNIPPET_BYTES_MAX)));
+    }
+
+    #[test]
+    fn what_is_reported_is_read_with_or_without_a_document() {
+        let whole =
+            reported(br#"{"errorType":"ValueError","errorMessage":"no","stackTrace":[]}"#, Some("Other"));
+        assert_eq!(whole, ("ValueError".to_owned(), "no".to_owned()));
+        assert_eq!(reported(b"", Some("Other")), ("Other".to_owned(), String::new()));
+        assert_eq!(reported(b"oh", None), ("Runtime.Unknown".to_owned(), "oh".to_owned()));
+    }
 }

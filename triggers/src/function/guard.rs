@@ -68,12 +68,8 @@ impl Guard {
             match write(child, line.as_bytes()) {
                 Ok(()) => return,
                 Err(error) => {
-                    warn!(%error, "the guard of the functions' processes is gone: starting another one");
-                    // Its end of the pipe is closed by this, so it ends if it has not.
-                    drop(child.stdin.take());
-                    if let Err(error) = child.try_wait() {
-                        warn!(%error, "the old guard cannot be waited for");
-                    }
+                    warn!(%error, "the guard of the functions' processes does not listen: starting another one");
+                    end(child);
                     self.state = State::NotStarted;
                 }
             }
@@ -85,8 +81,10 @@ impl Guard {
 
     fn start(&mut self) {
         let all: String = self.groups.iter().map(|group| format!("+{group}\n")).collect();
-        let started =
-            spawn(self.shell).and_then(|mut child| write(&mut child, all.as_bytes()).map(|()| child));
+        let started = spawn(self.shell).and_then(|mut child| {
+            write(&mut child, all.as_bytes()).inspect_err(|_| end(&mut child))?;
+            Ok(child)
+        });
         self.state = match started {
             Ok(child) => State::Watching(child),
             Err(error) => {
@@ -112,6 +110,14 @@ fn spawn(shell: &str) -> io::Result<Child> {
     Ok(child)
 }
 
+/// Kills a guard that is of no use. It may be there still, and only not have read for long: it must not come to take the end
+/// of its pipe for the end of the broker, so that stays open until it is dead.
+fn end(guard: &mut Child) {
+    if let Err(error) = guard.kill().and_then(|()| guard.wait()) {
+        warn!(%error, "the old guard cannot be ended");
+    }
+}
+
 /// Writes one line or several. A pipe takes up to 4 KiB whole or not at all.
 fn write(child: &mut Child, text: &[u8]) -> io::Result<()> {
     let pipe = child.stdin.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
@@ -126,8 +132,17 @@ fn write(child: &mut Child, text: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::time::{Duration, Instant};
+
+    use rustix::process::Signal;
 
     use super::*;
+
+    /// Whether a process is there and not just its end, which nobody has asked for yet.
+    fn runs(pid: Pid) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    }
 
     fn sleeper() -> (Child, Pid) {
         let child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
@@ -165,6 +180,35 @@ mod tests {
         drop(guard);
         assert_eq!(first.wait().unwrap().signal(), Some(9));
         assert_eq!(second.wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn a_guard_that_does_not_read_is_replaced_and_kills_nothing() {
+        let mut guard = Guard::new(SHELL);
+        let ((mut first, a), (mut second, b)) = (sleeper(), sleeper());
+        guard.add(a);
+        let State::Watching(child) = &guard.state else { panic!("it was not started") };
+        let old = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(old, Signal::STOP).unwrap();
+        // More than the pipe holds.
+        for _ in 0..20_000 {
+            guard.add(b);
+            guard.remove(b);
+        }
+        let State::Watching(child) = &guard.state else { panic!("it was not replaced") };
+        assert_ne!(child.id(), u32::try_from(old.as_raw_pid()).unwrap());
+        // Where it still lives it reads on now, to the end of its pipe.
+        rustix::process::kill_process(old, Signal::CONT).ok();
+        let give_up = Instant::now() + Duration::from_secs(30);
+        while runs(old) {
+            assert!(Instant::now() < give_up, "the old guard lives on");
+            std::thread::yield_now();
+        }
+        assert!(first.try_wait().unwrap().is_none(), "the old guard killed what runs still");
+        drop(guard);
+        assert_eq!(first.wait().unwrap().signal(), Some(9), "the new guard knows it");
+        second.kill().unwrap();
+        second.wait().unwrap();
     }
 
     #[test]

@@ -99,12 +99,18 @@ impl Host {
         self.with(|pool, now| pool.truncated(running.id, request_id, now + TRUNCATED_GRACE));
     }
 
-    /// An instance broke the Runtime API, and was expelled for it.
+    /// An instance broke the Runtime API, and was expelled for it. One that had no invocation and never answered any counts as a
+    /// start that failed: else the next one would be started at once, and do the same.
     pub(super) fn broke(self: &Arc<Self>, running: &Running, current: Option<Current>, rule: &'static str) {
         warn!(function = %self.options.name, instance = running.id, rule, "a function broke the Runtime API");
         running.logs.drain();
-        if let Some(current) = current {
-            tell(current, Err(RunError::Protocol { rule }), Instant::now(), running);
+        match current {
+            Some(current) => tell(current, Err(RunError::Protocol { rule }), Instant::now(), running),
+            None if self.with_pool(|pool| pool.has_answered(running.id)) => {}
+            None => {
+                let error = Arc::new(StartError::Protocol { rule });
+                self.start_failed(running.id, StartFailure { error, log: running.logs.tail() });
+            }
         }
     }
 

@@ -19,14 +19,12 @@ use super::host::Host;
 use super::logs::Logs;
 use super::memory::Memory;
 use super::pool::StartFailure;
-use super::process::{self, Process, Started};
+use super::process::{self, Process, REAP_RETRY, Started};
 use super::system::{self, Reaped};
 use super::{environment, runtime_api};
 
 /// What a process has between SIGTERM and SIGKILL.
 pub(super) const STOP_GRACE: Duration = Duration::from_millis(500);
-/// How long a process that was killed may take to be gone. One that waits for a disk cannot be killed.
-const REAP_RETRY: Duration = Duration::from_millis(5);
 /// How long an answer is waited for that a process sent just before it ended. It lies in our sockets, so it is there at once
 /// unless the machine is busy.
 const LAST_WORDS_GRACE: Duration = Duration::from_secs(1);

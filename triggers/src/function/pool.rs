@@ -114,6 +114,8 @@ pub(super) enum Next {
     Wait(oneshot::Receiver<Work>),
     /// It had no right to ask. Where it was under way with an invocation, that has failed.
     Broken(Option<Current>),
+    /// It is being stopped, and asks before it has noticed.
+    Over,
 }
 
 /// What the passing of time has brought.
@@ -280,7 +282,7 @@ impl Pool {
 
     /// An instance asks for an invocation.
     pub(super) fn next(&mut self, id: u64, now: Instant) -> Next {
-        let Some(member) = self.members.get_mut(&id) else { return Next::Broken(None) };
+        let Some(member) = self.members.get_mut(&id) else { return Next::Over };
         match &member.phase {
             Phase::Starting => {
                 let took = now.saturating_duration_since(member.begun_at);
@@ -291,10 +293,10 @@ impl Pool {
             // Its connection broke, and it asks again.
             Phase::Idle { next, .. } if next.is_closed() => self.idle.retain(|&idle| idle != id),
             Phase::Idle { .. } | Phase::Busy(_) => return Next::Broken(self.expel(id)),
-            Phase::Stopping => return Next::Broken(None),
+            Phase::Stopping => return Next::Over,
         }
         let waiting = self.pop_waiting(now);
-        let Some(member) = self.members.get_mut(&id) else { return Next::Broken(None) };
+        let Some(member) = self.members.get_mut(&id) else { return Next::Over };
         if let Some(Waiting { work, answer, .. }) = waiting {
             let names = Arc::clone(&work.names);
             let (deadline, work) = with_deadline(work, now + self.limits.timeout);
@@ -372,6 +374,11 @@ impl Pool {
 
     pub(super) fn is_starting(&self, id: u64) -> bool {
         matches!(self.members.get(&id), Some(Member { phase: Phase::Starting, .. }))
+    }
+
+    /// Whether it has answered an invocation, and so can be taken to work.
+    pub(super) fn has_answered(&self, id: u64) -> bool {
+        self.members.get(&id).is_some_and(|member| member.has_answered)
     }
 
     pub(super) fn is_kept_warm(&self, id: u64) -> bool {

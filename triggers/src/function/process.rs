@@ -8,9 +8,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::guard::{Guard, SHELL};
@@ -19,10 +22,14 @@ use super::system::{self, Reaped};
 /// Starts that may wait for the thread: each takes it a millisecond or so.
 const STARTS_WAITING_MAX: usize = 256;
 
+/// How long a process that was killed may take to be gone. One that waits for a disk cannot be killed.
+pub(super) const REAP_RETRY: Duration = Duration::from_millis(5);
+
 static STARTER: Mutex<Option<mpsc::Sender<Order>>> = Mutex::new(None);
 static GUARD: Mutex<Guard> = Mutex::new(Guard::new(SHELL));
 
 struct Order {
+    runtime: Handle,
     command: Command,
     memory_bytes: Option<u64>,
     started: oneshot::Sender<io::Result<Started>>,
@@ -46,10 +53,10 @@ pub(super) struct Process {
 /// Starts `command` in a group of its own, with at most `memory_bytes` of data. It dies with the broker.
 ///
 /// # Errors
-/// The program cannot be executed, or the system has no room for another process.
+/// The program cannot be executed, or the system has no room for another process. Must be called in a runtime.
 pub(super) async fn start(command: Command, memory_bytes: Option<u64>) -> io::Result<Started> {
     let (started, answer) = oneshot::channel();
-    let order = Order { command, memory_bytes, started };
+    let order = Order { runtime: Handle::current(), command, memory_bytes, started };
     starter()?.send(order).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
     answer.await.map_err(|_| io::ErrorKind::BrokenPipe)?
 }
@@ -66,7 +73,8 @@ fn starter() -> io::Result<mpsc::Sender<Order>> {
 }
 
 fn serve(mut orders: mpsc::Receiver<Order>) {
-    while let Some(Order { command, memory_bytes, started }) = orders.blocking_recv() {
+    while let Some(Order { runtime, command, memory_bytes, started }) = orders.blocking_recv() {
+        let _within = runtime.enter();
         // Nobody waits any more: what was started is killed by being dropped.
         drop(started.send(spawn(command, memory_bytes)));
     }
@@ -97,15 +105,20 @@ impl Process {
         self.pid
     }
 
-    /// Sends a signal to the whole group. The leader pins the group's number until it is reaped.
+    /// Sends a signal to the whole group, and to the leader itself where it has moved to another. The leader pins its number,
+    /// which is the group's too, until it is reaped.
     pub(super) fn signal(&self, signal: Signal) {
         if self.is_reaped {
             return;
         }
-        if let Err(error) = rustix::process::kill_process_group(self.pid, signal)
-            && error != rustix::io::Errno::SRCH
-        {
-            warn!(pid = %self.pid, %error, "the processes of a function cannot be sent a signal");
+        let has_left = rustix::process::getpgid(Some(self.pid)).is_ok_and(|group| group != self.pid);
+        let alone = has_left.then(|| rustix::process::kill_process(self.pid, signal));
+        for sent in [Some(rustix::process::kill_process_group(self.pid, signal)), alone] {
+            if let Some(Err(error)) = sent
+                && error != rustix::io::Errno::SRCH
+            {
+                warn!(pid = %self.pid, %error, "the processes of a function cannot be sent a signal");
+            }
         }
     }
 
@@ -126,9 +139,49 @@ impl Drop for Process {
         if self.is_reaped {
             return;
         }
-        // Where it does not end at once it stays with the guard, and its number stays its own.
-        if let Err(error) = self.reap() {
-            debug!(pid = %self.pid, %error, "a killed process cannot be waited for");
+        match self.reap() {
+            Ok(Some(_)) => {}
+            Ok(None) => bury(self.pid),
+            Err(error) => debug!(pid = %self.pid, %error, "a killed process cannot be waited for"),
+        }
+    }
+}
+
+/// Takes over the end of a killed process when it comes: until then its number stays its own. Without a runtime the broker is
+/// ending, and its children's ends are the system's.
+fn bury(pid: Pid) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(async move {
+        loop {
+            match system::reap(pid) {
+                Ok(None) => sleep(REAP_RETRY).await,
+                Ok(Some(_)) => return guard().remove(pid),
+                Err(error) => return debug!(%pid, %error, "a killed process cannot be waited for"),
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_process_that_nobody_wants_any_more_leaves_nothing_behind() {
+        let mut all = Vec::new();
+        for _ in 0..20 {
+            let mut command = Command::new("sleep");
+            command.arg("600");
+            all.push(start(command, None).await.unwrap());
+        }
+        let entries: Vec<String> = all.iter().map(|one| format!("/proc/{}", one.process.pid())).collect();
+        drop(all);
+        let give_up = Instant::now() + Duration::from_secs(30);
+        while entries.iter().any(|entry| std::fs::exists(entry).unwrap()) {
+            assert!(Instant::now() < give_up, "it is still there, dead or alive");
+            sleep(Duration::from_millis(2)).await;
         }
     }
 }

@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use eventail_wire::limits;
@@ -21,7 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::error::{RunError, reported};
@@ -34,6 +35,8 @@ use super::{Work, trace};
 const PREFIX: &str = "/2018-06-01/runtime/";
 /// Connections of one instance at once: a runtime has one or two.
 const CONNECTIONS_MAX: usize = 16;
+/// How long accepting pauses after it failed: a process without a file descriptor left has none a moment later either.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Python's client puts a description of the error, up to 1 MiB of it, into a header.
 const HEAD_BYTES_MAX: usize = (1 << 20) + (64 << 10);
 /// What is read and thrown away of an answer that is too large, so that the client comes to read the refusal.
@@ -64,7 +67,7 @@ pub(super) async fn serve(listener: TcpListener, host: Arc<Host>, running: Arc<R
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     debug!(function = %host.options.name, %error, "a connection of a function was not accepted");
-                    tokio::task::yield_now().await;
+                    sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
@@ -186,6 +189,7 @@ async fn next(host: &Arc<Host>, running: &Running) -> Reply {
             host.broke(running, current, rule);
             return refuse(&INVALID_STATE);
         }
+        Next::Over => return refuse(&INVALID_STATE),
     };
     running.logs.begin(Arc::clone(&work.names));
     invocation(host, work)

@@ -78,7 +78,7 @@ enum Source {
 /// The way to credentials.
 pub(super) struct Access {
     source: Source,
-    /// The chain, once it was set up and knows a region.
+    /// The chain, once it was set up, knows a region and gave credentials that end.
     config: tokio::sync::Mutex<Option<SdkConfig>>,
     /// Held by the one that asks the source.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -89,6 +89,8 @@ pub(super) struct Access {
 struct Known {
     granted: Option<Arc<Granted>>,
     failed: Option<(Timestamp, AccessError)>,
+    /// AWS refused what the chain gave: it is set up anew before it is asked again.
+    is_stale: bool,
 }
 
 enum Look {
@@ -142,7 +144,7 @@ impl Access {
     pub(super) fn forget(&self, refused: &Arc<Granted>) {
         let mut known = self.known();
         if known.granted.as_ref().is_some_and(|granted| Arc::ptr_eq(granted, refused)) {
-            known.granted = None;
+            (known.granted, known.is_stale) = (None, true);
         }
     }
 
@@ -170,7 +172,7 @@ impl Access {
         match loaded {
             Ok((credentials, region)) => {
                 let granted = Arc::new(Granted::new(credentials, region, now));
-                *known = Known { granted: Some(Arc::clone(&granted)), failed: None };
+                *known = Known { granted: Some(Arc::clone(&granted)), ..Known::default() };
                 Ok(granted)
             }
             Err(error) => {
@@ -191,18 +193,19 @@ impl Access {
             }
             Source::Chain { profile, region, connector } => (profile, region, connector),
         };
+        let is_stale = self.known().is_stale;
         let mut kept = self.config.lock().await;
-        let config = match kept.take() {
+        let config = match kept.take().filter(|_| !is_stale) {
             Some(config) => config,
             None => set_up(profile.clone(), region.clone(), connector.clone()).await,
         };
         let region = config.region().map(|region| region.as_ref().to_owned());
-        let provider = config.credentials_provider();
-        // A metadata service that was silent may tell the region the next time.
-        *kept = region.is_some().then_some(config);
-        drop(kept);
         let none = || refused(CredentialsError::not_loaded("the chain is empty"));
-        let credentials = provider.ok_or_else(none)?.provide_credentials().await.map_err(refused)?;
+        let provider = config.credentials_provider().ok_or_else(none)?;
+        let credentials = provider.provide_credentials().await.map_err(refused)?;
+        // The chain reads its files once and for all, so it is kept only while it renews credentials by itself. And a metadata
+        // service that was silent may tell the region the next time.
+        *kept = (region.is_some() && credentials.expiry().is_some()).then_some(config);
         Ok((credentials, region))
     }
 

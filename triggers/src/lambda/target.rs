@@ -296,7 +296,7 @@ fn both(front: Option<Box<Report>>, back: Option<Box<Report>>) -> Option<Box<Rep
     }
     both.init_ms = both.init_ms.or(back.init_ms);
     both.duration_ms += back.duration_ms;
-    both.billed_ms = both.billed_ms.zip(back.billed_ms).map(|(front, back)| front + back);
+    both.billed_ms = both.billed_ms.zip(back.billed_ms).map(|(front, back)| front.saturating_add(back));
     both.memory_used_mb = both.memory_used_mb.max(back.memory_used_mb);
     Some(both)
 }

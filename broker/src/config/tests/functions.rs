@@ -230,6 +230,13 @@ fn the_values_of_a_lambda_target_are_checked() {
         target("function = \"a b\"")[0]
             .starts_with("2:12 `function`: \"a b\" names no Lambda function: the name is made of")
     );
+    for (endpoint, why) in [
+        ("http://localhost:4566/?x=1", "the endpoint of a Lambda target must have no query"),
+        ("https://-/", "the endpoint of a Lambda target: "),
+    ] {
+        let told = target(&format!("function = \"bill\"\nendpoint = \"{endpoint}\""));
+        assert!(told.len() == 1 && told[0].starts_with(&format!("3:1 {why}")), "{told:?}");
+    }
     let arn = "function = \"arn:aws:lambda:eu-west-1:123456789012:function:bill:live\"";
     assert_eq!(
         target(&format!("{arn}\nregion = \"us-east-1\"\nqualifier = \"3\"")),

@@ -26,6 +26,11 @@ pub(super) enum InvokeError {
     /// It is not signed as it must be.
     #[error("{0}")]
     Signature(#[from] SignatureError),
+    /// A browser sent it for a web page, and nobody signed it.
+    #[error(
+        "a web page may not invoke functions: send no Origin, or sign the request where [invoke] has keys"
+    )]
+    WebPage,
     /// The name is none.
     #[error("the function's name: {0}")]
     Name(LambdaNameError),
@@ -77,6 +82,7 @@ impl InvokeError {
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Signature(error) => (StatusCode::FORBIDDEN, error.aws_type()),
+            Self::WebPage => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::Name(_) => (StatusCode::BAD_REQUEST, "ValidationException"),
             Self::Unknown { .. } => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
             Self::Parameter(_) => (StatusCode::BAD_REQUEST, "InvalidParameterValueException"),

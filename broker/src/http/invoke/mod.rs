@@ -16,9 +16,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use eventail_triggers::function::{Call as FunctionCall, Run, RunError};
 use eventail_wire::{Code, Event, FunctionName, TopicName, limits};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request};
 use http_body_util::Full;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use self::error::InvokeError;
 use super::api::{Api, Call};
@@ -81,7 +82,7 @@ async fn invoke(call: Call, request_id: &str) -> Result<Reply, InvokeError> {
     let (name, query) = (call.segment("name").to_owned(), call.query(&["Qualifier"]));
     let received = call.api.receive(&call.parts.headers, call.body, limit).await?;
     // Who did not sign learns nothing: not even which functions there are.
-    check_signature(&call.api, &call.parts, received.bytes())?;
+    check_caller(&call.api, &call.parts, received.bytes())?;
     let asked = asked?;
     let name = function_name(&call.api, &name, query?.get("Qualifier"))?;
     let payload = payload(received.bytes())?;
@@ -92,10 +93,13 @@ async fn invoke(call: Call, request_id: &str) -> Result<Reply, InvokeError> {
     }
 }
 
-fn check_signature(api: &Api, parts: &request::Parts, body: &[u8]) -> Result<(), InvokeError> {
+/// Refuses who did not sign, where there are keys. Where there are none everybody may call who reaches the listener, but no
+/// web page: whoever reads one on this machine would lend it their reach, and know nothing of it. A browser names the page in
+/// `Origin` with every POST, also of a form, and also where the page's host came to mean this address.
+fn check_caller(api: &Api, parts: &request::Parts, body: &[u8]) -> Result<(), InvokeError> {
     let keys = &api.broker.config().invoke_keys;
     if keys.is_empty() {
-        return Ok(());
+        return if parts.headers.contains_key(header::ORIGIN) { Err(InvokeError::WebPage) } else { Ok(()) };
     }
     Ok(sigv4::verify(parts, body, keys, SERVICE, api.broker.clock().now())?)
 }
@@ -117,12 +121,12 @@ fn function_name(api: &Api, asked: &str, qualifier: Option<&str>) -> Result<Func
     known.ok_or_else(|| InvokeError::unknown(&parsed, qualifier))
 }
 
-/// The payload, which must be JSON. Lambda gives a function that is invoked with nothing an empty object.
+/// The payload, which must be JSON, and so must be text: to pass over a string does not look whether it is. Lambda gives a function that is invoked with nothing an empty object.
 fn payload(body: &Bytes) -> Result<Bytes, InvokeError> {
     if body.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
-    serde_json::from_slice::<IgnoredAny>(body).map_err(InvokeError::NotJson)?;
+    serde_json::from_slice::<&RawValue>(body).map_err(InvokeError::NotJson)?;
     Ok(body.clone())
 }
 

@@ -257,6 +257,31 @@ async fn a_broker_that_stops_says_so() {
     served.server.shutdown(DRAIN).await;
 }
 
+#[tokio::test]
+async fn a_web_page_can_invoke_nothing_behind_its_readers_back() {
+    let served = served(|_, _| {}).await;
+    // What a form, or a script without leave, can send. Where the name of the page's host was bound anew to this address, the
+    // origin is no other than the host.
+    for origin in ["https://evil.example", "null", "http://eventail"] {
+        let headers = [("origin", origin), ("content-type", "text/plain")];
+        invoke(&served, ECHO, &headers, r#"{"a":"="}"#).await.refused(403, "AccessDeniedException");
+    }
+    let ours = &served.get("/v1/functions").await.ok(200)["functions"][0];
+    assert_eq!(ours["instances"]["starts"], 0, "{ours}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_payload_that_is_no_text_is_no_json() {
+    let served = served(|_, _| {}).await;
+    let head = "POST /2015-03-31/functions/echo/invocations HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    let mut request = format!("{head}content-length: 3\r\n\r\n").into_bytes();
+    request.extend_from_slice(b"\"\xff\"");
+    let answer = served.raw(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("InvalidRequestContent"), "{answer}");
+    served.stop().await;
+}
+
 const KEY_ID: &str = "AKIDEXAMPLE";
 
 /// The headers of a request to `target`, signed.

@@ -1,8 +1,10 @@
 //! Memory and logs stay within their bounds, and show where it counts.
 
+use std::time::Duration;
+
 use eventail_wire::limits;
 
-use super::support::{Folder, call, json, until};
+use super::support::{Folder, call, json, until, until_gone};
 use crate::function::RunError;
 use crate::report::RunEnd;
 
@@ -156,4 +158,16 @@ serve(lambda event: [resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimi
     assert_eq!(ours, Vec::<&str>::new());
     until(&function, |status| status.warm == 1).await;
     function.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_left_its_process_group_is_stopped_all_the_same() {
+    let folder = Folder::new(
+        "os.setpgid(0, os.getpgid(os.getppid()))\nid, _, _ = take()\nanswer(id, os.getpid())\ntime.sleep(600)",
+    );
+    let function = folder.function(|_| {});
+    let pid = json(&function.invoke(call("{}")).await).as_i64().unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(20), function.close()).await;
+    assert!(closed.is_ok(), "process {pid} did not get the signals");
+    until_gone(i32::try_from(pid).unwrap()).await;
 }

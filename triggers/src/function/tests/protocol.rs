@@ -1,7 +1,7 @@
 //! The Runtime API: what a runtime sees, and what happens to one that does not keep to it.
 
 use super::support::{Folder, call, json, text, until};
-use crate::function::RunError;
+use crate::function::{RunError, StartError};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runtime_sees_the_headers_of_lambda() {
@@ -234,5 +234,34 @@ time.sleep(600)
     let function = folder.function(|_| {});
     let run = function.invoke(call("{}")).await;
     assert!(matches!(run.result, Err(RunError::Protocol { rule }) if rule.contains("broke off")), "{run:?}");
+    function.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_breaks_the_rules_before_it_ever_answers_is_a_start_that_failed() {
+    let answers_unasked = "request('POST', 'invocation/made-up/response', '{}')\ntime.sleep(600)";
+    let asks_twice = "
+threading.Thread(target=take, daemon=True).start()
+request('GET', 'invocation/next', via=http.client.HTTPConnection(API))
+time.sleep(600)
+";
+    for script in [answers_unasked, asks_twice] {
+        let folder = Folder::new(script);
+        let function = folder.function(|options| options.min_instances = 1);
+        let status = until(&function, |status| status.failed_starts == 2).await;
+        assert_eq!(status.starts, 2, "each try waits for the hold-off of the one before: {script}");
+        let why = status.last_start_error.unwrap();
+        assert!(why.contains("broke the Runtime API before it answered anything"), "{why}");
+        function.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_one_that_breaks_the_rules_is_told_so() {
+    let folder = Folder::new("request('POST', 'invocation/made-up/error', '{}')\ntime.sleep(600)");
+    let function = folder.function(|_| {});
+    let run = function.invoke(call("{}")).await;
+    let Err(RunError::Start(error)) = &run.result else { panic!("{run:?}") };
+    assert!(matches!(&**error, StartError::Protocol { .. }), "{error}");
     function.close().await;
 }

@@ -72,3 +72,14 @@ async fn a_batch_that_is_too_large_goes_in_parts_and_only_what_is_too_large_alon
     assert!(is_acked(&outcomes[0]) && is_acked(&outcomes[1]));
     assert_eq!(rejected(outcomes[2].clone()).0, RejectReason::TooLarge);
 }
+
+#[tokio::test]
+async fn figures_beyond_all_measure_are_added_without_harm() {
+    // `Billed Duration: 1e30 ms`
+    const LOG: &str = "UkVQT1JUIFJlcXVlc3RJZDogcglEdXJhdGlvbjogMiBtcwlCaWxsZWQgRHVyYXRpb246IDFlMzAgbXM=";
+    let server = answering(|| answer(200).header("x-amz-log-result", LOG), "null").await;
+    let raw = target(LambdaTargetOptions { payload: PayloadShape::Raw, ..options(&server) });
+    let answer = raw.invoke_batch(batch(&["a", "b"], &format!("\"{}\"", "x".repeat(4 << 20)))).await;
+    assert_eq!(acked(answer.outcome), [true; 2]);
+    assert_eq!(answer.report.unwrap().billed_ms, Some(u64::MAX));
+}

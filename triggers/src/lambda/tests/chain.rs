@@ -11,8 +11,26 @@ const PROFILE: &str = "EVENTAIL_TEST_PROFILE";
 
 #[tokio::test]
 async fn invokes_with_what_the_environment_says() {
-    // The others run it, in a process and an environment of its own. Among them it has nothing to do.
-    let Ok(endpoint) = std::env::var(ENDPOINT) else { return };
+    let Some(target) = environments_target() else { return };
+    let answer = invoke(&target).await;
+    println!("{answer:?}");
+    assert!(is_acked(&answer.outcome));
+}
+
+#[tokio::test]
+async fn is_refused_and_invokes_again() {
+    let Some(target) = environments_target() else { return };
+    let (class, _, response) = retried(invoke(&target).await.outcome);
+    println!("{response:?}");
+    assert_eq!(class, RetryClass::Unreachable);
+    let answer = invoke(&target).await;
+    println!("{answer:?}");
+    assert!(is_acked(&answer.outcome));
+}
+
+/// The others run these two, in a process and an environment of its own. Among them they have nothing to do.
+fn environments_target() -> Option<LambdaTarget> {
+    let endpoint = std::env::var(ENDPOINT).ok()?;
     let options = LambdaTargetOptions {
         function: "ship".to_owned(),
         qualifier: None,
@@ -22,15 +40,12 @@ async fn invokes_with_what_the_environment_says() {
         invocation: InvocationType::Sync,
         payload: PayloadShape::CloudEvent,
     };
-    let target = LambdaTarget::new(options, loopback()).unwrap();
-    let answer = invoke(&target).await;
-    println!("{answer:?}");
-    assert!(is_acked(&answer.outcome));
+    Some(LambdaTarget::new(options, loopback()).unwrap())
 }
 
-async fn run(server: &Server, environment: &[(&str, String)]) -> Output {
+async fn run(server: &Server, test: &str, environment: &[(&str, String)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "lambda::tests::chain::invokes_with_what_the_environment_says"]);
+    command.args(["--exact", &format!("lambda::tests::chain::{test}")]);
     // Nothing of the machine's own credentials, and no search for a metadata service that is not there.
     command.env_clear().env("HOME", "/nonexistent").env("AWS_EC2_METADATA_DISABLED", "true");
     command.env(ENDPOINT, format!("http://{}", server.address)).arg("--nocapture");
@@ -42,7 +57,7 @@ async fn run(server: &Server, environment: &[(&str, String)]) -> Output {
 }
 
 async fn invokes(server: &Server, environment: &[(&str, String)]) {
-    let output = run(server, environment).await;
+    let output = run(server, "invokes_with_what_the_environment_says", environment).await;
     assert!(output.status.success(), "{output:?}");
 }
 
@@ -81,6 +96,40 @@ async fn keys_and_region_come_from_a_profile() {
     environment.push((PROFILE, "other".to_owned()));
     invokes(&server, &environment).await;
     check(&server.last(), "AKIDOTHER", SECRET, "sa-east-1");
+}
+
+#[tokio::test]
+async fn keys_that_were_changed_in_a_profile_are_read_again_when_the_old_ones_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let credentials = folder.path().join("credentials");
+    let write = {
+        let credentials = credentials.clone();
+        move |id: &str| {
+            let text = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {SECRET}\n");
+            std::fs::write(&credentials, text).unwrap();
+        }
+    };
+    write("AKIDOLD");
+    let server = Server::answering(move |head, _| {
+        if head.headers["authorization"].to_str().unwrap().contains("AKIDOLD/") {
+            write("AKIDNEW");
+            let refused = answer(403).header("x-amzn-errortype", "UnrecognizedClientException");
+            return with_body(
+                refused,
+                r#"{"message":"The security token included in the request is invalid."}"#,
+            );
+        }
+        with_body(answer(200), "{}")
+    })
+    .await;
+    let environment = [
+        ("AWS_SHARED_CREDENTIALS_FILE", credentials.to_str().unwrap().to_owned()),
+        ("AWS_CONFIG_FILE", "/nonexistent".to_owned()),
+        ("AWS_REGION", "eu-north-1".to_owned()),
+    ];
+    let output = run(&server, "is_refused_and_invokes_again", &environment).await;
+    assert!(output.status.success(), "{output:?}");
+    check(&server.last(), "AKIDNEW", SECRET, "eu-north-1");
 }
 
 #[tokio::test]
@@ -136,7 +185,9 @@ async fn keys_come_from_a_web_identity() {
 #[tokio::test]
 async fn a_chain_without_keys_says_so() {
     let server = answering(|| answer(200), "{}").await;
-    let output = run(&server, &[("AWS_REGION", "eu-north-1".to_owned())]).await;
+    let output =
+        run(&server, "invokes_with_what_the_environment_says", &[("AWS_REGION", "eu-north-1".to_owned())])
+            .await;
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("Unreachable") && said.contains("no AWS credentials"), "{said}");
