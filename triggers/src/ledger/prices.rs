@@ -51,8 +51,8 @@ impl Prices {
 impl Default for Prices {
     fn default() -> Self {
         // https://aws.amazon.com/lambda/pricing/: US East (N. Virginia), on demand, first tier (x86: the first 6 billion GB-seconds
-        // a month, arm: the first 7.5 billion), $0.20 per million requests. As published in November 2026; they have stood since
-        // tiers came in August 2022. The free tier, ephemeral storage and provisioned concurrency are left out.
+        // a month, arm: the first 7.5 billion), $0.20 per million requests. Taken from accounts of that page of 2024 and May 2026,
+        // which agree; check them against the page before money depends on it. The free tier, ephemeral storage and provisioned concurrency are left out.
         Self {
             x86: Price { gib_second: 0.000_016_666_7, request: 0.000_000_2 },
             arm: Price { gib_second: 0.000_013_333_4, request: 0.000_000_2 },
