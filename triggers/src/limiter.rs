@@ -2,7 +2,7 @@
 //!
 //! - It grows by one for each round (as many calls that were taken as the limit allows at once), and only where the limit was
 //!   what held calls back. It never leaves `min..=max`.
-//! - A throttle or a time-out shrinks it by [`SHRINK`]. Calls that began before the limit shrank last say nothing new: a burst
+//! - A throttle or a time-out shrinks it by `SHRINK`. Calls that began before the limit shrank last say nothing new: a burst
 //!   counts once.
 //! - So does latency that collapses: windows in a row whose median is far above the best window known. Where shrinking does not
 //!   help, the target has become slower for good: what it takes now is what it is measured by from then on, and the limit goes back.
