@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::{Folder, call, call_within, is_alive, json, spawn, until, until_gone};
+use super::support::{Folder, PATIENCE, call, call_within, is_alive, json, spawn, until, until_gone};
 use crate::function::{RunError, StartError};
 use crate::report::RunEnd;
 
@@ -194,13 +194,16 @@ async fn a_function_that_was_mended_runs_again() {
     let function = folder.function(|_| {});
     assert!(matches!(function.invoke(call("{}")).await.result, Err(RunError::Start(_))));
     folder.let_go("open");
-    let mended = loop {
-        let run = function.invoke(call("{}")).await;
-        match run.result {
-            Err(RunError::Start(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
-            _ => break run,
+    let mended = async {
+        loop {
+            let run = function.invoke(call("{}")).await;
+            match run.result {
+                Err(RunError::Start(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                _ => break run,
+            }
         }
     };
+    let mended = tokio::time::timeout(PATIENCE, mended).await.expect("it is started again in time");
     assert_eq!(json(&mended), "mended");
     let status = function.status();
     assert_eq!((status.failed_starts, status.last_start_error), (0, None));

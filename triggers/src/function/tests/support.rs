@@ -59,7 +59,7 @@ def serve(handle):
 "#;
 
 /// How long a test waits for what has to come.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The interpreter itself, behind whatever wrapper stands in `PATH`.
 fn python() -> &'static str {
