@@ -90,5 +90,7 @@ fn invocation(payloads: &Payloads, n: u64) -> anyhow::Result<Invocation> {
         deadline: now.plus_ms(30_000),
         wants_reply: false,
         callback: None,
+        input: None,
+        is_replay: false,
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod function;
 pub mod http;
+pub mod input;
 pub mod key;
 pub mod lambda;
 pub mod ledger;

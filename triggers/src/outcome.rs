@@ -35,6 +35,8 @@ pub enum RejectReason {
     InvalidReply,
     /// What would be sent is larger than the target takes.
     TooLarge,
+    /// The trigger's input could not be made of it.
+    Transform,
 }
 
 /// What a target answered, for people: kept with retries and dead letters.

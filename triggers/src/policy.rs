@@ -26,6 +26,24 @@ pub struct BatchPolicy {
     pub bisect: bool,
 }
 
+/// How fast a trigger, or all that call one host, may go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    /// Calls per second in the long run.
+    pub per_second: f64,
+    /// Calls that may go at once after a quiet time.
+    pub burst: u32,
+}
+
+/// What a trigger takes for a repeat, beyond what its topic deduplicates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DedupPolicy {
+    /// Where the key is found: an attribute's name, or a path such as `$.data.order.id`.
+    pub key: String,
+    /// How long a key is remembered, by the time of its event's append.
+    pub window_ms: u64,
+}
+
 /// The delivery policy of one subscription. Times in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliveryPolicy {

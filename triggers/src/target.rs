@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use eventail_wire::{Event, Offset, Timestamp, TopicName, TriggerName};
 
+use crate::input::Rendered;
 use crate::outcome::{BatchOutcome, Outcome};
 use crate::report::Report;
 
@@ -38,6 +39,10 @@ pub struct Invocation {
     /// The token by which the target may settle this attempt later, where the trigger allows it. A batch has one: its first
     /// event's.
     pub callback: Option<Arc<str>>,
+    /// What the target gets in place of the event, where the trigger says so.
+    pub input: Option<Rendered>,
+    /// Whether an operator had it delivered again from the log, beside the live events.
+    pub is_replay: bool,
 }
 
 /// How a call ended, and what is known of the run that it caused.

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use eventail_storage::log::Durability;
 use eventail_triggers::function::{FunctionOptions, FunctionTargetOptions};
 use eventail_triggers::http::{HttpTargetOptions, Secret};
+use eventail_triggers::input::InputOptions;
 use eventail_triggers::lambda::LambdaTargetOptions;
 use eventail_triggers::ledger::{Budget, Prices};
-use eventail_triggers::policy::DeliveryPolicy;
+use eventail_triggers::policy::{DedupPolicy, DeliveryPolicy, RateLimit};
 use eventail_triggers::target::Target;
 use eventail_wire::{FunctionName, Timestamp, TopicName, TriggerName, limits};
 
@@ -151,6 +152,12 @@ pub struct Trigger {
     pub reply_topic: Option<TopicName>,
     /// What it may cost; `None` is any sum.
     pub budget: Option<Budget>,
+    /// What the target gets; `None` is the whole event.
+    pub input: Option<InputOptions>,
+    /// What is not delivered again though its id is new.
+    pub dedup: Option<DedupPolicy>,
+    /// How fast it may go.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl Trigger {
@@ -168,6 +175,9 @@ impl Trigger {
             dead_letter_topic: topic(DEFAULT_DEAD_LETTER_TOPIC),
             reply_topic: None,
             budget: None,
+            input: None,
+            dedup: None,
+            rate_limit: None,
         }
     }
 }

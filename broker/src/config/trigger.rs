@@ -75,6 +75,9 @@ fn read_trigger(
         dead_letter_topic: dead_letter_topic?,
         reply_topic,
         budget,
+        input: None,
+        dedup: None,
+        rate_limit: None,
     })
 }
 

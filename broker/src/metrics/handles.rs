@@ -77,6 +77,7 @@ pub const fn reason_label(reason: RejectReason) -> &'static str {
         RejectReason::HopLimit => "hop_limit",
         RejectReason::InvalidReply => "invalid_reply",
         RejectReason::TooLarge => "too_large",
+        RejectReason::Transform => "transform",
     }
 }
 

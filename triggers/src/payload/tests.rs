@@ -27,6 +27,8 @@ fn invocation(event: Event, delivery_id: &str) -> Invocation {
         deadline: now.plus_ms(10_000),
         wants_reply: false,
         callback: None,
+        input: None,
+        is_replay: false,
     }
 }
 

@@ -264,6 +264,8 @@ impl Driver {
             // The answer to a batch is about its events and is none itself.
             wants_reply: self.replies.is_some() && !self.lane.batches,
             callback: None,
+            input: None,
+            is_replay: false,
         };
         (event, invocation)
     }

@@ -26,6 +26,8 @@ fn invocation(id: &str, data: &str) -> Invocation {
         deadline: now.plus_ms(20_000),
         wants_reply: false,
         callback: None,
+        input: None,
+        is_replay: false,
     }
 }
 

@@ -160,6 +160,8 @@ pub(crate) fn invocation(event: Event) -> Invocation {
         deadline: now.plus_ms(10_000),
         wants_reply: false,
         callback: None,
+        input: None,
+        is_replay: false,
     }
 }
 
