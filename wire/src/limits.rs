@@ -68,3 +68,5 @@ pub const INVOKE_SYNC_BYTES_MAX: usize = 6 << 20;
 pub const INVOKE_ASYNC_BYTES_MAX: usize = 1 << 20;
 /// The context of a client that invokes a function, as base64: as AWS Lambda has it.
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+/// What a trigger's input may be that is not the event itself: what a function may be sent.
+pub const INPUT_BYTES_MAX: usize = 6 << 20;
