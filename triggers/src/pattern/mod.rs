@@ -42,7 +42,7 @@
 mod affixes;
 mod compile;
 mod consistency;
-mod cursor;
+pub(crate) mod cursor;
 mod decide;
 mod error;
 mod explain;
