@@ -12,5 +12,6 @@ pub mod pattern;
 pub mod payload;
 pub mod policy;
 pub mod report;
+pub mod schedule;
 pub mod subscription;
 pub mod target;
