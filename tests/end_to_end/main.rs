@@ -13,6 +13,7 @@ mod examples;
 mod function_failures;
 mod functions;
 mod github;
+mod inputs;
 mod invoke_api;
 mod lambda;
 mod ledger;

@@ -10,6 +10,7 @@ mod error;
 pub mod files;
 mod function;
 mod http_target;
+mod input;
 mod invoke;
 mod lambda_target;
 mod ledger;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use eventail_triggers::http::{AddressRangeError, HttpTargetError};
+use eventail_triggers::input::InputError;
 use eventail_triggers::key::KeyPathError;
 use eventail_triggers::lambda::LambdaTargetError;
 use eventail_triggers::pattern::PatternError;
@@ -66,6 +67,32 @@ pub enum Problem {
         first: &'static str,
         /// The one that is pointed at.
         second: &'static str,
+    },
+    /// Two inputs of one trigger.
+    #[error("{section} has `{first}` and `{second}`, and an input is one of them")]
+    SecondInput {
+        /// Where.
+        section: String,
+        /// The first of them.
+        first: &'static str,
+        /// The one that is pointed at.
+        second: &'static str,
+    },
+    /// An input that is refused.
+    #[error("`{key}` is refused: {source}")]
+    Input {
+        /// Which of them.
+        key: String,
+        /// Why.
+        source: InputError,
+    },
+    /// A constant input with a value that JSON has not.
+    #[error("`{key}` has {found}, which JSON has not")]
+    InputValue {
+        /// Whose value.
+        key: String,
+        /// What it has.
+        found: &'static str,
     },
     /// A value of the wrong type.
     #[error("`{key}` must be {expected}, and this is {found}")]
@@ -352,6 +379,14 @@ pub enum Conflict {
     /// Batches are sent as CloudEvents.
     #[error("does not go with `mode = \"raw\"`: a batch is sent as application/cloudevents-batch+json")]
     BatchOfRaw,
+    /// Each event has a request of its own.
+    #[error(
+        "does not go with places such as `{{$.data.id}}` in the target's URL or headers: each event has a request of its own then"
+    )]
+    BatchOfPlaces,
+    /// Nothing else has places.
+    #[error("does nothing without `template`")]
+    PathsWithoutTemplate,
     /// A reply belongs to one event.
     #[error("does not go with `reply_topic`: a reply answers one event")]
     BatchWithReplies,

@@ -63,6 +63,7 @@ pub(super) const FUNCTION: &[&str] = &[
 pub(super) const TRIGGER: &[&str] = &[
     "topic",
     "pattern",
+    "input",
     "concurrency",
     "timeout",
     "ordering",
@@ -77,6 +78,8 @@ pub(super) const TRIGGER: &[&str] = &[
     "breaker",
     "target",
 ];
+/// `input` of a trigger: one of the first four.
+pub(super) const INPUT: &[&str] = &["path", "constant", "template", "jq", "paths"];
 /// `concurrency` of a trigger, where it adapts.
 pub(super) const CONCURRENCY: &[&str] = &["min", "max"];
 /// `batch` of a trigger.
@@ -131,6 +134,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[topics.NAME]", TOPIC),
     ("[triggers.NAME]", TRIGGER),
     ("[functions.NAME]", FUNCTION),
+    ("[triggers.NAME.input]", INPUT),
     ("[triggers.NAME.concurrency]", CONCURRENCY),
     ("[triggers.NAME.batch]", BATCH),
     ("[triggers.NAME.budget]", BUDGET),

@@ -1,6 +1,7 @@
 //! What the reader takes, what it refuses, and where it says that it is wrong.
 
 mod functions;
+mod inputs;
 
 use std::fmt::Write as _;
 

@@ -11,7 +11,7 @@ use super::function::Functions;
 use super::model::{DEFAULT_DEAD_LETTER_TOPIC, DEFAULT_KEY, DEFAULT_TOPIC, StartPosition, Trigger};
 use super::problem::{Conflict, Problem};
 use super::reader::{Found, Reader, Section};
-use super::{ledger, pattern, policy, schema, target, topics};
+use super::{input, ledger, pattern, policy, schema, target, topics};
 
 /// Reads `[triggers]`.
 pub(super) fn read(
@@ -61,6 +61,7 @@ fn read_trigger(
         reader.note(Problem::Conflict { key: "key".to_owned(), conflict }, &found.key_span);
     }
     let pattern = section.get("pattern").and_then(|found| pattern::read(reader, &found));
+    let input = input::read(reader, section);
     let start = section.get("start").and_then(|found| start(reader, &found)).unwrap_or_default();
     let budget = ledger::read_budget(reader, section);
     let target = target::read(reader, (section, name), &policy, functions);
@@ -77,7 +78,7 @@ fn read_trigger(
         dead_letter_topic: dead_letter_topic?,
         reply_topic,
         budget,
-        input: None,
+        input,
         dedup: None,
         rate_limit: None,
     })
