@@ -74,6 +74,8 @@ pub const INVOKE_SYNC_BYTES_MAX: usize = 6 << 20;
 pub const INVOKE_ASYNC_BYTES_MAX: usize = 1 << 20;
 /// The context of a client that invokes a function, as base64: as AWS Lambda has it.
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+/// What a trigger's input may be that is not the event itself: what a function may be sent.
+pub const INPUT_BYTES_MAX: usize = 6 << 20;
 /// How late a scheduled run may go before it counts as missed: as precise as EventBridge's schedules, and time enough to restart a
 /// broker.
 pub const SCHEDULE_LATE_MS: u64 = 60_000;

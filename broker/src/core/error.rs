@@ -117,6 +117,14 @@ pub enum BrokerError {
         /// Why.
         source: eventail_triggers::http::HttpTargetError,
     },
+    /// A trigger's input cannot be made of any event.
+    #[error("trigger `{trigger}`")]
+    Input {
+        /// Whose input.
+        trigger: TriggerName,
+        /// Why.
+        source: eventail_triggers::input::InputError,
+    },
     /// A trigger's Lambda target cannot be made.
     #[error("trigger `{trigger}`")]
     LambdaTarget {
@@ -214,6 +222,7 @@ impl BrokerError {
             Self::Pattern(_)
             | Self::Key(_)
             | Self::Target { .. }
+            | Self::Input { .. }
             | Self::LambdaTarget { .. }
             | Self::UndeclaredFunction { .. }
             | Self::OffsetBeyondEnd { .. } => Code::InvalidParameter,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use eventail_triggers::function::FunctionTarget;
 use eventail_triggers::http::{Egress, HttpTarget};
+use eventail_triggers::input::Input;
 use eventail_triggers::key::KeyPath;
 use eventail_triggers::lambda::LambdaTarget;
 use eventail_triggers::pattern::Pattern;
@@ -50,6 +51,7 @@ pub(crate) struct Trigger {
     options: config::Trigger,
     topic: Arc<Topic>,
     target: Arc<dyn Target>,
+    input: Option<Arc<Input>>,
     target_text: String,
     /// What its calls need a permit of, if anything.
     gate: Option<Arc<Gate>>,
@@ -142,6 +144,7 @@ impl Core {
         }
         let pattern = options.pattern.as_deref().map(Pattern::parse).transpose()?;
         let (target, target_text) = make_target(name, &options.target, egress, &self.functions)?;
+        let input = make_input(name, options)?;
         let gate = self.permits.gate(target.shared_key().as_deref(), &options.policy);
         let start = topic.place_of(options.start).await?;
         let lane = Lane::open(
@@ -163,7 +166,10 @@ impl Core {
             },
         );
         let redrives = tokio::sync::OnceCell::new();
-        Ok((Trigger { lane, options: options.clone(), topic, target, target_text, gate, redrives }, pattern))
+        Ok((
+            Trigger { lane, options: options.clone(), topic, target, input, target_text, gate, redrives },
+            pattern,
+        ))
     }
 
     fn start_topic(self: &Arc<Self>, members: Vec<(Arc<Trigger>, Option<Pattern>)>) {
@@ -195,6 +201,7 @@ impl Core {
         let driver = Driver {
             lane: Arc::clone(lane),
             target: Arc::clone(&trigger.target),
+            input: trigger.input.clone(),
             feed,
             replies,
             graveyard: Arc::new(Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() }),
@@ -318,6 +325,12 @@ impl Trigger {
             seed,
         })
     }
+}
+
+fn make_input(trigger: &TriggerName, options: &config::Trigger) -> Result<Option<Arc<Input>>, BrokerError> {
+    let compiled = options.input.as_ref().map(Input::compile).transpose();
+    let input = compiled.map_err(|source| BrokerError::Input { trigger: trigger.clone(), source })?;
+    Ok(input.map(Arc::new))
 }
 
 fn make_target(
