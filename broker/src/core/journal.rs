@@ -17,7 +17,7 @@ use eventail_storage::log::{AppendError, Log, NewRecord, ReadLimit};
 use eventail_triggers::subscription::{Entry, Snapshot};
 use eventail_wire::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::error::BrokerError;
 
@@ -33,6 +33,9 @@ const APPEND_BYTES: usize = 4 << 20;
 const BACKLOG_MAX: u64 = 65_536;
 /// Hand-overs that go into one append.
 const GATHER_MAX: usize = 1024;
+/// How long entries that nobody waits for are gathered: each append wakes the log's thread, which costs more than a delivery does
+/// else. A `kill -9` within it repeats what was delivered in it, as *at least once* allows.
+const GATHER_FOR: std::time::Duration = std::time::Duration::from_millis(1);
 /// How long the journal waits after a refused write before it tries a whole snapshot.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -56,6 +59,17 @@ enum Message {
     Barrier(oneshot::Sender<Result<(), AppendError>>),
 }
 
+impl Message {
+    /// Whether somebody waits until it is written.
+    const fn is_awaited(&self) -> bool {
+        match self {
+            Self::Entries(_, _, done) => done.is_some(),
+            Self::Snapshot(..) | Self::Orphaned(..) | Self::Forgotten(_) => false,
+            Self::SnapshotAll(_) | Self::Barrier(_) => true,
+        }
+    }
+}
+
 /// Something whose state the journal keeps.
 pub(crate) trait Journaled: Send + Sync {
     /// Calls `write` with the state, under the lock under which entries are handed over too.
@@ -70,6 +84,8 @@ pub(crate) struct Journal {
     sender: mpsc::UnboundedSender<Message>,
     backlog: AtomicU64,
     failing: AtomicU64,
+    /// Told when somebody waits for what was handed over.
+    awaited: Notify,
     registry: Mutex<Registry>,
 }
 
@@ -101,6 +117,7 @@ impl Journal {
             sender,
             backlog: AtomicU64::new(0),
             failing: AtomicU64::new(0),
+            awaited: Notify::new(),
             registry: Mutex::new(Registry { awake: HashMap::new(), dormant, orphans }),
         });
         let task =
@@ -273,9 +290,13 @@ impl Journal {
 
     fn send(&self, message: Message) {
         self.backlog.fetch_add(1, Ordering::Relaxed);
+        let is_awaited = message.is_awaited();
         if self.sender.send(message).is_err() {
             tracing::error!("the journal task is gone; settlements are no longer kept");
             self.failing.fetch_add(1, Ordering::Relaxed);
+        }
+        if is_awaited {
+            self.awaited.notify_one();
         }
     }
 }
@@ -304,11 +325,29 @@ impl JournalTask {
                 received = self.receiver.recv_many(&mut messages, GATHER_MAX) => if received == 0 { return },
                 _ = stop.wait_for(|stopped| *stopped) => return,
             }
+            if !messages.iter().any(Message::is_awaited) {
+                self.gather(&mut messages, &mut stop).await;
+            }
             self.journal.backlog.fetch_sub(messages.len() as u64, Ordering::Relaxed);
             let outcome = self.append(&mut messages).await;
             if outcome.is_err() || self.written > SNAPSHOT_EVERY_BYTES.max(2 * self.snapshot_bytes) {
                 self.snapshot_until_written(&mut stop).await;
             }
+        }
+    }
+
+    /// Waits for more, unless somebody waits for what there is.
+    async fn gather(&mut self, messages: &mut Vec<Message>, stop: &mut watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            () = self.journal.awaited.notified() => {}
+            () = tokio::time::sleep(GATHER_FOR) => {}
+            _ = stop.wait_for(|stopped| *stopped) => {}
+        }
+        while messages.len() < GATHER_MAX
+            && let Ok(message) = self.receiver.try_recv()
+        {
+            messages.push(message);
         }
     }
 
