@@ -22,6 +22,7 @@ pub(super) fn read(
 ) -> BTreeMap<TriggerName, Trigger> {
     let mut triggers = BTreeMap::new();
     let mut renames = Renames::default();
+    let mut wildcards = pattern::Budget::default();
     let Some(found) = root.get("triggers") else { return triggers };
     for entry in found.entries(reader) {
         let name = TriggerName::new(&entry.key)
@@ -36,6 +37,7 @@ pub(super) fn read(
         let trigger = read_trigger(reader, &section, name.as_ref(), functions);
         if let (Some(name), Some(trigger)) = (name, trigger) {
             renames.note(&section, &name, &trigger);
+            wildcards.add(reader, &section, &trigger);
             triggers.insert(name, trigger);
         }
     }
