@@ -95,13 +95,3 @@ pub const WILDCARD_COMPLEXITY_MAX: usize = 10;
 pub const PATTERN_COMPLEXITY_MAX: usize = 1_000;
 /// The same, added up over the triggers of one topic: a value that calls for all of them costs a few milliseconds.
 pub const TOPIC_COMPLEXITY_MAX: usize = 20_000;
-/// How late a scheduled run may go before it counts as missed: as precise as EventBridge's schedules, and time enough to restart a
-/// broker.
-pub const SCHEDULE_LATE_MS: u64 = 60_000;
-/// How far a clock may be set back while schedules wait for it to come to where they were: a zone's error or a leap is less, and more
-/// means that the clock was wrong before.
-pub const SCHEDULE_SET_BACK_MS_MAX: u64 = 24 * 60 * 60 * 1000;
-/// Runs that a listing of schedules tells ahead.
-pub const SCHEDULE_RUNS_SHOWN: usize = 10;
-/// Missed runs of a schedule that are made up for at most: each is an event at once.
-pub const SCHEDULE_MISSED_MAX: u32 = 10_000;
