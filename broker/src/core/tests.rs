@@ -2,6 +2,7 @@
 
 mod calls;
 mod inputs;
+mod reload;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -108,7 +108,7 @@ pub enum StatusMeaning {
 }
 
 /// What an HTTP target needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTargetOptions {
     /// Where to: `http` or `https`, no user info. Path and query may have places for values of the event, such as
     /// `{$.data.id}` or `{$.data.id|none}`.
