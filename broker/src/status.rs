@@ -1,6 +1,7 @@
 //! What the broker tells about itself: the shapes that the HTTP API sends, the CLI prints and programs read.
 
 mod config;
+mod delayed;
 mod functions;
 
 use eventail_triggers::ledger::BudgetStatus;
@@ -13,6 +14,7 @@ pub use config::{
     ConfigAction, ConfigChange, ConfigFailure, ConfigPart, ConfigStatus, OrphanStatus, ReloadPlan,
     ReloadReport,
 };
+pub use delayed::{DelayedEvent, DelayedFilter, DelayedState, DelayedStatus};
 pub use functions::{FunctionSummary, InstancesStatus};
 
 /// Where one event of a publish is: in its topic, or held until its time.

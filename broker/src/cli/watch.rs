@@ -5,10 +5,13 @@
 //! is refused was logged and is kept for `eventail config status`; the next change tries again.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::ModifyKind;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -17,6 +20,11 @@ use crate::Broker;
 
 /// How long nothing must have happened before the files are read.
 const QUIET: Duration = Duration::from_millis(200);
+/// How long that is waited for: a folder may never be quiet.
+const QUIET_MAX: Duration = Duration::from_secs(2);
+
+/// The names of the files, as the watcher's thread needs them.
+type Names = Arc<Mutex<BTreeSet<OsString>>>;
 
 /// What makes a broker load its configuration again.
 pub(super) struct Reloader {
@@ -26,6 +34,7 @@ pub(super) struct Reloader {
     changed: mpsc::Receiver<()>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
+    names: Names,
 }
 
 impl Reloader {
@@ -33,10 +42,11 @@ impl Reloader {
     pub(super) fn new(broker: Broker, is_watching: bool) -> std::io::Result<Self> {
         let (sender, changed) = mpsc::channel(1);
         let hang_up = signal(SignalKind::hangup())?;
+        let names = Names::default();
+        let known = Arc::clone(&names);
         let watcher = is_watching.then(|| {
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                // Reading a file is no change of it, and would be one without end.
-                if event.is_ok_and(|event| !event.kind.is_access()) {
+                if event.is_ok_and(|event| concerns(&event, &known)) {
                     // Where there is no place it was rung already.
                     let _rung = sender.try_send(());
                 }
@@ -49,7 +59,7 @@ impl Reloader {
                 None
             }
         };
-        let mut reloader = Self { broker, hang_up, changed, watcher, watched: BTreeSet::new() };
+        let mut reloader = Self { broker, hang_up, changed, watcher, watched: BTreeSet::new(), names };
         reloader.watch();
         Ok(reloader)
     }
@@ -78,15 +88,20 @@ impl Reloader {
             _ = self.hang_up.recv() => return true,
             Some(()) = self.changed.recv() => {}
         }
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changed.recv()).await {}
+        let quiet =
+            async { while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changed.recv()).await {} };
+        // Whether it became quiet or not, it is time.
+        let _waited = tokio::time::timeout(QUIET_MAX, quiet).await;
         false
     }
 
     /// Watches the folders of the files as they are now, and where links lead to.
     fn watch(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        let folders: BTreeSet<PathBuf> =
-            self.broker.config_files().iter().flat_map(|file| folders_of(file)).collect();
+        let files = self.broker.config_files();
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) =
+            files.iter().filter_map(|file| file.file_name()).map(ToOwned::to_owned).collect();
+        let folders: BTreeSet<PathBuf> = files.iter().flat_map(|file| folders_of(file)).collect();
         for folder in self.watched.difference(&folders) {
             if let Err(error) = watcher.unwatch(folder) {
                 debug!(folder = %folder.display(), %error, "a folder was not watched any more");
@@ -98,6 +113,19 @@ impl Reloader {
             }
         }
         self.watched = folders;
+    }
+}
+
+/// Whether something happened that may have changed one of the files. Reading one is no change. What is written into another file, a log
+/// in the same folder perhaps, concerns nobody; but whatever is made, moved or removed may be a link that leads to one.
+fn concerns(event: &notify::Event, names: &Names) -> bool {
+    match event.kind {
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+            let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            event.paths.iter().filter_map(|path| path.file_name()).any(|name| names.contains(name))
+        }
+        _ => true,
     }
 }
 

@@ -16,6 +16,7 @@ use rand::rngs::{SmallRng, StdRng};
 use tokio::sync::watch;
 
 use super::callbacks::Callbacks;
+use super::delayed::Tuning;
 use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
 use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
@@ -115,6 +116,7 @@ impl BrokerBuilder {
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
+        let delayed = Core::open_delayed(&store, Arc::clone(&index), Tuning::default()).await?;
         let lookup = Lookup::new(index);
         let tokens = seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let core = Arc::new(Core {
@@ -136,6 +138,7 @@ impl BrokerBuilder {
             subscribers: super::subscriber::Subscribers::default(),
             letters,
             lookup,
+            delayed,
             in_flight: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::Sender::new(false),
@@ -151,6 +154,7 @@ impl BrokerBuilder {
         core.start_upkeep();
         core.start_ledger();
         core.start_indexing();
+        super::delayed::start(&core);
         Ok(Broker { core })
     }
 }

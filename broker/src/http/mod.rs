@@ -16,6 +16,7 @@ mod body;
 mod config;
 mod connection;
 mod dead_letters;
+mod delayed;
 mod deliveries;
 mod events;
 mod functions;
