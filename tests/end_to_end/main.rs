@@ -24,5 +24,6 @@ mod outages;
 mod publish;
 mod quic;
 mod quickstart;
+mod reload;
 mod replies;
 mod support;
