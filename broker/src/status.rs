@@ -2,6 +2,8 @@
 
 mod functions;
 
+use std::sync::Arc;
+
 use eventail_triggers::ledger::BudgetStatus;
 use eventail_triggers::limiter::LimiterState;
 use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
@@ -178,6 +180,9 @@ pub struct DeadLetterSummary {
     pub redriven: u32,
     /// Whether it was purged.
     pub purged: bool,
+    /// The replay that it comes from, where it was not the live event that failed.
+    #[serde(default)]
+    pub replay: Option<String>,
 }
 
 /// A dead letter whole.
@@ -299,6 +304,8 @@ pub enum Observation {
         response: Option<Response>,
         /// When it will be tried again.
         next_at: Option<Timestamp>,
+        /// The replay that it was made for, if not for the live event.
+        replay: Option<Arc<str>>,
     },
     /// A dead letter was written.
     DeadLettered {
@@ -312,6 +319,8 @@ pub enum Observation {
         dead_letter_offset: Offset,
         /// Why.
         reason: RejectReason,
+        /// The replay that it comes from, if not the live event.
+        replay: Option<Arc<str>>,
     },
     /// A dead letter was handed to its trigger again.
     Redriven {

@@ -158,6 +158,7 @@ impl Core {
                 start,
                 dead_letter_topic: options.dead_letter_topic.clone(),
                 redrives: false,
+                replay: None,
                 observer: self.observer.clone(),
                 seed: self.next_seed(),
             },
@@ -314,6 +315,7 @@ impl Trigger {
             start: Offset(0),
             dead_letter_topic: self.options.dead_letter_topic.clone(),
             redrives: false,
+            replay: None,
             observer,
             seed,
         })
