@@ -14,7 +14,7 @@ mod handles;
 use metrics::{Unit, counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::status::{BreakerState, TopicStatus, TriggerState, TriggerStatus};
+use crate::status::{BreakerState, ReplayTotals, TopicStatus, TriggerState, TriggerStatus};
 
 pub use functions::FunctionMetrics;
 pub use handles::{AttemptEnd, TopicMetrics, TriggerMetrics, class_label, reason_label};
@@ -148,6 +148,10 @@ table! {
         "The most memory that a run had in this hour, by function and trigger";
     FUNCTION_MEMORY_SIZE = Gauge Bytes "eventail_function_memory_size_bytes",
         "The memory that the function may have, by function and trigger";
+    REPLAYS_RUNNING = Gauge Count "eventail_replays_running",
+        "Replays that are under way or wait for their trigger";
+    REPLAYED_EVENTS = Counter Count "eventail_replayed_events_total",
+        "Events of replays that were settled, by outcome (delivered, dead_lettered, expired)";
     HTTP_REQUESTS = Counter Count "eventail_http_requests_total",
         "HTTP requests answered, by route and status";
     HTTP_PANICS = Counter Count "eventail_http_panics_total",
@@ -205,6 +209,19 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = prometheus()?.install_recorder()?;
     describe();
     Ok(handle)
+}
+
+/// Sets what is told of replays to what the broker tells of them now.
+#[allow(clippy::cast_precision_loss)]
+pub fn record_replays(totals: &ReplayTotals) {
+    gauge!(REPLAYS_RUNNING).set(totals.running as f64);
+    for (outcome, count) in [
+        ("delivered", totals.account.delivered),
+        ("dead_lettered", totals.account.dead_lettered),
+        ("expired", totals.account.expired),
+    ] {
+        counter!(REPLAYED_EVENTS, "outcome" => outcome).absolute(count);
+    }
 }
 
 /// Sets the gauges of topics and triggers, and the counters of triggers' accounts, to what the broker tells of them now.

@@ -1,6 +1,7 @@
 //! What the broker tells about itself: the shapes that the HTTP API sends, the CLI prints and programs read.
 
 mod functions;
+mod replays;
 
 use std::sync::Arc;
 
@@ -11,6 +12,10 @@ use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
 
 pub use functions::{FunctionSummary, InstancesStatus};
+pub use replays::{
+    ReplayPoint, ReplayPointError, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ReplayTotals,
+    TypeCount,
+};
 
 /// Where one event of a publish went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -54,6 +54,12 @@ pub const RESPONSE_BODY_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
 pub const LEASE_MS_MAX: u64 = 60 * 60 * 1000;
 /// How long a callback is held open for its answer: by then the target's own answer was read, or the target waits for us.
 pub const CALLBACK_WAIT_MS: u64 = 1_000;
+/// Replays under way at once: each reads its log and calls a target beside the live events.
+pub const REPLAYS_RUNNING_MAX: usize = 16;
+/// Replays that are told of after their end; where there are more, the oldest go.
+pub const REPLAYS_KEPT_MAX: usize = 1_000;
+/// How long a replay is told of after its end.
+pub const REPLAYS_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Functions and triggers (in pairs) that the ledger tells apart; what comes after is counted together. HTTP hosts are among them.
 pub const LEDGER_KEYS_MAX: usize = 1_000;
 /// Hours that the ledger keeps, over all of these: some hundred bytes each. Where there are more, the oldest hours go.

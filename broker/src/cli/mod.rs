@@ -15,6 +15,8 @@ mod functions;
 mod logging;
 mod publish;
 mod quickstart;
+mod replay;
+mod replays;
 mod run_function;
 mod screen;
 mod serve;
@@ -84,6 +86,10 @@ enum Command {
     Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
     DeadLetters(dead_letters::Arguments),
+    /// Deliver a part of a topic once more, beside the live events
+    Replay(replay::Arguments),
+    /// List, show or cancel replays
+    Replays(replays::Arguments),
 
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
@@ -168,6 +174,8 @@ impl Command {
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
+            Self::Replay(arguments) => block_on(replay::run(arguments, screen)),
+            Self::Replays(arguments) => block_on(replays::run(arguments, screen)),
 
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),

@@ -109,6 +109,18 @@ impl Journal {
         journaled.with_snapshot(&mut |snapshot| drop(registry.dormant.insert(Arc::clone(lane), snapshot)));
     }
 
+    /// Forgets a lane that is over. Its records go with the next snapshot; until then a restart finds it dormant again.
+    pub(crate) fn forget(&self, lane: &str) {
+        let mut registry = lock(&self.registry);
+        registry.awake.remove(lane);
+        registry.dormant.remove(lane);
+    }
+
+    /// Forgets the dormant lanes that are over.
+    pub(crate) fn forget_dormant(&self, is_over: impl Fn(&str) -> bool) {
+        lock(&self.registry).dormant.retain(|lane, _| !is_over(lane));
+    }
+
     /// Whether a lane of this name has a state.
     pub(crate) fn knows(&self, lane: &str) -> bool {
         let registry = lock(&self.registry);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
 use eventail_triggers::subscription::DeadLetterOrder;
 use eventail_wire::{Event, EventError, Offset, Timestamp, TopicName, TriggerName, ValueKind};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use super::replay::ONE_OFF_LANE_PREFIX;
+use super::replays::ONE_OFF_LANE_PREFIX;
 use super::topic::DELIVERY_ATTRIBUTE;
 use crate::status::{DeadLetter, DeadLetterSummary};
 
@@ -33,13 +33,12 @@ const LOG: &str = "eventaillog";
 const REPLAY: &str = "eventailreplay";
 
 /// Where an event was before it was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) trigger: TriggerName,
     pub(crate) topic: TopicName,
     pub(crate) offset: Offset,
     /// The replay that delivered it, if it was not the live event.
-    #[serde(default)]
     pub(crate) replay: Option<Arc<str>>,
 }
 
@@ -199,8 +198,7 @@ mod tests {
             .json_data("{}")
             .build()
             .unwrap();
-        let origin =
-            Origin {
+        let origin = Origin {
             trigger: "ship".parse().unwrap(),
             topic: "orders".parse().unwrap(),
             offset: Offset(7),

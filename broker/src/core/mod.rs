@@ -17,6 +17,7 @@ mod lookup;
 mod open;
 mod permits;
 mod redrive;
+mod replays;
 mod replies;
 mod subscriber;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use crate::status::{
 
 pub use error::BrokerError;
 pub use open::BrokerBuilder;
+pub use replays::ReplayError;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
 use callbacks::Callbacks;
@@ -55,6 +57,7 @@ use ledger::Ledger;
 use letters::Letters;
 use lookup::Lookup;
 use permits::Permits;
+use replays::Replays;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -82,6 +85,7 @@ pub(crate) struct Core {
     functions: Functions,
     subscribers: subscriber::Subscribers,
     letters: Letters,
+    replays: Replays,
     lookup: Lookup,
     in_flight: Arc<InFlight>,
     stopping: AtomicBool,

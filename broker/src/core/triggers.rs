@@ -1,7 +1,7 @@
 //! Triggers: lanes that a target empties, with a second lane for what is redriven.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use eventail_triggers::function::FunctionTarget;
@@ -54,6 +54,8 @@ pub(crate) struct Trigger {
     /// What its calls need a permit of, if anything.
     gate: Option<Arc<Gate>>,
     redrives: tokio::sync::OnceCell<Arc<Lane>>,
+    /// Those of its replays.
+    replays: Mutex<Vec<Weak<Lane>>>,
 }
 
 impl Core {
@@ -164,7 +166,10 @@ impl Core {
             },
         );
         let redrives = tokio::sync::OnceCell::new();
-        Ok((Trigger { lane, options: options.clone(), topic, target, target_text, gate, redrives }, pattern))
+        let replays = Mutex::default();
+        let trigger =
+            Trigger { lane, options: options.clone(), topic, target, target_text, gate, redrives, replays };
+        Ok((trigger, pattern))
     }
 
     fn start_topic(self: &Arc<Self>, members: Vec<(Arc<Trigger>, Option<Pattern>)>) {
@@ -184,6 +189,17 @@ impl Core {
     }
 
     fn drive(self: &Arc<Self>, trigger: &Trigger, lane: &Arc<Lane>, feed: Option<(Arc<Feed>, usize)>) {
+        let driver = self.driver(trigger, lane, feed);
+        self.tasks.spawn_lane("trigger", Arc::new(driver).run(self.stop.subscribe()));
+    }
+
+    /// What drives a lane of a trigger.
+    pub(crate) fn driver(
+        self: &Arc<Self>,
+        trigger: &Trigger,
+        lane: &Arc<Lane>,
+        feed: Option<(Arc<Feed>, usize)>,
+    ) -> Driver {
         let config = self.config();
         let replies =
             trigger.options.reply_topic.as_ref().and_then(|name| self.topics.get(name)).map(|topic| {
@@ -193,7 +209,7 @@ impl Core {
                     event_bytes_max: config.limits.event_bytes_max,
                 }
             });
-        let driver = Driver {
+        Driver {
             lane: Arc::clone(lane),
             target: Arc::clone(&trigger.target),
             feed,
@@ -207,8 +223,7 @@ impl Core {
                 .map(|gate| gate.seat(&trigger.options.policy, Arc::clone(lane.wake()))),
             callbacks: Arc::clone(&self.callbacks),
             ledger: Arc::clone(&self.ledger),
-        };
-        self.tasks.spawn_lane("trigger", Arc::new(driver).run(self.stop.subscribe()));
+        }
     }
 }
 
@@ -217,12 +232,18 @@ impl Trigger {
         for lane in self.lanes() {
             lane.change(|subscription| subscription.pause(reason.to_owned())).await?;
         }
+        for lane in self.replays() {
+            lane.change(|subscription| subscription.pause(reason.to_owned())).await?;
+        }
         tracing::info!(trigger = %self.lane.trigger, topic = %self.topic.name, reason, "trigger paused");
         Ok(())
     }
 
     pub(crate) async fn resume(&self) -> Result<(), BrokerError> {
         for lane in self.lanes() {
+            lane.change(|subscription| subscription.resume()).await?;
+        }
+        for lane in self.replays() {
             lane.change(|subscription| subscription.resume()).await?;
         }
         tracing::info!(trigger = %self.lane.trigger, topic = %self.topic.name, "trigger resumed");
@@ -299,7 +320,39 @@ impl Trigger {
         std::iter::once(&self.lane).chain(self.redrives.get())
     }
 
-    fn lane_options(
+    /// Its pattern, as text.
+    pub(crate) fn pattern(&self) -> Option<&str> {
+        self.options.pattern.as_deref()
+    }
+
+    /// Ties the lane of a replay to the trigger: what holds the trigger, now or later, holds its replays.
+    pub(crate) async fn attach(&self, lane: &Arc<Lane>) -> Result<(), BrokerError> {
+        {
+            let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+            replays.retain(|lane| lane.strong_count() > 0);
+            replays.push(Arc::downgrade(lane));
+        }
+        // Looked at after it is tied, and the live lane is held first: so no pause is missed.
+        let held = self.lane.look(|main| (main.state(), main.reason().unwrap_or_default().to_owned()));
+        match held {
+            (subscription::State::Paused, reason) => lane.change(|replay| replay.pause(reason)).await,
+            (subscription::State::Disabled, reason) => lane.change(|replay| replay.disable(reason)).await,
+            (subscription::State::Running | subscription::State::Stopped, _)
+                if lane.look(Subscription::state) != subscription::State::Running =>
+            {
+                lane.change(|replay| replay.resume()).await
+            }
+            (subscription::State::Running | subscription::State::Stopped, _) => Ok(()),
+        }
+    }
+
+    /// The lanes of its replays.
+    fn replays(&self) -> Vec<Arc<Lane>> {
+        let replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        replays.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn lane_options(
         &self,
         observer: Option<Arc<dyn Observer>>,
         seed: u64,
@@ -364,7 +417,7 @@ fn state_of(subscription: &Subscription) -> TriggerState {
     }
 }
 
-fn account(subscription: &Subscription) -> Account {
+pub(crate) fn account(subscription: &Subscription) -> Account {
     let account = subscription.account();
     Account {
         matched: account.matched,

@@ -13,8 +13,8 @@ use eventail_wire::{Event, Offset, TopicName, TriggerName};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Consignment, Unpacked};
 use super::drive::{Driver, describe};
+use super::{Consignment, Unpacked};
 use crate::core::callbacks::{Reply, Signal, Waiting};
 use crate::core::permits::Permit;
 

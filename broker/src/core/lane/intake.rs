@@ -37,9 +37,7 @@ pub(crate) enum Filled {
     /// The log cannot be read now.
     Failed,
     /// More may come in only after this time.
-    Paced {
-        wait_ms: u64,
-    },
+    Paced { wait_ms: u64 },
 }
 
 impl Lane {
@@ -97,6 +95,10 @@ impl Lane {
             let end = self.end.map_or(end, |bound| bound.min(end));
             if intake.reached < end {
                 return Ok(intake.reached);
+            }
+            if self.end.is_some_and(|bound| intake.reached >= bound) {
+                // Nothing more comes, however much is appended.
+                return Err(Filled::Waiting);
             }
             match feed {
                 Some((feed, seat)) if feed.join(seat, intake.reached) => intake.member = true,

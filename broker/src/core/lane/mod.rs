@@ -131,12 +131,14 @@ pub(crate) struct Consignment {
 }
 
 impl Lane {
-    pub(crate) fn open(journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
-        let LaneOptions { name, policy, seed, .. } = &options;
-        let (replay, end, is_one_off, filter, pace) = match options.replay {
-            Some(ReplayOptions { id, end, filter, pace, is_one_off }) => (Some(id), Some(end), is_one_off, filter, pace),
+    pub(crate) fn open(journal: &Arc<Journal>, mut options: LaneOptions) -> Arc<Self> {
+        let (replay, end, is_one_off, filter, pace) = match options.replay.take() {
+            Some(ReplayOptions { id, end, filter, pace, is_one_off }) => {
+                (Some(id), Some(end), is_one_off, filter, pace)
+            }
             None => (None, None, false, None, None),
         };
+        let LaneOptions { name, policy, seed, .. } = &options;
         let subscription = match journal.state_of(name) {
             Some(mut state) => {
                 let end = options.log.status().range.end;
@@ -405,9 +407,7 @@ impl Lane {
         let state = self.lock();
         let subscription = &state.subscription;
         let is_refused = self.is_one_off && subscription.state() == SubscriptionState::Disabled;
-        state.burying == 0
-            && subscription.in_flight() == 0
-            && (subscription.cursor() >= end || is_refused)
+        state.burying == 0 && subscription.in_flight() == 0 && (subscription.cursor() >= end || is_refused)
     }
 
     /// Reads one event again. `Ok(None)` where retention took it.
