@@ -60,6 +60,12 @@ pub const REPLAYS_RUNNING_MAX: usize = 16;
 pub const REPLAYS_KEPT_MAX: usize = 1_000;
 /// How long a replay is told of after its end.
 pub const REPLAYS_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+/// How far ahead an event may be held: a year, be it a leap year. Beyond that nobody knows what the event means.
+pub const DELAY_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
+/// Events that are held at once: each is some hundred bytes of index beside its own on disk, and none in memory.
+pub const DELAYED_EVENTS_MAX: usize = 1_000_000;
+/// Bytes of all events that are held at once. The log that holds them takes twice as much disk.
+pub const DELAYED_BYTES_MAX: usize = 4 << 30;
 /// Functions and triggers (in pairs) that the ledger tells apart; what comes after is counted together. HTTP hosts are among them.
 pub const LEDGER_KEYS_MAX: usize = 1_000;
 /// Hours that the ledger keeps, over all of these: some hundred bytes each. Where there are more, the oldest hours go.
@@ -74,3 +80,13 @@ pub const INVOKE_SYNC_BYTES_MAX: usize = 6 << 20;
 pub const INVOKE_ASYNC_BYTES_MAX: usize = 1 << 20;
 /// The context of a client that invokes a function, as base64: as AWS Lambda has it.
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+/// How late a scheduled run may go before it counts as missed: as precise as EventBridge's schedules, and time enough to restart a
+/// broker.
+pub const SCHEDULE_LATE_MS: u64 = 60_000;
+/// How far a clock may be set back while schedules wait for it to come to where they were: a zone's error or a leap is less, and more
+/// means that the clock was wrong before.
+pub const SCHEDULE_SET_BACK_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Runs that a listing of schedules tells ahead.
+pub const SCHEDULE_RUNS_SHOWN: usize = 10;
+/// Missed runs of a schedule that are made up for at most: each is an event at once.
+pub const SCHEDULE_MISSED_MAX: u32 = 10_000;

@@ -90,7 +90,7 @@ impl Replays {
         }
         let goes_on =
             |name: &str| known.values().any(|replay| *replay.lane_name == *name && !replay.is_over());
-        journal.forget_dormant(|name| {
+        journal.forget_all(|name| {
             [LANE_PREFIX, ONE_OFF_LANE_PREFIX].iter().any(|prefix| name.starts_with(prefix)) && !goes_on(name)
         });
         Ok(Self {

@@ -280,11 +280,15 @@ impl Core {
                     replay = %replay.id, state = ?record.state, delivered = account.delivered,
                     dead_lettered = account.dead_lettered, expired = account.expired, lost = outcome.lost, "replay ended"
                 );
-                let mut now = replay.state();
-                now.record = record;
-                now.lane = None;
-                now.waits_for = None;
-                drop(now);
+                let lane = {
+                    let mut now = replay.state();
+                    now.record = record;
+                    now.waits_for = None;
+                    now.lane.take()
+                };
+                if let Some(lane) = lane {
+                    lane.sleep();
+                }
                 self.journal.forget(&replay.lane_name);
                 return;
             };
