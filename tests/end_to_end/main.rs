@@ -23,5 +23,6 @@ mod outages;
 mod publish;
 mod quic;
 mod quickstart;
+mod replay;
 mod replies;
 mod support;
