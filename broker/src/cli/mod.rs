@@ -13,6 +13,7 @@ mod error;
 mod exit;
 mod functions;
 mod logging;
+mod matching;
 mod publish;
 mod quickstart;
 mod replay;
@@ -91,6 +92,8 @@ enum Command {
     /// List, show or cancel replays
     Replays(replays::Arguments),
 
+    /// Tell whether a pattern matches an event, and if not, why
+    Match(matching::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
     /// Be the process of a function that is built in, for trying functions with nothing installed
@@ -177,6 +180,7 @@ impl Command {
             Self::Replay(arguments) => block_on(replay::run(arguments, screen)),
             Self::Replays(arguments) => block_on(replays::run(arguments, screen)),
 
+            Self::Match(arguments) => matching::run(&arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),
