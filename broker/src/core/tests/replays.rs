@@ -82,6 +82,8 @@ async fn what_lies_in_the_range_and_fits_both_patterns_is_delivered_again_and_ma
     publish(&broker, 6).await;
     let other = Event::builder("other", "/shop", "order.shipped").build().unwrap();
     broker.publish(&topic(), vec![other]).await.unwrap();
+    eventually("the live lane is at the end", async || broker.trigger(&name()).unwrap().cursor == Offset(7))
+        .await;
     let before = broker.trigger(&name()).unwrap();
     let request = ReplayRequest {
         from: ReplayPoint::Offset(Offset(1)),
@@ -166,7 +168,13 @@ async fn a_replay_goes_on_where_it_was_after_a_restart() {
     broker.shutdown().await.unwrap();
     drop(broker);
     assert_eq!(holding.replayed(), ["0", "1", "2", "3"]);
-    let under_way = holding.seen.lock().unwrap().last().cloned().unwrap();
+    let under_way = holding
+        .seen
+        .lock()
+        .unwrap()
+        .iter()
+        .rfind(|seen| seen.is_replay)
+        .map(|seen| Arc::clone(&seen.delivery_id));
 
     let target = Scripted::answering([]);
     let broker = Broker::open(with(target.clone())).await.unwrap();
@@ -175,7 +183,7 @@ async fn a_replay_goes_on_where_it_was_after_a_restart() {
     let replayed: Vec<_> = target.seen().into_iter().filter(|seen| seen.is_replay).collect();
     let ids: Vec<_> = replayed.iter().map(|seen| seen.event.id()).collect();
     assert_eq!(ids, ["3", "4", "5", "6", "7", "8", "9"]);
-    assert_eq!(replayed[0].delivery_id, under_way.delivery_id, "the id outlives the restart");
+    assert_eq!(Some(&replayed[0].delivery_id), under_way.as_ref(), "the id outlives the restart");
     broker.shutdown().await.unwrap();
     drop(broker);
 
