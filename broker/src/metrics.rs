@@ -14,7 +14,9 @@ mod handles;
 use metrics::{Unit, counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::status::{BreakerState, ReplayTotals, TopicStatus, TriggerState, TriggerStatus};
+use crate::status::{
+    BreakerState, ConfigStatus, OrphanStatus, ReplayTotals, TopicStatus, TriggerState, TriggerStatus,
+};
 
 pub use functions::FunctionMetrics;
 pub use handles::{AttemptEnd, TopicMetrics, TriggerMetrics, class_label, reason_label};
@@ -132,6 +134,16 @@ table! {
         "What the trigger has cost since the day (UTC) began, in what the prices are in, by trigger";
     TRIGGER_BUDGET_LEVEL = Gauge Count "eventail_trigger_budget_level",
         "0 within, 1 warning (80 % is spent), 2 spent, by trigger";
+    CONFIG_RELOADS = Counter Count "eventail_config_reloads_total",
+        "Reloads that changed the configuration";
+    CONFIG_RELOAD_FAILURES = Counter Count "eventail_config_reload_failures_total",
+        "Reloads that were refused, so that the last good configuration stayed";
+    CONFIG_LOADED = Gauge Seconds "eventail_config_loaded_timestamp_seconds",
+        "When the configuration took effect that is in effect, as seconds since 1970";
+    CONFIG_NEEDS_RESTART = Gauge Count "eventail_config_restart_keys",
+        "Keys and topics of the configuration that take effect only at the next start";
+    ORPHANED_TRIGGERS = Gauge Count "eventail_orphaned_triggers",
+        "Triggers that are not in the configuration any more and whose state is kept";
     FUNCTION_INVOCATIONS = Counter Count "eventail_function_invocations_total",
         "Calls of functions, by function, trigger and end; throttles and failed starts among them";
     FUNCTION_COLD_STARTS = Counter Count "eventail_function_cold_starts_total",
@@ -222,6 +234,13 @@ pub fn record_replays(totals: &ReplayTotals) {
     ] {
         counter!(REPLAYED_EVENTS, "outcome" => outcome).absolute(count);
     }
+}
+
+/// Sets the gauges of the configuration to what the broker tells of it now.
+#[allow(clippy::cast_precision_loss)]
+pub fn record_config(status: &ConfigStatus, orphans: &[OrphanStatus]) {
+    gauge!(CONFIG_NEEDS_RESTART).set(status.needs_restart.len() as f64);
+    gauge!(ORPHANED_TRIGGERS).set(orphans.len() as f64);
 }
 
 /// Sets the gauges of topics and triggers, and the counters of triggers' accounts, to what the broker tells of them now.

@@ -1,5 +1,6 @@
 //! What the broker tells about itself: the shapes that the HTTP API sends, the CLI prints and programs read.
 
+mod config;
 mod functions;
 mod replays;
 
@@ -11,6 +12,10 @@ use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
 use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
 
+pub use config::{
+    ConfigAction, ConfigChange, ConfigFailure, ConfigPart, ConfigStatus, OrphanStatus, ReloadPlan,
+    ReloadReport,
+};
 pub use functions::{FunctionSummary, InstancesStatus};
 pub use replays::{
     ReplayPoint, ReplayPointError, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ReplayTotals,

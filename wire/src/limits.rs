@@ -68,6 +68,8 @@ pub const DELAYED_EVENTS_MAX: usize = 1_000_000;
 pub const DELAYED_BYTES_MAX: usize = 4 << 30;
 /// Functions and triggers (in pairs) that the ledger tells apart; what comes after is counted together. HTTP hosts are among them.
 pub const LEDGER_KEYS_MAX: usize = 1_000;
+/// How long the state of a trigger is kept that is not in the configuration any more.
+pub const ORPHAN_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Hours that the ledger keeps, over all of these: some hundred bytes each. Where there are more, the oldest hours go.
 pub const LEDGER_BUCKETS_MAX: usize = 200_000;
 /// How long the ledger keeps an hour.

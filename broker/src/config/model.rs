@@ -58,7 +58,7 @@ pub struct Config {
 }
 
 /// A certificate chain and its key, both PEM.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain.
     pub certificate: PathBuf,
@@ -69,7 +69,7 @@ pub struct TlsFiles {
 pub use eventail_triggers::http::AddressRange;
 
 /// Caps that an operator may move. The defaults and their reasons are in [`eventail_wire::limits`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one event.
     pub event_bytes_max: usize,
@@ -92,7 +92,7 @@ pub struct Limits {
 }
 
 /// Topics: what holds for all, and what differs for some.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
     /// Whether a publish may create its topic.
     pub auto_create: bool,
@@ -103,7 +103,7 @@ pub struct Topics {
 }
 
 /// How one topic is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicOptions {
     /// When a publish is acknowledged.
     pub durability: Durability,
@@ -132,7 +132,7 @@ pub enum StartPosition {
 }
 
 /// A subscription with a pattern, a target and a delivery policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trigger {
     /// The topic that it reads.
     pub topic: TopicName,
@@ -158,6 +158,8 @@ pub struct Trigger {
     pub dedup: Option<DedupPolicy>,
     /// How fast it may go.
     pub rate_limit: Option<RateLimit>,
+    /// What it was called before: where that trigger is gone and this one has no past of its own, it goes on where that one was.
+    pub renamed_from: Option<TriggerName>,
 }
 
 impl Trigger {
@@ -178,6 +180,7 @@ impl Trigger {
             input: None,
             dedup: None,
             rate_limit: None,
+            renamed_from: None,
         }
     }
 }
@@ -193,6 +196,19 @@ pub enum TargetOptions {
     Lambda(LambdaTargetOptions),
     /// Code of the program that embeds the broker.
     Handler(Arc<dyn Target>),
+}
+
+/// Handlers are equal where they are the same.
+impl PartialEq for TargetOptions {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Http(a), Self::Http(b)) => a == b,
+            (Self::Function(a), Self::Function(b)) => a == b,
+            (Self::Lambda(a), Self::Lambda(b)) => a == b,
+            (Self::Handler(a), Self::Handler(b)) => Arc::ptr_eq(a, b),
+            (Self::Http(_) | Self::Function(_) | Self::Lambda(_) | Self::Handler(_), _) => false,
+        }
+    }
 }
 
 impl std::fmt::Debug for TargetOptions {

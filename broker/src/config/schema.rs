@@ -73,6 +73,7 @@ pub(super) const TRIGGER: &[&str] = &[
     "parked_max",
     "batch",
     "budget",
+    "renamed_from",
     "retry",
     "breaker",
     "target",

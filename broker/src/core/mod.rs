@@ -3,6 +3,7 @@
 //! [`Broker`] is the handle that everybody holds; [`Core`] is what stands behind it. Nothing here knows of sockets: the HTTP API,
 //! the QUIC server and the CLI call the handle, as does a program that embeds the broker.
 
+mod assembly;
 mod callbacks;
 mod error;
 mod feed;
@@ -15,8 +16,11 @@ mod letter;
 mod letters;
 mod lookup;
 mod open;
+mod orphans;
 mod permits;
 mod redrive;
+mod redrive_lanes;
+pub(crate) mod reload;
 mod replays;
 mod replies;
 mod subscriber;
@@ -47,6 +51,7 @@ use crate::status::{
 
 pub use error::BrokerError;
 pub use open::BrokerBuilder;
+pub use reload::ReloadError;
 pub use replays::ReplayError;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
@@ -73,6 +78,10 @@ pub struct Broker {
 pub(crate) struct Core {
     /// What the broker runs with now: exchanged whole, so that whoever loads it once sees one configuration.
     config: ArcSwap<Config>,
+    /// Held by whoever exchanges triggers.
+    changing: tokio::sync::Mutex<()>,
+    reloads: reload::Reloads,
+    orphans: orphans::Orphans,
     clock: Arc<dyn Clock>,
     observer: Option<Arc<dyn Observer>>,
     store: Arc<DiskStore>,

@@ -107,7 +107,7 @@ pub enum StatusMeaning {
 }
 
 /// What an HTTP target needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTargetOptions {
     /// Where to: `http` or `https`, no user info.
     pub url: http::Uri,

@@ -87,7 +87,6 @@ pub(crate) struct Lane {
     pub(crate) name: Arc<str>,
     pub(crate) trigger: TriggerName,
     pub(crate) topic: TopicName,
-    pub(crate) dead_letter_topic: TopicName,
     pub(crate) metrics: TriggerMetrics,
     redrives: bool,
     /// The replay that it is.
@@ -123,6 +122,8 @@ struct State {
     name: Arc<str>,
     /// The lane that takes and leases; the others settle what they have.
     generation: u64,
+    /// Where what is given up goes, under whichever configuration it was tried.
+    dead_letter_topic: TopicName,
     subscription: Subscription,
     /// How fast events may come in.
     pace: Option<Bucket>,
@@ -169,6 +170,7 @@ impl Lane {
         let state = State {
             name: Arc::clone(&options.name),
             generation: 0,
+            dead_letter_topic: options.dead_letter_topic.clone(),
             subscription,
             pace: options.replay.as_ref().and_then(|replay| replay.pace),
             held: HashMap::new(),
@@ -202,7 +204,6 @@ impl Lane {
             name: options.name,
             trigger: options.trigger,
             topic: options.topic,
-            dead_letter_topic: options.dead_letter_topic,
             redrives: options.redrives,
             replay,
             end,
@@ -230,6 +231,7 @@ impl Lane {
         if *state.subscription.policy() != options.policy {
             state.subscription.set_policy(options.policy.clone());
         }
+        state.dead_letter_topic.clone_from(&options.dead_letter_topic);
         let (generation, old_name) = (state.generation, Arc::clone(&state.name));
         drop(state);
         drop(intake);
@@ -277,6 +279,11 @@ impl Lane {
         records: Vec<NewRecord>,
     ) -> impl Future<Output = Result<Vec<Appended>, AppendError>> + use<> {
         self.log.append(records)
+    }
+
+    /// Where dead letters go now.
+    pub(crate) fn dead_letter_topic(&self) -> TopicName {
+        self.lock().dead_letter_topic.clone()
     }
 
     /// What wakes whoever drives the lane.

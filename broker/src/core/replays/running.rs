@@ -9,7 +9,7 @@ use eventail_triggers::policy::{DeliveryPolicy, RateLimit};
 use eventail_triggers::rate::Bucket;
 use eventail_triggers::subscription::State;
 use eventail_triggers::target::Target;
-use eventail_wire::limits;
+use eventail_wire::{Offset, limits};
 use tokio::sync::watch;
 
 use super::plan::{Plan, endpoint};
@@ -20,6 +20,7 @@ use crate::core::graveyard::Graveyard;
 use crate::core::lane::{Driver, Lane, LaneOptions, ReplayOptions};
 use crate::core::replies::Replies;
 use crate::core::subscriber::dead_letter_topic;
+use crate::core::triggers::Trigger;
 use crate::core::{BrokerError, Core};
 use crate::status::{ReplayRequest, ReplayState};
 
@@ -164,7 +165,7 @@ impl Core {
                 )))
             }
             (Destination::Trigger, Some(trigger)) => {
-                let mut options = trigger.lane_options(self.observer.clone(), self.next_seed())?;
+                let mut options = self.options_like(&trigger);
                 self.as_replay(&mut options, &record, replay, patterns);
                 let lane = Lane::open(&self.journal, options);
                 trigger.attach(&lane).await?;
@@ -175,7 +176,7 @@ impl Core {
                 let topic = self.topic(&record.topic)?;
                 let mut options = match trigger {
                     // As the trigger would: its order, its retries.
-                    Some(trigger) => trigger.lane_options(self.observer.clone(), self.next_seed())?,
+                    Some(trigger) => self.options_like(&trigger),
                     None => LaneOptions {
                         name: Arc::clone(&replay.lane_name),
                         trigger: one_off_name()?,
@@ -210,6 +211,25 @@ impl Core {
                     ledger: Arc::clone(&self.ledger),
                 })
             }
+        }
+    }
+
+    /// The options of the live lane of a trigger, but for its pattern.
+    fn options_like(&self, trigger: &Trigger) -> LaneOptions {
+        LaneOptions {
+            name: Arc::clone(&trigger.lane.name),
+            trigger: trigger.lane.trigger.clone(),
+            topic: trigger.topic.name.clone(),
+            log: Arc::clone(&trigger.topic.log),
+            pattern: None,
+            replay: None,
+            key: trigger.key.clone(),
+            policy: trigger.options.policy.clone(),
+            start: Offset(0),
+            dead_letter_topic: trigger.options.dead_letter_topic.clone(),
+            redrives: false,
+            observer: self.observer.clone(),
+            seed: self.next_seed(),
         }
     }
 
