@@ -8,6 +8,7 @@
 //!
 //! The metrics of the log itself are named and described in the storage crate.
 
+mod delayed;
 mod functions;
 mod handles;
 
@@ -18,6 +19,7 @@ use crate::status::{
     BreakerState, ConfigStatus, OrphanStatus, ReplayTotals, TopicStatus, TriggerState, TriggerStatus,
 };
 
+pub use delayed::{DelayedMetrics, record_delayed};
 pub use functions::FunctionMetrics;
 pub use handles::{AttemptEnd, TopicMetrics, TriggerMetrics, class_label, reason_label};
 
@@ -164,6 +166,20 @@ table! {
         "Replays that are under way or wait for their trigger";
     REPLAYED_EVENTS = Counter Count "eventail_replayed_events_total",
         "Events of replays that were settled, by outcome (delivered, dead_lettered, expired)";
+    DELAYED_HELD = Counter Count "eventail_delayed_held_events_total",
+        "Events that were taken to be held until their time";
+    DELAYED_RELEASED = Counter Count "eventail_delayed_released_events_total",
+        "Held events that were appended to their topics";
+    DELAYED_CANCELLED = Counter Count "eventail_delayed_cancelled_events_total",
+        "Held events that were cancelled";
+    DELAYED_LATENESS_SECONDS = Histogram Seconds "eventail_delayed_lateness_seconds",
+        "Time from the moment for which an event was held to its append";
+    DELAYED_PENDING = Gauge Count "eventail_delayed_pending_events",
+        "Events that are held";
+    DELAYED_PENDING_BYTES = Gauge Bytes "eventail_delayed_pending_bytes",
+        "What held events count against limits.delayed_bytes_max";
+    DELAYED_NEXT_DUE = Gauge Seconds "eventail_delayed_next_due_timestamp_seconds",
+        "When the next held event is due, as Unix time; 0 where none is held";
     HTTP_REQUESTS = Counter Count "eventail_http_requests_total",
         "HTTP requests answered, by route and status";
     HTTP_PANICS = Counter Count "eventail_http_panics_total",
@@ -176,6 +192,8 @@ table! {
 
 const PUBLISH_SECONDS_BUCKETS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const LATENESS_SECONDS_BUCKETS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3_600.0];
 const ATTEMPT_SECONDS_BUCKETS: &[f64] =
     &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
@@ -206,6 +224,7 @@ pub fn describe() {
 pub fn prometheus() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(PUBLISH_SECONDS.to_owned()), PUBLISH_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(DELAYED_LATENESS_SECONDS.to_owned()), LATENESS_SECONDS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(TRIGGER_CALL_EVENTS.to_owned()), CALL_EVENTS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(TRIGGER_ATTEMPT_SECONDS.to_owned()), ATTEMPT_SECONDS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(FUNCTION_INIT_SECONDS.to_owned()), INIT_SECONDS_BUCKETS)?

@@ -1,6 +1,7 @@
 //! What the broker tells about itself: the shapes that the HTTP API sends, the CLI prints and programs read.
 
 mod config;
+mod delayed;
 mod functions;
 mod replays;
 
@@ -16,6 +17,7 @@ pub use config::{
     ConfigAction, ConfigChange, ConfigFailure, ConfigPart, ConfigStatus, OrphanStatus, ReloadPlan,
     ReloadReport,
 };
+pub use delayed::{DelayedEvent, DelayedFilter, DelayedState, DelayedStatus};
 pub use functions::{FunctionSummary, InstancesStatus};
 pub use replays::{
     ReplayPoint, ReplayPointError, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ReplayTotals,

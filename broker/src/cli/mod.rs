@@ -9,6 +9,7 @@ mod api;
 mod check;
 mod completions;
 mod dead_letters;
+mod delayed;
 mod error;
 mod exit;
 mod functions;
@@ -91,6 +92,8 @@ enum Command {
     Replay(replay::Arguments),
     /// List, show or cancel replays
     Replays(replays::Arguments),
+    /// List, show or cancel events that are held until their time
+    Delayed(delayed::Arguments),
 
     /// Tell whether a pattern matches an event, and if not, why
     Match(matching::Arguments),
@@ -179,6 +182,7 @@ impl Command {
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
             Self::Replay(arguments) => block_on(replay::run(arguments, screen)),
             Self::Replays(arguments) => block_on(replays::run(arguments, screen)),
+            Self::Delayed(arguments) => block_on(delayed::run(arguments, screen)),
 
             Self::Match(arguments) => matching::run(&arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),

@@ -87,6 +87,10 @@ pub struct Limits {
     pub topics_max: usize,
     /// Replies to replies.
     pub hops_max: u32,
+    /// Events that are held until their time.
+    pub delayed_events_max: usize,
+    /// Bytes of all of them.
+    pub delayed_bytes_max: usize,
     /// How long a request may take to arrive whole.
     pub request_timeout_ms: u64,
 }
@@ -233,6 +237,8 @@ impl Default for Limits {
             header_bytes_max: limits::HEADER_BYTES_MAX,
             topics_max: limits::TOPICS_MAX,
             hops_max: limits::HOPS_MAX,
+            delayed_events_max: limits::DELAYED_EVENTS_MAX,
+            delayed_bytes_max: limits::DELAYED_BYTES_MAX,
             request_timeout_ms: 30_000,
         }
     }

@@ -29,6 +29,8 @@ pub(super) const LIMITS: &[&str] = &[
     "header_bytes_max",
     "topics_max",
     "hops_max",
+    "delayed_events_max",
+    "delayed_bytes_max",
     "request_timeout",
 ];
 /// `[egress]`

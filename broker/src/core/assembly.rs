@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use eventail_storage::log::Log;
 use eventail_triggers::function::{Function, FunctionTarget};
 use eventail_triggers::http::{Egress, HttpTarget};
+use eventail_triggers::input::Input;
 use eventail_triggers::key::KeyPath;
 use eventail_triggers::lambda::LambdaTarget;
 use eventail_triggers::pattern::Pattern;
@@ -46,6 +47,7 @@ pub(super) struct Draft {
     key: Option<KeyPath>,
     target: Arc<dyn Target>,
     target_text: String,
+    input: Option<Arc<Input>>,
     start: Offset,
     /// The log of what is redriven to it, where there is one.
     redrive_log: Option<Arc<dyn Log>>,
@@ -92,6 +94,7 @@ impl Core {
             drafts.push(Draft {
                 start: topic.place_of(options.start).await?,
                 key: key_path(options)?,
+                input: make_input(name, options)?,
                 name: name.clone(),
                 options: options.clone(),
                 topic,
@@ -184,6 +187,7 @@ impl Core {
             topic: Arc::clone(&draft.topic),
             target: Arc::clone(&draft.target),
             target_text: draft.target_text.clone(),
+            input: draft.input.clone(),
             key: draft.key.clone(),
             gate,
             feed: None,
@@ -290,6 +294,7 @@ impl Core {
         Driver {
             lane: Arc::clone(lane),
             target: Arc::clone(&trigger.target),
+            input: trigger.input.clone(),
             feed,
             replies,
             graveyard: Arc::new(Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() }),
@@ -356,6 +361,12 @@ fn function_caps(config: &Config) -> BTreeMap<String, usize> {
         (FunctionTarget::key_of(name), function.max_instances.max(1))
     };
     config.functions.iter().map(cap).collect()
+}
+
+fn make_input(trigger: &TriggerName, options: &config::Trigger) -> Result<Option<Arc<Input>>, BrokerError> {
+    let compiled = options.input.as_ref().map(Input::compile).transpose();
+    let input = compiled.map_err(|source| BrokerError::Input { trigger: trigger.clone(), source })?;
+    Ok(input.map(Arc::new))
 }
 
 fn make_target(

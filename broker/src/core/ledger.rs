@@ -141,7 +141,7 @@ impl Ledger {
         let cost = terms.prices.cost(report);
         let State { book, metrics, spendings, reached, .. } = &mut *state;
         let key = book.key(&report.function, trigger);
-        let memory_used_mb = book.record(now, &key, report, events, cost).memory_used_mb;
+        let memory_used_mb = book.record(now, &key, report, events, cost);
         let counted = match metrics.get(&key) {
             Some(known) => Arc::clone(known),
             None => {

@@ -16,6 +16,7 @@ use rand::rngs::{SmallRng, StdRng};
 use tokio::sync::watch;
 
 use super::callbacks::Callbacks;
+use super::delayed::Tuning;
 use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
 use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
@@ -119,6 +120,7 @@ impl BrokerBuilder {
         let replays_options = LogOptions { segment_bytes: JOURNAL_SEGMENT_BYTES, ..LogOptions::default() };
         let replays_log = open_log(&store, REPLAYS_LOG.to_owned(), replays_options).await?;
         let replays = Replays::open(replays_log, &journal).await?;
+        let delayed = Core::open_delayed(&store, Arc::clone(&index), Tuning::default()).await?;
         let lookup = Lookup::new(index);
         let tokens = seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let core = Arc::new(Core {
@@ -141,6 +143,7 @@ impl BrokerBuilder {
             letters,
             replays,
             lookup,
+            delayed,
             in_flight: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::Sender::new(false),
@@ -157,6 +160,7 @@ impl BrokerBuilder {
         core.start_upkeep();
         core.start_ledger();
         core.start_indexing();
+        super::delayed::start(&core);
         Ok(Broker { core })
     }
 }

@@ -59,6 +59,12 @@ impl Topic {
         async move { appending.await.map_err(|source| BrokerError::Append { log: log.to_string(), source }) }
     }
 
+    /// Counts events that were appended.
+    pub(crate) fn count(&self, appended: &[Appended], bytes: u64, took: std::time::Duration) {
+        let duplicates = appended.iter().filter(|at| at.duplicate).count() as u64;
+        self.metrics.published(appended.len() as u64 - duplicates, duplicates, bytes, took.as_secs_f64());
+    }
+
     pub(crate) fn start(&self) -> Offset {
         self.log.status().range.start
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
+use eventail_triggers::input::Input;
 use eventail_triggers::key::KeyPath;
 use eventail_triggers::subscription::{self, Subscription};
 use eventail_triggers::target::Target;
@@ -46,6 +47,7 @@ pub(crate) struct Trigger {
     pub(super) topic: Arc<Topic>,
     pub(super) target: Arc<dyn Target>,
     pub(super) target_text: String,
+    pub(super) input: Option<Arc<Input>>,
     pub(super) key: Option<KeyPath>,
     /// What its calls need a permit of, if anything.
     pub(super) gate: Option<Arc<Gate>>,

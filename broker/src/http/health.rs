@@ -32,6 +32,7 @@ pub(super) async fn metrics(call: Call) -> Result<Reply, Problem> {
                 &call.api.broker.config_status(),
                 &call.api.broker.orphaned_triggers(),
             );
+            crate::metrics::record_delayed(&call.api.broker.delayed_status());
             exposition.render()
         }
         None => String::new(),

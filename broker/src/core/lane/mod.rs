@@ -10,6 +10,7 @@
 
 mod calling;
 mod drive;
+mod inputs;
 mod intake;
 
 use std::collections::HashMap;

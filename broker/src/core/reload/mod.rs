@@ -240,6 +240,3 @@ impl Core {
         Ok(ReloadReport { at, plan })
     }
 }
-
-#[cfg(test)]
-mod tests;

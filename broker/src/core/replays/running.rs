@@ -201,6 +201,8 @@ impl Core {
                 Ok(Driver {
                     lane,
                     target,
+                    // What is wanted elsewhere are the events themselves.
+                    input: None,
                     feed: None,
                     replies: None,
                     graveyard,
