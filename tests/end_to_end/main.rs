@@ -25,5 +25,6 @@ mod publish;
 mod quic;
 mod quickstart;
 mod reload;
+mod replay;
 mod replies;
 mod support;

@@ -18,6 +18,8 @@ mod logging;
 mod matching;
 mod publish;
 mod quickstart;
+mod replay;
+mod replays;
 mod run_function;
 mod screen;
 mod serve;
@@ -90,6 +92,10 @@ enum Command {
     Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
     DeadLetters(dead_letters::Arguments),
+    /// Deliver a part of a topic once more, beside the live events
+    Replay(replay::Arguments),
+    /// List, show or cancel replays
+    Replays(replays::Arguments),
     /// List, show or cancel events that are held until their time
     Delayed(delayed::Arguments),
 
@@ -179,6 +185,8 @@ impl Command {
             Self::Config(arguments) => block_on(config::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
+            Self::Replay(arguments) => block_on(replay::run(arguments, screen)),
+            Self::Replays(arguments) => block_on(replays::run(arguments, screen)),
             Self::Delayed(arguments) => block_on(delayed::run(arguments, screen)),
 
             Self::Match(arguments) => matching::run(&arguments, screen),

@@ -14,7 +14,8 @@ use http::Method;
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
 use super::{
-    config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, topics, triggers,
+    config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, replays, topics,
+    triggers,
 };
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
@@ -67,6 +68,10 @@ routes! {
     GET "/v1/dead-letters/{topic}/{offset}" => dead_letters::show;
     POST "/v1/dead-letters/redrive" => dead_letters::redrive;
     POST "/v1/dead-letters/purge" => dead_letters::purge;
+    POST "/v1/replays" => replays::start;
+    GET "/v1/replays" => replays::list;
+    GET "/v1/replays/{id}" => replays::show;
+    POST "/v1/replays/{id}/cancel" => replays::cancel;
     POST "/v1/deliveries/{token}/ack" => deliveries::ack;
     POST "/v1/deliveries/{token}/nack" => deliveries::nack;
     POST "/v1/deliveries/{token}/extend" => deliveries::extend;
