@@ -52,6 +52,8 @@ codes! {
     InvalidName = "invalid_name", 400, false;
     /// A parameter has a value that it cannot have.
     InvalidParameter = "invalid_parameter", 400, false;
+    /// The configuration cannot be loaded; the answer says everything that is wrong with it.
+    InvalidConfig = "invalid_config", 422, false;
     /// An event is larger than `limits.event_bytes_max`.
     EventTooLarge = "event_too_large", 413, false;
     /// A batch has more events or bytes than its limits.
@@ -82,6 +84,8 @@ codes! {
     UnknownTrigger = "unknown_trigger", 404, false;
     /// The function does not exist, or did nothing that is still known.
     UnknownFunction = "unknown_function", 404, false;
+    /// The replay does not exist, or ended too long ago.
+    UnknownReplay = "unknown_replay", 404, false;
     /// The event or dead letter does not exist, or retention took it.
     UnknownEvent = "unknown_event", 404, false;
     /// The offset lies before what retention kept.

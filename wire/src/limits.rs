@@ -54,14 +54,25 @@ pub const RESPONSE_BODY_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
 pub const LEASE_MS_MAX: u64 = 60 * 60 * 1000;
 /// How long a callback is held open for its answer: by then the target's own answer was read, or the target waits for us.
 pub const CALLBACK_WAIT_MS: u64 = 1_000;
+/// Replays under way at once: each reads its log and calls a target beside the live events.
+pub const REPLAYS_RUNNING_MAX: usize = 16;
+/// Replays that are told of after their end; where there are more, the oldest go.
+pub const REPLAYS_KEPT_MAX: usize = 1_000;
+/// How long a replay is told of after its end.
+pub const REPLAYS_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// How far ahead an event may be held: a year, be it a leap year. Beyond that nobody knows what the event means.
 pub const DELAY_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
 /// Events that are held at once: each is some hundred bytes of index beside its own on disk, and none in memory.
 pub const DELAYED_EVENTS_MAX: usize = 1_000_000;
 /// Bytes of all events that are held at once. The log that holds them takes twice as much disk.
 pub const DELAYED_BYTES_MAX: usize = 4 << 30;
+/// Delayed events that were released or cancelled and are still known, over all topics: so much longer can they be shown, and their
+/// repeats be recognised before they are held. Past it the oldest are forgotten.
+pub const DELAYED_REMEMBERED_MAX: usize = 100_000;
 /// Functions and triggers (in pairs) that the ledger tells apart; what comes after is counted together. HTTP hosts are among them.
 pub const LEDGER_KEYS_MAX: usize = 1_000;
+/// How long the state of a trigger is kept that is not in the configuration any more.
+pub const ORPHAN_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Hours that the ledger keeps, over all of these: some hundred bytes each. Where there are more, the oldest hours go.
 pub const LEDGER_BUCKETS_MAX: usize = 200_000;
 /// How long the ledger keeps an hour.
@@ -74,6 +85,8 @@ pub const INVOKE_SYNC_BYTES_MAX: usize = 6 << 20;
 pub const INVOKE_ASYNC_BYTES_MAX: usize = 1 << 20;
 /// The context of a client that invokes a function, as base64: as AWS Lambda has it.
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+/// What a trigger's input may be that is not the event itself: what a function may be sent.
+pub const INPUT_BYTES_MAX: usize = 6 << 20;
 /// How late a scheduled run may go before it counts as missed: as precise as EventBridge's schedules, and time enough to restart a
 /// broker.
 pub const SCHEDULE_LATE_MS: u64 = 60_000;

@@ -9,7 +9,7 @@ use eventail_triggers::subscription::DeadLetterOrder;
 use eventail_wire::{Event, TopicName};
 use tokio::sync::watch;
 
-use super::lane::Lane;
+use super::lane::{Lane, Unpacked};
 use super::letter::{self, Origin};
 use super::{BrokerError, Core};
 use crate::status::Observation;
@@ -48,7 +48,7 @@ impl Graveyard {
                 Ok(Burying::Nothing) => return lane.abandon_burial(),
                 Err(error) => error,
             };
-            let topic = &lane.dead_letter_topic;
+            let topic = lane.dead_letter_topic();
             lane.stop_for_burial(&format!("a dead letter cannot be written to `{topic}`: {failure}"));
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
@@ -81,8 +81,8 @@ impl Graveyard {
         order: &DeadLetterOrder,
         stored: Event,
     ) -> Result<(), BrokerError> {
-        let (event, topic, offset) = lane.unpack(order.offset, stored);
-        let origin = Origin { trigger: lane.trigger.clone(), topic, offset };
+        let Unpacked { event, topic, offset, replay } = lane.unpack(order.offset, stored);
+        let origin = Origin { trigger: lane.trigger.clone(), topic, offset, replay };
         let delivery = format!("{}/{}", lane.name, order.offset);
         let letter = match letter::write(&event, &origin, &delivery, order) {
             Ok(letter) => letter,
@@ -92,7 +92,7 @@ impl Graveyard {
                 letter::write(&event, &origin, &delivery, &bare)?
             }
         };
-        let dead_letter_topic: &TopicName = &lane.dead_letter_topic;
+        let dead_letter_topic: &TopicName = &lane.dead_letter_topic();
         let topic = core.topic_or_create(dead_letter_topic).await?;
         let appended = topic.append(std::slice::from_ref(&letter)).await?;
         let Some(at) = appended.first() else { return Ok(()) };
@@ -125,6 +125,7 @@ impl Graveyard {
                 dead_letter_topic: dead_letter_topic.clone(),
                 dead_letter_offset: at.offset,
                 reason: order.reason,
+                replay: origin.replay,
             });
         }
         Ok(())

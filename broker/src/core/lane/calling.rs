@@ -13,8 +13,9 @@ use eventail_wire::{Event, Offset, TopicName, TriggerName};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Consignment;
 use super::drive::{Driver, describe};
+use super::inputs::with_refused;
+use super::{Consignment, Unpacked};
 use crate::core::callbacks::{Reply, Signal, Waiting};
 use crate::core::permits::Permit;
 
@@ -139,8 +140,15 @@ impl Driver {
             }
             Err(error) => return (lease.offset, Some((unreachable_because(error.to_string()), None))),
         };
-        let (event, mut invocation) = self.invocation(&lease, stored);
+        let (event, invocation) = self.invocation(&lease, stored);
         let offset = invocation.offset;
+        let mut invocation = match self.with_input(invocation) {
+            Ok(invocation) => invocation,
+            Err(ending) => {
+                self.log(&event, &lease, &ending);
+                return (offset, Some((ending, None)));
+            }
+        };
         let waiting = self.open_callback(&mut invocation);
         let most = self.time_of(&lease);
         let outcome = match tokio::time::timeout(most, self.target.invoke(invocation)).await {
@@ -186,13 +194,22 @@ impl Driver {
         let count = consignments.len();
         let mut sent = Vec::with_capacity(count);
         let mut batch = Vec::with_capacity(count);
+        let mut refused = Vec::new();
         for (at, Consignment { lease, event }) in consignments.into_iter().enumerate() {
             match self.stored(&lease, event).await {
                 Ok(Some(stored)) => {
                     let (event, invocation) = self.invocation(&lease, stored);
                     origins[at] = invocation.offset;
-                    sent.push((at, lease, event));
-                    batch.push(invocation);
+                    match self.with_input(invocation) {
+                        Ok(invocation) => {
+                            sent.push((at, lease, event));
+                            batch.push(invocation);
+                        }
+                        Err(ending) => {
+                            self.log(&event, &lease, &ending);
+                            refused.push((at, ending));
+                        }
+                    }
                 }
                 // The others go without it.
                 Ok(None) => {}
@@ -201,7 +218,8 @@ impl Driver {
         }
         let waiting = batch.first_mut().and_then(|first| self.open_callback(first));
         if batch.is_empty() {
-            return lost("retention took the events".to_owned());
+            let (none, _) = lost("retention took the events".to_owned())?;
+            return Some((with_refused(none, count, refused), None));
         }
         let most = self.time_of(&first);
         let outcome = match tokio::time::timeout(most, self.target.invoke_batch(batch)).await {
@@ -230,7 +248,7 @@ impl Driver {
                 CallEnding::Each(endings) => self.log(event, lease, &endings[*at]),
             }
         }
-        Some((ending, reply))
+        Some((with_refused(ending, count, refused), reply))
     }
 
     /// The event of a lease, from memory or from the log. `None` where retention took it.
@@ -249,8 +267,8 @@ impl Driver {
 
     /// What the target gets to see of an event, and the event itself.
     fn invocation(&self, lease: &Lease, stored: Event) -> (Event, Invocation) {
-        let (event, topic, offset) = self.lane.unpack(lease.offset, stored);
-        let delivery_id = delivery_id(&self.lane.trigger, &topic, offset);
+        let Unpacked { event, topic, offset, replay } = self.lane.unpack(lease.offset, stored);
+        let delivery_id = delivery_id(&self.lane.trigger, &topic, offset, replay.as_deref());
         let invocation = Invocation {
             event: event.clone(),
             topic,
@@ -265,7 +283,7 @@ impl Driver {
             wants_reply: self.replies.is_some() && !self.lane.batches,
             callback: None,
             input: None,
-            is_replay: false,
+            is_replay: replay.is_some(),
         };
         (event, invocation)
     }
@@ -371,10 +389,19 @@ fn spread(count: usize, sent: &[(usize, Lease, Event)], outcomes: Vec<Outcome>) 
     endings
 }
 
-/// What every attempt of a delivery carries, before and after any restart: it says which event, for which trigger.
-pub(crate) fn delivery_id(trigger: &TriggerName, topic: &TopicName, offset: Offset) -> Arc<str> {
+/// What every attempt of a delivery carries, before and after any restart: it says which event, for which trigger. What is
+/// replayed has an id of its own for each replay, or a target that deduplicates would drop what it is to have again.
+pub(crate) fn delivery_id(
+    trigger: &TriggerName,
+    topic: &TopicName,
+    offset: Offset,
+    replay: Option<&str>,
+) -> Arc<str> {
     // A `.` would break the signed content of Standard Webhooks; names may have one, so the text is hashed.
-    let text = format!("{trigger}/{topic}");
+    let text = match replay {
+        Some(replay) => format!("{trigger}/{topic}/{replay}"),
+        None => format!("{trigger}/{topic}"),
+    };
     let hash = rapidhash::v3::rapidhash_v3(text.as_bytes());
     format!("evt_{hash:016x}_{offset}").into()
 }
