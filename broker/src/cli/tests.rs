@@ -365,3 +365,49 @@ fn a_folder_without_logs_is_no_data_folder() {
     assert_eq!(exit, Exit::Negative);
     assert!(printed.contains("is no data folder of a broker"), "{printed}");
 }
+
+#[test]
+fn match_says_by_its_exit_code_whether_a_pattern_matches_and_why_not() {
+    let pattern = r#"{"type": ["order.created"], "data": {"total": [{"numeric": [">", 100]}]}}"#;
+    let event = |total: u32| format!(r#"{{"type": "order.created", "data": {{"total": {total}}}}}"#);
+    let ask = |pattern: &str, event: &str| eventail(&["match", "--pattern", pattern, "--event", event]);
+    assert_eq!(ask(pattern, &event(101)), (Exit::Done, "match\n".to_owned()));
+    let why = "no match: data.total: expected [{\"numeric\":[\">\",100]}], found 12\n";
+    assert_eq!(ask(pattern, &event(12)), (Exit::Negative, why.to_owned()));
+    for (pattern, event) in [
+        (r#"{"a": 1}"#, "{}"),
+        (pattern, "[]"),
+        (pattern, r#"{"specversion": "1.0"}"#),
+        ("-", "-"),
+        ("nowhere", "{}"),
+    ] {
+        assert_eq!(ask(pattern, event), (Exit::Usage, String::new()), "{pattern} {event}");
+    }
+    let (_, json) = eventail(&["match", "--pattern", pattern, "--event", &event(12), "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["path"], &json["found"]), (&"data.total".into(), &"12".into()));
+}
+
+#[test]
+fn match_takes_the_pattern_of_a_trigger_and_events_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let config = write(
+        "eventail.toml",
+        "[triggers.ship]\npattern = { correlationid = [\"o-1\"] }\ntarget.http.url = \"http://a/\"\n\
+         [triggers.all]\ntarget.http.url = \"http://a/\"\n",
+    );
+    let event = write("event.json", r#"{"specversion": "1.0", "id": "o-1", "source": "/s", "type": "t"}"#);
+    let plain = write("plain.json", r#"{"id": "o-1"}"#);
+    let ask = |trigger: &str, event: &str| {
+        eventail(&["match", "--config", &config, "--trigger", trigger, "--event", event]).0
+    };
+    assert_eq!(ask("ship", &event), Exit::Done, "a CloudEvent has the attributes that a broker derives");
+    assert_eq!(ask("ship", &plain), Exit::Negative);
+    assert_eq!((ask("all", &event), ask("all", &plain)), (Exit::Done, Exit::Done));
+    assert_eq!((ask("all", "[1]"), ask("none", &event)), (Exit::Usage, Exit::Usage));
+}
