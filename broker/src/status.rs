@@ -3,6 +3,9 @@
 mod config;
 mod delayed;
 mod functions;
+mod replays;
+
+use std::sync::Arc;
 
 use eventail_triggers::ledger::BudgetStatus;
 use eventail_triggers::limiter::LimiterState;
@@ -16,6 +19,10 @@ pub use config::{
 };
 pub use delayed::{DelayedEvent, DelayedFilter, DelayedState, DelayedStatus};
 pub use functions::{FunctionSummary, InstancesStatus};
+pub use replays::{
+    ReplayPoint, ReplayPointError, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ReplayTotals,
+    TypeCount,
+};
 
 /// Where one event of a publish is: in its topic, or held until its time.
 pub use eventail_wire::Placed as Published;
@@ -179,6 +186,9 @@ pub struct DeadLetterSummary {
     pub redriven: u32,
     /// Whether it was purged.
     pub purged: bool,
+    /// The replay that it comes from, where it was not the live event that failed.
+    #[serde(default)]
+    pub replay: Option<String>,
 }
 
 /// A dead letter whole.
@@ -300,6 +310,8 @@ pub enum Observation {
         response: Option<Response>,
         /// When it will be tried again.
         next_at: Option<Timestamp>,
+        /// The replay that it was made for, if not for the live event.
+        replay: Option<Arc<str>>,
     },
     /// A dead letter was written.
     DeadLettered {
@@ -313,6 +325,8 @@ pub enum Observation {
         dead_letter_offset: Offset,
         /// Why.
         reason: RejectReason,
+        /// The replay that it comes from, if not the live event.
+        replay: Option<Arc<str>>,
     },
     /// A dead letter was handed to its trigger again.
     Redriven {

@@ -24,5 +24,7 @@ mod outages;
 mod publish;
 mod quic;
 mod quickstart;
+mod reload;
+mod replay;
 mod replies;
 mod support;

@@ -22,6 +22,7 @@ mod permits;
 mod redrive;
 mod redrive_lanes;
 pub(crate) mod reload;
+mod replays;
 mod replies;
 mod subscriber;
 #[cfg(test)]
@@ -52,6 +53,7 @@ use crate::status::{
 pub use error::BrokerError;
 pub use open::BrokerBuilder;
 pub use reload::ReloadError;
+pub use replays::ReplayError;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
 use callbacks::Callbacks;
@@ -62,6 +64,7 @@ use ledger::Ledger;
 use letters::Letters;
 use lookup::Lookup;
 use permits::Permits;
+use replays::Replays;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -93,6 +96,7 @@ pub(crate) struct Core {
     functions: Functions,
     subscribers: subscriber::Subscribers,
     letters: Letters,
+    replays: Replays,
     lookup: Lookup,
     delayed: Delayed,
     in_flight: Arc<InFlight>,

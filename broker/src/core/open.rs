@@ -21,6 +21,7 @@ use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
 use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
+use super::replays::{REPLAYS_LOG, Replays};
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
 use crate::clock::SystemClock;
@@ -116,6 +117,9 @@ impl BrokerBuilder {
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
+        let replays_options = LogOptions { segment_bytes: JOURNAL_SEGMENT_BYTES, ..LogOptions::default() };
+        let replays_log = open_log(&store, REPLAYS_LOG.to_owned(), replays_options).await?;
+        let replays = Replays::open(replays_log, &journal).await?;
         let delayed = Core::open_delayed(&store, Arc::clone(&index), Tuning::default()).await?;
         let lookup = Lookup::new(index);
         let tokens = seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
@@ -137,6 +141,7 @@ impl BrokerBuilder {
             callbacks: Callbacks::new(tokens),
             subscribers: super::subscriber::Subscribers::default(),
             letters,
+            replays,
             lookup,
             delayed,
             in_flight: Arc::default(),
@@ -151,6 +156,7 @@ impl BrokerBuilder {
         core.letters.catch_up(&core).await?;
         let prepared = core.prepare(config).await?;
         core.install(prepared).await;
+        core.start_replays();
         core.start_upkeep();
         core.start_ledger();
         core.start_indexing();

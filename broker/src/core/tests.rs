@@ -2,6 +2,7 @@
 
 mod calls;
 mod reload;
+mod replays;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -500,6 +501,7 @@ async fn a_trigger_that_stopped_for_a_dead_letter_goes_on_when_the_event_is_gone
             start: Offset(0),
             dead_letter_topic: topic(),
             redrives: false,
+            replay: None,
             observer: None,
             seed: 1,
         },

@@ -72,6 +72,12 @@ impl Core {
                 tracing::warn!(topic = %topic.name, %error, "retention was not applied");
             }
         }
+        for lane in self.replays.lanes() {
+            if let Some(topic) = self.topics.get(&lane.topic) {
+                lane.lose_before(topic.start());
+            }
+        }
+        self.replays.tidy(now).await;
         for trigger in self.triggers.all() {
             if let Some(topic) = self.topics.get(&trigger.lane.topic) {
                 trigger.lane.lose_before(topic.start());
