@@ -175,7 +175,8 @@ impl Broker {
             Some(topic) => topic,
             None => core.topic_for_publish(topic).await?,
         };
-        if !events.iter().any(Event::has_delay) {
+        let is_plain = !events.iter().any(Event::has_delay);
+        if is_plain && !core.delayed.is_repeated(&topic.name, &events, || core.clock.now())? {
             return core.append_now(&topic, &events).await;
         }
         // In a task of its own, so that what was begun ends even if the caller does not wait for it.
@@ -387,6 +388,8 @@ impl Broker {
             problems.extend(topic.refusal.map(|code| (format!("topic {}", topic.name), code.to_string())));
         }
         problems.extend(self.core.journal.refusal().map(|reason| ("journal".to_owned(), reason.to_owned())));
+        let refusal = self.core.delayed.refusal();
+        problems.extend(refusal.map(|code| ("delayed events".to_owned(), code.to_string())));
         Readiness { ready: problems.is_empty(), problems }
     }
 
