@@ -8,10 +8,12 @@ use eventail_wire::{Timestamp, TopicName, TriggerName};
 use toml::de::DeValue;
 
 use super::function::Functions;
-use super::model::{DEFAULT_DEAD_LETTER_TOPIC, DEFAULT_KEY, DEFAULT_TOPIC, StartPosition, Trigger};
+use super::model::{
+    DEFAULT_DEAD_LETTER_TOPIC, DEFAULT_KEY, DEFAULT_TOPIC, StartPosition, TargetOptions, Trigger,
+};
 use super::problem::{Conflict, Problem};
 use super::reader::{Found, Reader, Section};
-use super::{ledger, pattern, policy, schema, target, topics};
+use super::{ledger, pattern, policy, schema, target, topics, traffic};
 
 /// Reads `[triggers]`.
 pub(super) fn read(
@@ -61,9 +63,12 @@ fn read_trigger(
     let pattern = section.get("pattern").and_then(|found| pattern::read(reader, &found));
     let start = section.get("start").and_then(|found| start(reader, &found)).unwrap_or_default();
     let budget = ledger::read_budget(reader, section);
+    let rate_limit = traffic::read_rate_limit(reader, section);
+    let dedup = traffic::read_dedup(reader, section);
     let target = target::read(reader, (section, name), &policy, functions);
     if let Some(target) = &target {
         policy::fit(reader, section, &mut policy, target);
+        check_topic_target(reader, section, target, dead_letter_topic.as_ref());
     }
     Some(Trigger {
         topic: topic?,
@@ -76,8 +81,8 @@ fn read_trigger(
         reply_topic,
         budget,
         input: None,
-        dedup: None,
-        rate_limit: None,
+        dedup,
+        rate_limit,
     })
 }
 
@@ -112,6 +117,26 @@ fn check_topics(
     {
         let conflict = Conflict::RepliesAmongDeadLetters;
         reader.note(Problem::Conflict { key: "reply_topic".to_owned(), conflict }, &found.span);
+    }
+}
+
+/// What goes with a topic as a target.
+fn check_topic_target(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    target: &TargetOptions,
+    dead_letter_topic: Option<&TopicName>,
+) {
+    let TargetOptions::Topic(routed) = target else { return };
+    if let Some(found) = section.get("reply_topic") {
+        let conflict = Conflict::RepliesOfTopic;
+        reader.note(Problem::Conflict { key: found.key, conflict }, &found.key_span);
+    }
+    if dead_letter_topic == Some(&routed.name)
+        && let Some(found) = section.get("target")
+    {
+        let conflict = Conflict::RoutedAmongDeadLetters;
+        reader.note(Problem::Conflict { key: found.key, conflict }, &found.span);
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use eventail_storage::log::{AppendError, Log, NewRecord, ReadLimit};
-use eventail_triggers::subscription::{Entry, Snapshot};
+use eventail_triggers::subscription::{Entry, Keys, Snapshot};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -27,6 +27,8 @@ pub(crate) const JOURNAL_SEGMENT_BYTES: u64 = 16 << 20;
 const SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
 /// Bytes that one append of a snapshot takes: far below what a batch of the log can hold.
 const APPEND_BYTES: usize = 4 << 20;
+/// Business keys in one record, of some 40 bytes each.
+const KEYS_MAX: usize = 50_000;
 /// Hand-overs that may wait before lanes stop delivering.
 const BACKLOG_MAX: u64 = 65_536;
 /// Hand-overs that go into one append.
@@ -38,11 +40,14 @@ const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 enum JournalRecord<'a> {
     Entries(std::borrow::Cow<'a, str>, Vec<Entry>),
     Snapshot(std::borrow::Cow<'a, str>, Box<Snapshot>),
+    /// Business keys of the lane's next snapshot, which are too many for one record.
+    Keys(std::borrow::Cow<'a, str>, Keys),
 }
 
 enum Message {
     Entries(Arc<str>, Vec<Entry>, Option<oneshot::Sender<Result<(), AppendError>>>),
     Snapshot(Arc<str>, Box<Snapshot>),
+    Keys(Arc<str>, Keys),
     SnapshotAll(oneshot::Sender<Result<(), AppendError>>),
     /// Answered when everything that came before it is written.
     Barrier(oneshot::Sender<Result<(), AppendError>>),
@@ -129,7 +134,11 @@ impl Journal {
     }
 
     /// Hands a lane's whole state over. Call it under the same lock.
-    pub(crate) fn hand_over_snapshot(&self, lane: &Arc<str>, snapshot: Snapshot) {
+    pub(crate) fn hand_over_snapshot(&self, lane: &Arc<str>, mut snapshot: Snapshot) {
+        // The snapshot comes behind its keys: where a crash leaves these alone, the one before still holds.
+        while snapshot.keys.len() > KEYS_MAX {
+            self.send(Message::Keys(Arc::clone(lane), snapshot.keys.split_first(KEYS_MAX)));
+        }
         self.send(Message::Snapshot(Arc::clone(lane), Box::new(snapshot)));
     }
 
@@ -234,6 +243,9 @@ impl JournalTask {
                 Message::Snapshot(lane, snapshot) => {
                     records.push(encode(&JournalRecord::Snapshot((&*lane).into(), snapshot)));
                 }
+                Message::Keys(lane, keys) => {
+                    records.push(encode(&JournalRecord::Keys((&*lane).into(), keys)));
+                }
                 Message::SnapshotAll(done) => snapshots_wanted.push(done),
                 Message::Barrier(done) => waiting.push(done),
             }
@@ -283,6 +295,9 @@ impl JournalTask {
                 Message::Snapshot(lane, state) => {
                     records.push(encode(&JournalRecord::Snapshot((&*lane).into(), state)));
                 }
+                Message::Keys(lane, keys) => {
+                    records.push(encode(&JournalRecord::Keys((&*lane).into(), keys)));
+                }
                 Message::SnapshotAll(done) | Message::Barrier(done) => waiting.push(done),
             }
         }
@@ -321,6 +336,7 @@ fn encode(record: &JournalRecord<'_>) -> NewRecord {
 async fn replay(log: &dyn Log) -> Result<HashMap<Arc<str>, Snapshot>, BrokerError> {
     let read_failed = |source| BrokerError::Read { log: JOURNAL_LOG.to_owned(), source };
     let mut states: HashMap<Arc<str>, Snapshot> = HashMap::new();
+    let mut ahead: HashMap<Arc<str>, Keys> = HashMap::new();
     let mut from = log.status().range.start;
     loop {
         let limit = ReadLimit { records: 4096, bytes: 4 << 20 };
@@ -334,7 +350,14 @@ async fn replay(log: &dyn Log) -> Result<HashMap<Arc<str>, Snapshot>, BrokerErro
             let journaled: JournalRecord<'_> = rmp_serde::from_slice(&record.payload)
                 .map_err(|source| BrokerError::Journal { offset: record.offset, source })?;
             match journaled {
-                JournalRecord::Snapshot(lane, state) => drop(states.insert((&*lane).into(), *state)),
+                JournalRecord::Keys(lane, keys) => ahead.entry((&*lane).into()).or_default().extend(&keys),
+                JournalRecord::Snapshot(lane, mut state) => {
+                    if let Some(mut keys) = ahead.remove(&*lane) {
+                        keys.extend(&state.keys);
+                        state.keys = keys;
+                    }
+                    states.insert((&*lane).into(), *state);
+                }
                 JournalRecord::Entries(lane, entries) => {
                     let state = states.entry((&*lane).into()).or_default();
                     entries.iter().for_each(|entry| state.apply(entry));

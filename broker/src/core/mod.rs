@@ -18,6 +18,7 @@ mod open;
 mod permits;
 mod redrive;
 mod replies;
+mod routing;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -160,13 +161,7 @@ impl Broker {
         let appended = core.append(&topic, &events).await.inspect_err(|error| {
             topic.metrics.refused(error.code(), events.len() as u64);
         })?;
-        core.lookup.appended(appended.last().map(|last| last.offset), appended.len());
-        if let Some(observer) = &core.observer {
-            for (event, at) in events.iter().zip(&appended).filter(|(_, at)| !at.duplicate) {
-                let (topic, event) = (topic.name.clone(), event.clone());
-                observer.observe(&Observation::Appended { topic, offset: at.offset, event });
-            }
-        }
+        core.note_appended(&topic, &events, &appended);
         Ok(appended.into_iter().map(|at| Published { offset: at.offset, duplicate: at.duplicate }).collect())
     }
 
@@ -413,6 +408,17 @@ impl Broker {
 }
 
 impl Core {
+    /// Tells whoever watches of events that were appended.
+    fn note_appended(&self, topic: &topic::Topic, events: &[Event], appended: &[Appended]) {
+        self.lookup.appended(appended.last().map(|last| last.offset), appended.len());
+        if let Some(observer) = &self.observer {
+            for (event, at) in events.iter().zip(appended).filter(|(_, at)| !at.duplicate) {
+                let (topic, event) = (topic.name.clone(), event.clone());
+                observer.observe(&Observation::Appended { topic, offset: at.offset, event });
+            }
+        }
+    }
+
     /// Appends a publish within its limits, and counts it.
     async fn append(&self, topic: &topic::Topic, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         let begun = tokio::time::Instant::now();

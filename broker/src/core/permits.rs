@@ -9,6 +9,10 @@
 //! more. One that comes while others wait gets a permit only if there are more than those need. A permit is held until the call is over,
 //! also while its target has taken it over and will call back: it is work under way.
 //!
+//! A rate limit is a gate as well: a trigger's own, and one for all triggers that call a host. A call then needs a permit of each of
+//! its gates at once. Who waits for a token has the line's first place and is told when it comes; the others are woken as they move up.
+//! A token is spent when its call is made and does not come back with the permit.
+//!
 //! It must not know lanes or leases, and no lock of it is held while anything else is done.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eventail_triggers::limiter::{Limiter, LimiterOptions, LimiterState, Sample, SampleEnd};
-use eventail_triggers::policy::DeliveryPolicy;
+use eventail_triggers::policy::{DeliveryPolicy, RateLimit};
+use eventail_triggers::rate::Bucket;
 use eventail_wire::{Clock, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -53,6 +58,21 @@ impl Permits {
         Some(gate)
     }
 
+    /// What keeps to a rate limit all calls of those that have this key. Whoever asks later shares it, under the latest limit.
+    pub(crate) fn pace(&self, key: &str, limit: RateLimit) -> Arc<Gate> {
+        let gate = self.shared(key);
+        let now = self.clock.now();
+        let mut state = gate.lock();
+        match &mut state.rate {
+            Some((bucket, _)) if bucket.limit() == limit => {}
+            Some((bucket, _)) => bucket.set_limit(limit, now),
+            rate @ None => *rate = Some((Bucket::new(limit, now), key.into())),
+        }
+        state.wake_next();
+        drop(state);
+        gate
+    }
+
     fn shared(&self, key: &str) -> Arc<Gate> {
         let mut shared = self.lock();
         let gate = shared.entry(key.to_owned());
@@ -64,10 +84,12 @@ impl Permits {
     }
 }
 
-/// Stands before one target.
+/// Tells seats apart.
+static SEATS: AtomicU64 = AtomicU64::new(0);
+
+/// Stands before one target, or keeps a rate limit.
 pub(crate) struct Gate {
     clock: Arc<dyn Clock>,
-    seats: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -77,6 +99,8 @@ struct State {
     /// Calls under way, of all triggers.
     in_use: usize,
     limiter: Option<Limiter>,
+    /// The rate limit, and what people know it by.
+    rate: Option<(Bucket, Arc<str>)>,
     /// Who waits for a permit, the next one first.
     line: VecDeque<Waiter>,
 }
@@ -109,7 +133,13 @@ impl State {
         capped.min(limited)
     }
 
-    /// Wakes the first that could have a permit: one that waits for its limit keeps no one from what it could not have.
+    /// Tokens that there are.
+    fn tokens(&mut self, now: Timestamp) -> usize {
+        self.rate.as_mut().map_or(usize::MAX, |(rate, _)| rate.free(now))
+    }
+
+    /// Wakes the first that could have a permit: one that waits for its limit keeps no one from what it could not have. Where there is
+    /// no token it is woken all the same, to learn when there will be one.
     fn wake_next(&self) {
         if let Some(next) = self.line.iter().find(|waiter| self.free(waiter.adapts) > 0) {
             next.wake.notify_one();
@@ -124,18 +154,7 @@ impl State {
 
 impl Gate {
     fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, seats: AtomicU64::new(0), state: Mutex::default() }
-    }
-
-    /// A place at the gate for one lane, which `wake` wakes when its turn has come.
-    pub(crate) fn seat(self: &Arc<Self>, policy: &DeliveryPolicy, wake: Arc<Notify>) -> Seat {
-        Seat {
-            gate: Arc::clone(self),
-            number: self.seats.fetch_add(1, Ordering::Relaxed),
-            adapts: policy.concurrency_min.is_some(),
-            waits: AtomicBool::new(false),
-            wake,
-        }
+        Self { clock, state: Mutex::default() }
     }
 
     /// The limit as it is now, where it adapts: never beyond the cap, since no call gets past that.
@@ -146,6 +165,54 @@ impl Gate {
         Some(LimiterState { limit: limiter.limit.min(cap), ..limiter })
     }
 
+    /// A permit for the lane with this seat, which stands in line where there is none.
+    fn take(&self, seat: &SeatId) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let place = state.line.iter().position(|waiter| waiter.number == seat.number);
+        let ahead = state.ahead(place.unwrap_or(state.line.len()));
+        let tokens = state.tokens(now);
+        let free = state.free(seat.adapts).min(tokens);
+        // A limiter is asked even where it has none, so that it knows that it is what holds calls back.
+        let is_first = free > ahead || ahead == 0;
+        let has_room = tokens > 0 && state.cap.is_none_or(|cap| state.in_use < cap);
+        let limiter = state.limiter.as_mut().filter(|_| seat.adapts);
+        let taken = is_first && has_room && limiter.is_none_or(|limiter| limiter.take(now, 1) == 1);
+        if !taken {
+            if place.is_none() {
+                let SeatId { number, adapts, wake } = seat.clone();
+                state.line.push_back(Waiter { number, adapts, wake });
+            }
+            // Only the first waits for the token itself; the next is woken when that one has gone.
+            let waits_for_token = tokens == 0 && ahead == 0 && state.free(seat.adapts) > 0;
+            let rate = state.rate.as_mut().filter(|_| tokens == 0);
+            let limit = rate.as_ref().map(|(_, name)| Arc::clone(name));
+            let wait_ms = rate.filter(|_| waits_for_token).and_then(|(bucket, _)| bucket.take(now).err());
+            return Err(Refusal { until: wait_ms.map(|ms| now.plus_ms(ms)), limit });
+        }
+        if let Some((bucket, _)) = &mut state.rate {
+            // There is one: it was counted above.
+            let _ = bucket.take(now);
+        }
+        state.in_use += 1;
+        if let Some(place) = place {
+            state.line.remove(place);
+        }
+        state.wake_next();
+        Ok(())
+    }
+
+    /// Leaves the line.
+    fn leave(&self, seat: &SeatId) {
+        let mut state = self.lock();
+        let before = state.line.len();
+        state.line.retain(|waiter| waiter.number != seat.number);
+        if state.line.len() < before {
+            state.wake_next();
+        }
+    }
+
     fn release(&self, adapts: bool, sample: Sample) {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -153,7 +220,19 @@ impl Gate {
         if let Some(limiter) = state.limiter.as_mut().filter(|_| adapts) {
             limiter.release(now, sample);
         }
-        state.wake_next();
+        // Where there is a rate alone nobody waits for this.
+        if state.rate.is_none() {
+            state.wake_next();
+        }
+    }
+
+    /// Takes a permit back with which no call was made.
+    fn hand_back(&self, adapts: bool) {
+        if let Some((bucket, _)) = &mut self.lock().rate {
+            bucket.give_back();
+        }
+        self.release(adapts, Sample { took_ms: 0.0, end: SampleEnd::Dropped });
+        self.lock().wake_next();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -161,56 +240,63 @@ impl Gate {
     }
 }
 
-/// The place of one lane at a gate.
-pub(crate) struct Seat {
-    gate: Arc<Gate>,
+/// Why there is no permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// When there may be one; `None` where the lane is woken when its turn comes.
+    pub(crate) until: Option<Timestamp>,
+    /// The rate limit that has none, if it is one.
+    pub(crate) limit: Option<Arc<str>>,
+}
+
+/// One lane, as gates know it.
+#[derive(Clone)]
+struct SeatId {
     number: u64,
     adapts: bool,
-    /// Whether it stands in the line.
-    waits: AtomicBool,
     wake: Arc<Notify>,
 }
 
+/// The place of one lane at its gates.
+pub(crate) struct Seat {
+    /// Those that are asked first come first.
+    gates: Arc<[Arc<Gate>]>,
+    id: SeatId,
+    /// Whether it may stand in a line.
+    waits: AtomicBool,
+}
+
 impl Seat {
+    /// A place at the gates for one lane, which `wake` wakes when its turn has come. There must be one gate at least.
+    pub(crate) fn new(gates: &Arc<[Arc<Gate>]>, policy: &DeliveryPolicy, wake: Arc<Notify>) -> Self {
+        let id = SeatId {
+            number: SEATS.fetch_add(1, Ordering::Relaxed),
+            adapts: policy.concurrency_min.is_some(),
+            wake,
+        };
+        Self { gates: Arc::clone(gates), id, waits: AtomicBool::new(false) }
+    }
+
     /// A permit for one call that is ready to be made. Where there is none the seat waits for its turn.
-    pub(crate) fn take(&self) -> Option<Permit> {
-        let now = self.gate.clock.now();
-        let mut state = self.gate.lock();
-        let place = state.line.iter().position(|waiter| waiter.number == self.number);
-        let ahead = state.ahead(place.unwrap_or(state.line.len()));
-        let free = state.free(self.adapts);
-        // A limiter is asked even where it has none, so that it knows that it is what holds calls back.
-        let is_first = free > ahead || ahead == 0;
-        let has_room = state.cap.is_none_or(|cap| state.in_use < cap);
-        let limiter = state.limiter.as_mut().filter(|_| self.adapts);
-        let taken = is_first && has_room && limiter.is_none_or(|limiter| limiter.take(now, 1) == 1);
-        if !taken {
-            if place.is_none() {
-                let (number, adapts, wake) = (self.number, self.adapts, Arc::clone(&self.wake));
-                state.line.push_back(Waiter { number, adapts, wake });
-            }
+    pub(crate) fn take(&self) -> Result<Permit, Refusal> {
+        for (at, gate) in self.gates.iter().enumerate() {
+            let Err(refusal) = gate.take(&self.id) else { continue };
             self.waits.store(true, Ordering::Relaxed);
-            return None;
+            let (taken, others) = self.gates.split_at(at);
+            taken.iter().for_each(|gate| gate.hand_back(self.id.adapts));
+            // Whoever waits there could go, and this one cannot yet.
+            others.iter().skip(1).for_each(|gate| gate.leave(&self.id));
+            return Err(refusal);
         }
-        state.in_use += 1;
-        if let Some(place) = place {
-            state.line.remove(place);
-            self.waits.store(false, Ordering::Relaxed);
-        }
-        state.wake_next();
-        drop(state);
-        let (gate, adapts) = (Arc::clone(&self.gate), self.adapts);
-        Some(Permit { gate, adapts, begun: Instant::now(), end: SampleEnd::Dropped })
+        let (gates, adapts) = (Arc::clone(&self.gates), self.id.adapts);
+        Ok(Permit { gates, adapts, begun: Instant::now(), end: SampleEnd::Dropped, is_used: true })
     }
 
     /// To be said when nothing is ready to be called: whoever waits behind gets the turn.
     pub(crate) fn pass(&self) {
-        if !self.waits.swap(false, Ordering::Relaxed) {
-            return;
+        if self.waits.swap(false, Ordering::Relaxed) {
+            self.gates.iter().for_each(|gate| gate.leave(&self.id));
         }
-        let mut state = self.gate.lock();
-        state.line.retain(|waiter| waiter.number != self.number);
-        state.wake_next();
     }
 }
 
@@ -222,10 +308,11 @@ impl Drop for Seat {
 
 /// The right to have one call under way. It goes back when it is dropped.
 pub(crate) struct Permit {
-    gate: Arc<Gate>,
+    gates: Arc<[Arc<Gate>]>,
     adapts: bool,
     begun: Instant,
     end: SampleEnd,
+    is_used: bool,
 }
 
 impl Permit {
@@ -233,12 +320,20 @@ impl Permit {
     pub(crate) fn end(mut self, end: SampleEnd) {
         self.end = end;
     }
+
+    /// Gives it back with which no call was made.
+    pub(crate) fn unused(mut self) {
+        self.is_used = false;
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let took_ms = self.begun.elapsed().as_secs_f64() * 1_000.0;
-        self.gate.release(self.adapts, Sample { took_ms, end: self.end });
+        if !self.is_used {
+            return self.gates.iter().for_each(|gate| gate.hand_back(self.adapts));
+        }
+        let sample = Sample { took_ms: self.begun.elapsed().as_secs_f64() * 1_000.0, end: self.end };
+        self.gates.iter().for_each(|gate| gate.release(self.adapts, sample));
     }
 }
 
@@ -269,7 +364,7 @@ mod tests {
 
     fn seat(gate: &Arc<Gate>, policy: &DeliveryPolicy) -> (Seat, Arc<Notify>) {
         let wake = Arc::new(Notify::new());
-        (gate.seat(policy, Arc::clone(&wake)), wake)
+        (Seat::new(&Arc::from([Arc::clone(gate)]), policy, Arc::clone(&wake)), wake)
     }
 
     /// Whether it was woken since this was asked last.
@@ -300,7 +395,7 @@ mod tests {
         let (first, _) = seat(&gate, &adaptive(3, 4));
         let (second, _) = seat(&gate, &adaptive(2, 9));
         let held = (first.take().unwrap(), second.take().unwrap());
-        assert!(first.take().is_none() && second.take().is_none());
+        assert!(first.take().is_err() && second.take().is_err());
         assert_eq!(gate.limiter().unwrap().in_use, 2);
         drop(held);
         assert_eq!(gate.limiter().unwrap().in_use, 0);
@@ -311,7 +406,7 @@ mod tests {
         let gate = permits().gate(None, &adaptive(1, 64)).unwrap();
         let (seat, _) = seat(&gate, &adaptive(1, 64));
         for _ in 0..20 {
-            let calls: Vec<Permit> = std::iter::from_fn(|| seat.take()).collect();
+            let calls: Vec<Permit> = std::iter::from_fn(|| seat.take().ok()).collect();
             calls.into_iter().for_each(|permit| permit.end(SampleEnd::Ok));
         }
         let grown = gate.limiter().unwrap().limit;
@@ -326,7 +421,7 @@ mod tests {
         permits.cap("function resize", 3);
         let gate = permits.gate(Some("function resize"), &adaptive(8, 64)).unwrap();
         let (seat, _) = seat(&gate, &adaptive(8, 64));
-        let calls: Vec<Permit> = std::iter::from_fn(|| seat.take()).collect();
+        let calls: Vec<Permit> = std::iter::from_fn(|| seat.take().ok()).collect();
         let limiter = gate.limiter().unwrap();
         assert_eq!((calls.len(), limiter.in_use, limiter.limit), (3, 3, 3));
     }
@@ -338,12 +433,12 @@ mod tests {
         let gate = permits.gate(Some("function resize"), &fixed()).unwrap();
         let [(a, _), (b, b_wake), (c, c_wake)] = std::array::from_fn(|_| seat(&gate, &fixed()));
         let held = a.take().unwrap();
-        assert!(b.take().is_none() && c.take().is_none());
+        assert!(b.take().is_err() && c.take().is_err());
         held.end(SampleEnd::Ok);
         assert!(is_woken(&b_wake).await && !is_woken(&c_wake).await);
-        assert!(a.take().is_none(), "it waits for its turn like the others");
+        assert!(a.take().is_err(), "it waits for its turn like the others");
         let held = b.take().unwrap();
-        assert!(b.take().is_none(), "it wants more, and goes to the end of the line");
+        assert!(b.take().is_err(), "it wants more, and goes to the end of the line");
         drop(held);
         assert!(is_woken(&c_wake).await && !is_woken(&b_wake).await);
         drop(c.take().unwrap());
@@ -358,13 +453,13 @@ mod tests {
         let gate = permits.gate(Some("function resize"), &fixed()).unwrap();
         let [(a, _), (b, _), (c, c_wake), (d, d_wake)] = std::array::from_fn(|_| seat(&gate, &fixed()));
         let held = a.take().unwrap();
-        assert!(b.take().is_none() && c.take().is_none() && d.take().is_none());
+        assert!(b.take().is_err() && c.take().is_err() && d.take().is_err());
         drop(held);
         b.pass();
         assert!(is_woken(&c_wake).await);
         drop(c);
         assert!(is_woken(&d_wake).await);
-        assert!(d.take().is_some());
+        assert!(d.take().is_ok());
     }
 
     #[tokio::test]
@@ -375,9 +470,9 @@ mod tests {
         let (adapts, adapts_wake) = seat(&gate, &adaptive(1, 4));
         let (other, other_wake) = seat(&gate, &fixed());
         let held = adapts.take().unwrap();
-        assert!(adapts.take().is_none(), "its limit is 1 at first");
+        assert!(adapts.take().is_err(), "its limit is 1 at first");
         let others = other.take().expect("the cap has room for one more");
-        assert!(other.take().is_none());
+        assert!(other.take().is_err());
         drop(others);
         assert!(is_woken(&other_wake).await && !is_woken(&adapts_wake).await);
         let others = other.take().unwrap();

@@ -8,7 +8,7 @@ use eventail_triggers::http::{Egress, HttpTarget};
 use eventail_triggers::key::KeyPath;
 use eventail_triggers::lambda::LambdaTarget;
 use eventail_triggers::pattern::Pattern;
-use eventail_triggers::policy::Ordering as KeyOrdering;
+use eventail_triggers::policy::{DeliveryPolicy, Ordering as KeyOrdering};
 use eventail_triggers::subscription::{self, Subscription};
 use eventail_triggers::target::Target;
 use eventail_wire::{Offset, Timestamp, TriggerName};
@@ -17,12 +17,13 @@ use super::feed::Feed;
 use super::functions::Functions;
 use super::graveyard::Graveyard;
 use super::lane::{Driver, Lane, LaneOptions};
-use super::permits::Gate;
+use super::permits::{Gate, Seat};
 use super::replies::Replies;
+use super::routing::TopicTarget;
 use super::topic::Topic;
 use super::{BrokerError, Core};
-use crate::config::{self, TargetOptions};
-use crate::status::{Account, BreakerState, Observer, TriggerState, TriggerStatus};
+use crate::config::{self, TargetOptions, TopicTargetOptions};
+use crate::status::{Account, BreakerState, DedupStatus, Observer, TriggerState, TriggerStatus};
 
 /// What the internal log of a trigger's redriven dead letters is called.
 pub(crate) fn redrive_log_name(trigger: &TriggerName) -> String {
@@ -52,6 +53,8 @@ pub(crate) struct Trigger {
     target_text: String,
     /// What its calls need a permit of, if anything.
     gate: Option<Arc<Gate>>,
+    /// The same with the rate limits, which are asked first.
+    gates: Arc<[Arc<Gate>]>,
     redrives: tokio::sync::OnceCell<Arc<Lane>>,
 }
 
@@ -107,6 +110,8 @@ impl Core {
                     log,
                     pattern: None,
                     redrives: true,
+                    // An operator asked for these again: they are no repeats.
+                    dedup_key: None,
                     ..trigger.lane_options(self.observer.clone(), self.next_seed())?
                 },
             );
@@ -128,7 +133,7 @@ impl Core {
     }
 
     async fn open_trigger(
-        &self,
+        self: &Arc<Self>,
         name: &TriggerName,
         options: &config::Trigger,
         egress: &Egress,
@@ -140,8 +145,12 @@ impl Core {
             self.topic_or_create(reply_topic).await?;
         }
         let pattern = options.pattern.as_deref().map(Pattern::parse).transpose()?;
-        let (target, target_text) = make_target(name, &options.target, egress, &self.functions)?;
+        let (target, target_text) = match &options.target {
+            TargetOptions::Topic(routed) => self.topic_target(options, routed).await?,
+            other => make_target(name, other, egress, &self.functions)?,
+        };
         let gate = self.permits.gate(target.shared_key().as_deref(), &options.policy);
+        let gates = self.paces(name, options).into_iter().chain(gate.clone()).collect();
         let start = topic.place_of(options.start).await?;
         let lane = Lane::open(
             &self.journal,
@@ -153,7 +162,8 @@ impl Core {
                 log: Arc::clone(&topic.log),
                 pattern: pattern.clone(),
                 key: key_path(options)?,
-                policy: options.policy.clone(),
+                dedup_key: options.dedup.as_ref().map(|dedup| dedup.key.parse()).transpose()?,
+                policy: policy_of(options),
                 start,
                 dead_letter_topic: options.dead_letter_topic.clone(),
                 redrives: false,
@@ -162,7 +172,35 @@ impl Core {
             },
         );
         let redrives = tokio::sync::OnceCell::new();
-        Ok((Trigger { lane, options: options.clone(), topic, target, target_text, gate, redrives }, pattern))
+        let options = options.clone();
+        Ok((Trigger { lane, options, topic, target, target_text, gate, gates, redrives }, pattern))
+    }
+
+    /// The target that routes into a topic, which is created where there is none.
+    async fn topic_target(
+        self: &Arc<Self>,
+        options: &config::Trigger,
+        routed: &TopicTargetOptions,
+    ) -> Result<(Arc<dyn Target>, String), BrokerError> {
+        let topic = self.topic_or_create(&routed.name).await?;
+        if routed.name == options.topic {
+            tracing::warn!(topic = %routed.name, hops_max = self.config.limits.hops_max, "a trigger routes a topic into itself: only the hops end it");
+        }
+        let target = TopicTarget::new(self, topic);
+        let text = target.describe();
+        Ok((Arc::new(target), text))
+    }
+
+    /// The rate limits that a trigger keeps to: its own, and its host's.
+    fn paces(&self, name: &TriggerName, options: &config::Trigger) -> Vec<Arc<Gate>> {
+        let own = options.rate_limit.map(|limit| self.permits.pace(&format!("trigger {name}"), limit));
+        let host = match &options.target {
+            TargetOptions::Http(http) => self.config.host_of(&http.url),
+            _ => None,
+        };
+        let limited = host.and_then(|(name, host)| Some((name, host.rate_limit?)));
+        let host = limited.map(|(name, limit)| self.permits.pace(&format!("host {name}"), limit));
+        own.into_iter().chain(host).collect()
     }
 
     fn start_topic(self: &Arc<Self>, members: Vec<(Arc<Trigger>, Option<Pattern>)>) {
@@ -198,10 +236,8 @@ impl Core {
             graveyard: Arc::new(Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() }),
             clock: Arc::clone(&self.clock),
             observer: self.observer.clone(),
-            seat: trigger
-                .gate
-                .as_ref()
-                .map(|gate| gate.seat(&trigger.options.policy, Arc::clone(lane.wake()))),
+            seat: (!trigger.gates.is_empty())
+                .then(|| Seat::new(&trigger.gates, &trigger.options.policy, Arc::clone(lane.wake()))),
             callbacks: Arc::clone(&self.callbacks),
             ledger: Arc::clone(&self.ledger),
         };
@@ -246,6 +282,7 @@ impl Trigger {
                 status.account.delivered += account.delivered;
                 status.account.dead_lettered += account.dead_lettered;
                 status.account.expired += account.expired;
+                status.account.deduplicated += account.deduplicated;
                 status.account.pending += account.pending;
                 status.in_flight += subscription.in_flight() as u64;
                 status.retrying += subscription.retrying() as u64;
@@ -285,6 +322,11 @@ impl Trigger {
             last_failure: subscription.last_failure().cloned(),
             concurrency: self.gate.as_ref().and_then(|gate| gate.limiter()),
             budget: None,
+            rate_limited: self.lane.rate_wait(),
+            dedup: self.options.dedup.as_ref().map(|_| DedupStatus {
+                keys: subscription.remembered_keys() as u64,
+                evicted: subscription.evicted_keys(),
+            }),
         }
     }
 
@@ -308,6 +350,7 @@ impl Trigger {
             log: Arc::clone(&self.topic.log),
             pattern: None,
             key: key_path(&self.options)?,
+            dedup_key: None,
             policy: self.options.policy.clone(),
             start: Offset(0),
             dead_letter_topic: self.options.dead_letter_topic.clone(),
@@ -341,6 +384,7 @@ fn make_target(
             let text = target.describe();
             Ok((Arc::new(target), text))
         }
+        TargetOptions::Topic(options) => Err(BrokerError::UnknownTopic(options.name.clone())),
         TargetOptions::Handler(handler) => Ok((Arc::clone(handler), "handler".to_owned())),
         TargetOptions::Http(options) => {
             let target = HttpTarget::new(options.clone(), egress.clone())
@@ -367,8 +411,15 @@ fn account(subscription: &Subscription) -> Account {
         delivered: account.delivered,
         dead_lettered: account.dead_lettered,
         expired: account.expired,
+        deduplicated: account.deduplicated,
         pending: account.pending,
     }
+}
+
+/// The trigger's policy with what it says of repeats.
+fn policy_of(options: &config::Trigger) -> DeliveryPolicy {
+    let dedup_window_ms = options.dedup.as_ref().map_or(0, |dedup| dedup.window_ms);
+    DeliveryPolicy { dedup_window_ms, ..options.policy.clone() }
 }
 
 fn key_path(options: &config::Trigger) -> Result<Option<KeyPath>, BrokerError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use eventail_triggers::outcome::Response;
 use eventail_triggers::subscription::{CallEnding, Ending, Lease, Settled, Verdict};
 use eventail_triggers::target::Target;
-use eventail_wire::{Clock, Offset};
+use eventail_wire::{Clock, Offset, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -18,10 +18,10 @@ use crate::core::callbacks::{Callbacks, Reply};
 use crate::core::feed::Feed;
 use crate::core::graveyard::{Burial, Graveyard};
 use crate::core::ledger::Ledger;
-use crate::core::permits::{Permit, Seat};
+use crate::core::permits::{Permit, Refusal, Seat};
 use crate::core::replies::Replies;
 use crate::metrics::AttemptEnd;
-use crate::status::{Observation, Observer};
+use crate::status::{Observation, Observer, RateWait};
 
 /// How long a driver waits after the log or the journal refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,6 +41,16 @@ pub(crate) struct Driver {
     pub(crate) seat: Option<Seat>,
     pub(crate) callbacks: Arc<Callbacks>,
     pub(crate) ledger: Arc<Ledger>,
+}
+
+/// What holds calls back that are ready.
+enum Held {
+    /// Nothing: time alone lets more go.
+    No,
+    /// Others have the permits; the lane is woken when its turn comes.
+    ByOthers,
+    /// There is no token before.
+    Until(Timestamp),
 }
 
 /// What is told of an attempt when it is settled.
@@ -72,10 +82,10 @@ impl Driver {
                     .lane
                     .fill(self.clock.now(), self.feed.as_ref().map(|(feed, seat)| (feed, *seat)))
                     .await;
-                let waits_for_time = self.start_calls(&sender);
+                let held = self.start_calls(&sender);
                 // A member of a feed is woken by it; watching the end too would wake every trigger for every event.
                 watches_end = filled == Filled::AtEnd;
-                due = self.due(filled == Filled::Failed, waits_for_time);
+                due = self.due(filled == Filled::Failed, &held);
             }
             tokio::select! {
                 biased;
@@ -89,42 +99,55 @@ impl Driver {
     }
 
     /// When the lane has to look again even if nothing happens.
-    fn due(&self, failed: bool, waits_for_time: bool) -> Option<Instant> {
+    fn due(&self, failed: bool, held: &Held) -> Option<Instant> {
         let now = Instant::now();
         let retry = (failed || self.lane.refusal().is_some()).then(|| now + RETRY);
-        let next = || self.lane.next_lease_at().filter(|_| waits_for_time);
+        let next = || {
+            let lease = match held {
+                Held::No => self.lane.next_lease_at(),
+                Held::Until(at) => Some(*at),
+                Held::ByOthers => None,
+            };
+            [lease, self.lane.next_expiry()].into_iter().flatten().min()
+        };
         retry.or_else(|| next().map(|at| now + Duration::from_millis(at.since_ms(self.clock.now()))))
     }
 
-    /// Starts as many calls as may go; `false` where more could go but for a permit, which wakes the lane when its turn comes.
-    fn start_calls(self: &Arc<Self>, sender: &mpsc::UnboundedSender<Done>) -> bool {
+    /// Starts as many calls as may go; answers what holds back the others that are ready.
+    fn start_calls(self: &Arc<Self>, sender: &mpsc::UnboundedSender<Done>) -> Held {
         let mut consignments = Vec::new();
         let now = self.clock.now();
         let Some(seat) = &self.seat else {
             self.lane.lease(now, usize::MAX, &mut consignments);
             self.start(consignments, sender, || None);
-            return true;
+            return Held::No;
         };
         let mut permits = VecDeque::new();
-        let mut is_short = false;
-        while !is_short && self.lane.may_lease(now) {
+        let mut refusal = None;
+        while refusal.is_none() && self.lane.may_lease(now) {
             let leased = consignments.len();
             match seat.take() {
-                Some(permit) => {
+                Ok(permit) => {
                     self.lane.lease(now, 1, &mut consignments);
                     if consignments.len() == leased {
+                        permit.unused();
                         break;
                     }
                     permits.push_back(permit);
                 }
-                None => is_short = true,
+                Err(refused) => refusal = Some(refused),
             }
         }
-        if !is_short {
+        if refusal.is_none() {
             seat.pass();
         }
         self.start(consignments, sender, || permits.pop_front());
-        !is_short
+        let Some(Refusal { until, limit }) = refusal else {
+            self.lane.note_rate_wait(None);
+            return Held::No;
+        };
+        self.lane.note_rate_wait(limit.map(|limit| RateWait { limit: limit.to_string(), until }));
+        until.map_or(Held::ByOthers, Held::Until)
     }
 
     fn start(
