@@ -90,7 +90,8 @@ impl Core {
 
 /// The event that an invocation becomes in the topic.
 fn event_of(core: &Core, invocation: &Invocation) -> Result<Event, Outcome> {
-    let limits = &core.config.limits;
+    let config = core.config();
+    let limits = &config.limits;
     let hops = hops_of(&invocation.event).saturating_add(1);
     if hops > limits.hops_max {
         let error = format!("the event would be hop {hops} of at most {}", limits.hops_max);

@@ -34,6 +34,10 @@ impl Tasks {
 
 fn spawn(set: &Mutex<JoinSet<()>>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
     let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+    // What a reload ended must not gather for as long as the broker runs.
+    while let Some(ended) = set.try_join_next() {
+        tell(ended);
+    }
     set.spawn(async move {
         task.await;
         tracing::debug!(task = name, "task ended");
@@ -94,13 +98,11 @@ impl Core {
         tracing::info!("the broker stops taking events");
         self.stop.send_replace(true);
         let mut lanes = std::mem::take(&mut *self.tasks.lanes.lock().unwrap_or_else(PoisonError::into_inner));
-        let drain = Duration::from_millis(self.config.drain_ms);
+        let drain_ms = self.config().drain_ms;
+        let drain = Duration::from_millis(drain_ms);
         let drained = tokio::time::timeout(drain, join(&mut lanes)).await.is_ok();
         if !drained {
-            tracing::warn!(
-                drain_ms = self.config.drain_ms,
-                "attempts were still under way; their events will be delivered again"
-            );
+            tracing::warn!(drain_ms, "attempts were still under way; their events will be delivered again");
         }
         lanes.shutdown().await;
         self.functions.close().await;
@@ -119,9 +121,13 @@ impl Core {
 
 async fn join(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a task of the broker failed");
-        }
+        tell(ended);
+    }
+}
+
+fn tell(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a task of the broker failed");
     }
 }
 

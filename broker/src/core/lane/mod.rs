@@ -3,6 +3,10 @@
 //! Triggers, redrives and subscribers are all lanes; they differ in who takes the leases. All state stands behind one lock that is
 //! never held across an await, and entries are handed to the journal under it, so that the journal has them in order. Payloads
 //! of events that wait for a retry are not kept: they are read again from the log.
+//!
+//! A lane has one configuration for as long as it lives. What has to outlive it, the subscription, is its body: an exchange makes
+//! another lane around the same body. From then on the old one takes and leases nothing, and what it has under way is settled
+//! through it as ever. So order per key holds over an exchange, and each event is matched by the one pattern or by the other.
 
 mod calling;
 mod drive;
@@ -56,7 +60,7 @@ pub(crate) struct LaneOptions {
     pub(crate) seed: u64,
 }
 
-/// One subscription on one log.
+/// One subscription on one log, under one configuration.
 pub(crate) struct Lane {
     pub(crate) name: Arc<str>,
     pub(crate) trigger: TriggerName,
@@ -73,8 +77,15 @@ pub(crate) struct Lane {
     dedup_key: Option<DedupKey>,
     /// The rate limit that it waits for, if it does.
     rate_wait: Mutex<Option<RateWait>>,
-    wake: Arc<Notify>,
     journal: Arc<Journal>,
+    /// Which of those around its body it is.
+    generation: u64,
+    body: Arc<Body>,
+}
+
+/// What the lanes of a subscription share, one after the other. The lock of the intake comes before that of the state.
+struct Body {
+    wake: Arc<Notify>,
     /// The cursor when settled events were trimmed last.
     trimmable: AtomicU64,
     intake: Mutex<intake::Intake>,
@@ -82,6 +93,10 @@ pub(crate) struct Lane {
 }
 
 struct State {
+    /// Under which the journal keeps it.
+    name: Arc<str>,
+    /// The lane that takes and leases; the others settle what they have.
+    generation: u64,
     subscription: Subscription,
     held: HashMap<Offset, Event>,
     held_bytes: usize,
@@ -124,6 +139,8 @@ impl Lane {
             None => Subscription::new(policy.clone(), options.start, *seed),
         };
         let state = State {
+            name: Arc::clone(&options.name),
+            generation: 0,
             subscription,
             held: HashMap::new(),
             held_bytes: 0,
@@ -132,7 +149,19 @@ impl Lane {
             burying: 0,
             stopped_by_burial: false,
         };
-        let lane = Arc::new(Self {
+        let body = Arc::new(Body {
+            wake: Arc::new(Notify::new()),
+            trimmable: AtomicU64::new(0),
+            intake: Mutex::default(),
+            state: Mutex::new(state),
+        });
+        let lane = Self::around(body, 0, journal, options);
+        lane.journal.register(&lane.name, &lane.body);
+        lane
+    }
+
+    fn around(body: Arc<Body>, generation: u64, journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
+        Arc::new(Self {
             metrics: TriggerMetrics::new(&options.trigger),
             name: options.name,
             trigger: options.trigger,
@@ -146,21 +175,56 @@ impl Lane {
             key: options.key,
             dedup_key: options.dedup_key,
             rate_wait: Mutex::default(),
-            wake: Arc::new(Notify::new()),
             journal: Arc::clone(journal),
-            intake: Mutex::default(),
-            trimmable: AtomicU64::new(0),
-            state: Mutex::new(state),
-        });
-        lane.journal.register(&lane.name, &lane);
+            generation,
+            body,
+        })
+    }
+
+    /// Another lane around the same subscription, under other options and perhaps another name; the log is the same. What was offered
+    /// stays and is delivered by it; everything behind is matched by its pattern. What this one has under way ends as if nothing had
+    /// happened. Its own name, if it changes, must have no state yet.
+    pub(crate) fn exchange(&self, options: LaneOptions) -> Arc<Self> {
+        let mut intake = self.intake();
+        let mut state = self.lock();
+        state.generation += 1;
+        *intake = intake::Intake::new(state.generation, state.subscription.scanned());
+        if *state.subscription.policy() != options.policy {
+            state.subscription.set_policy(options.policy.clone());
+        }
+        let (generation, old_name) = (state.generation, Arc::clone(&state.name));
+        drop(state);
+        drop(intake);
+        if old_name != options.name {
+            self.journal.rename(&old_name, &options.name, &self.body);
+        }
+        let lane = Self::around(Arc::clone(&self.body), generation, &self.journal, options);
+        // Whoever drives this one notices that it is over.
+        lane.ring();
         lane
+    }
+
+    /// Lets nobody take or lease any more, until it is exchanged. What is under way is settled.
+    pub(crate) fn retire(&self) {
+        let mut intake = self.intake();
+        let mut state = self.lock();
+        state.generation += 1;
+        *intake = intake::Intake::new(state.generation, state.subscription.scanned());
+        drop(state);
+        drop(intake);
+        self.ring();
+    }
+
+    /// Whether it takes and leases nothing any more.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.lock().generation != self.generation
     }
 
     /// Lets go of what was settled when this was asked before, where the log is the lane's own: what was settled since then may not
     /// be journaled yet.
     pub(crate) async fn trim_settled(&self) -> Result<Offset, AppendError> {
         let cursor = self.look(Subscription::cursor);
-        let before = self.trimmable.swap(cursor.0, Ordering::Relaxed);
+        let before = self.body.trimmable.swap(cursor.0, Ordering::Relaxed);
         self.log.trim(Offset(before)).await
     }
 
@@ -179,13 +243,13 @@ impl Lane {
 
     /// What wakes whoever drives the lane.
     pub(crate) fn wake(&self) -> &Arc<Notify> {
-        &self.wake
+        &self.body.wake
     }
 
     /// Wakes all who wait, and the driver even if it does not wait yet.
     pub(crate) fn ring(&self) {
-        self.wake.notify_waiters();
-        self.wake.notify_one();
+        self.body.wake.notify_waiters();
+        self.body.wake.notify_one();
     }
 
     /// Why nothing can be leased now, if so.
@@ -195,7 +259,7 @@ impl Lane {
 
     /// Gives the lane's state back to the journal: nobody uses it any more.
     pub(crate) fn sleep(&self) {
-        self.journal.sleep(&self.name, self);
+        self.journal.sleep(&self.name, self.body.as_ref());
     }
 
     /// Looks at the subscription.
@@ -212,7 +276,7 @@ impl Lane {
         let entries = vec![change(&mut state.subscription)];
         let cursor = state.subscription.cursor();
         state.let_go_before(cursor);
-        let written = self.journal.write(&self.name, entries);
+        let written = self.journal.write(&state.name, entries);
         drop(state);
         self.ring();
         Box::pin(written)
@@ -224,6 +288,9 @@ impl Lane {
             return false;
         }
         let mut state = self.lock();
+        if state.generation != self.generation {
+            return false;
+        }
         self.expire(&mut state, now);
         state.subscription.may_lease(now)
     }
@@ -236,6 +303,9 @@ impl Lane {
         let mut leases = Vec::new();
         let mut state = self.lock();
         let state = &mut *state;
+        if state.generation != self.generation {
+            return;
+        }
         self.expire(state, now);
         state.subscription.lease(now, max, &mut leases);
         into.extend(
@@ -494,17 +564,32 @@ impl Lane {
         }
         let mut entries = std::mem::take(&mut state.entries);
         Entry::merge(&mut entries);
-        self.journal.hand_over(&self.name, entries);
+        self.journal.hand_over(&state.name, entries);
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.body.lock()
+    }
+
+    fn intake(&self) -> MutexGuard<'_, intake::Intake> {
+        self.body.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Journaled for Lane {
+impl Journaled for Body {
     fn with_snapshot(&self, write: &mut dyn FnMut(Snapshot)) {
-        let state = self.lock();
+        write(self.lock().subscription.snapshot());
+    }
+
+    fn renamed(&self, name: &Arc<str>, write: &mut dyn FnMut(Snapshot)) {
+        let mut state = self.lock();
+        state.name = Arc::clone(name);
         write(state.subscription.snapshot());
     }
 }

@@ -198,6 +198,13 @@ impl Model {
         }
     }
 
+    /// One is found to be past its time.
+    pub(super) fn expire_one(&mut self, offset: u64) {
+        self.pending.remove(&offset);
+        self.settled.insert(offset);
+        self.expired += 1;
+    }
+
     /// When the next one expires.
     pub(super) fn next_expiry(&self) -> Option<u64> {
         let waits = |(offset, event): &(&u64, &Pending)| {
