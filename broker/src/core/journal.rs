@@ -69,7 +69,7 @@ impl Message {
     const fn is_awaited(&self) -> bool {
         match self {
             Self::Entries(_, _, done) => done.is_some(),
-            Self::Snapshot(..) | Self::Keys(..) => false,
+            Self::Snapshot(..) | Self::Keys(..) | Self::Orphaned(..) | Self::Forgotten(_) => false,
             Self::SnapshotAll(_) | Self::Barrier(_) => true,
         }
     }
