@@ -1,6 +1,7 @@
 //! What the reader takes, what it refuses, and where it says that it is wrong.
 
 mod functions;
+mod traffic;
 
 use std::fmt::Write as _;
 
@@ -100,6 +101,7 @@ fn every_key_that_the_reader_knows_is_in_the_default_file() {
                 format!("{{ {key} = "),
                 format!(", {key} = "),
                 format!(".{key}."),
+                format!("[{key}."),
             ];
             assert!(
                 there.iter().any(|form| text.contains(form.as_str())) || *key == "file" || *key == "triggers",

@@ -342,16 +342,27 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct At(Timestamp);
+    struct At(AtomicU64);
 
     impl Clock for At {
         fn now(&self) -> Timestamp {
-            self.0
+            Timestamp(self.0.load(Ordering::Relaxed))
         }
     }
 
+    fn clocked() -> (Permits, Arc<At>) {
+        let clock = Arc::new(At(AtomicU64::new(1_000)));
+        (Permits::new(Arc::clone(&clock) as Arc<dyn Clock>), clock)
+    }
+
     fn permits() -> Permits {
-        Permits::new(Arc::new(At(Timestamp(1_000))))
+        clocked().0
+    }
+
+    /// Until when it is told to wait, and by which limit.
+    fn refused(seat: &Seat) -> (Option<u64>, Option<String>) {
+        let Err(Refusal { until, limit }) = seat.take() else { panic!("there was a permit") };
+        (until.map(|at| at.0), limit.map(|limit| limit.to_string()))
     }
 
     fn fixed() -> DeliveryPolicy {
@@ -479,5 +490,64 @@ mod tests {
         drop(held);
         assert!(is_woken(&adapts_wake).await);
         drop((adapts.take().unwrap(), others));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_token_is_told_when_and_the_next_one_when_it_moves_up() {
+        let (permits, clock) = clocked();
+        let gate = permits.pace("host shop", RateLimit { per_second: 1.0, burst: 2 });
+        let [(a, _), (b, b_wake)] = std::array::from_fn(|_| seat(&gate, &fixed()));
+        let held = (a.take().unwrap(), a.take().unwrap());
+        assert_eq!(refused(&a), (Some(2_000), Some("host shop".to_owned())));
+        assert_eq!(refused(&b), (None, Some("host shop".to_owned())), "it stands behind the other one");
+        drop(held);
+        assert_eq!(refused(&a).0, Some(2_000), "what is spent does not come back with the permit");
+        clock.0.store(2_000, Ordering::Relaxed);
+        assert_eq!(refused(&b).0, None, "the token is for the one that came first");
+        let held = a.take().unwrap();
+        assert!(is_woken(&b_wake).await);
+        assert_eq!(refused(&b).0, Some(3_000));
+        assert_eq!(refused(&a).0, None);
+        drop((held, b));
+        assert_eq!(refused(&a).0, Some(3_000));
+    }
+
+    #[test]
+    fn both_limits_hold_at_once_and_a_token_of_the_one_is_not_lost_to_the_other() {
+        let (permits, clock) = clocked();
+        let own = permits.pace("trigger ship", RateLimit { per_second: 1.0, burst: 2 });
+        let host = permits.pace("host shop", RateLimit { per_second: 0.5, burst: 1 });
+        let gates: Arc<[Arc<Gate>]> = Arc::from([own, Arc::clone(&host)]);
+        let ship = Seat::new(&gates, &fixed(), Arc::default());
+        let (other, _) = seat(&host, &fixed());
+        ship.take().unwrap().end(SampleEnd::Ok);
+        assert_eq!(refused(&ship), (Some(3_000), Some("host shop".to_owned())));
+        assert_eq!(refused(&other).0, None);
+        clock.0.store(3_000, Ordering::Relaxed);
+        ship.take().unwrap().end(SampleEnd::Ok);
+        assert_eq!(refused(&ship).1.as_deref(), Some("host shop"), "its own limit has tokens left");
+        ship.pass();
+        assert_eq!(refused(&other).0, Some(5_000));
+    }
+
+    #[test]
+    fn a_permit_that_was_not_used_gives_its_token_back() {
+        let gate = permits().pace("trigger ship", RateLimit { per_second: 1.0, burst: 1 });
+        let (seat, _) = seat(&gate, &fixed());
+        seat.take().unwrap().unused();
+        drop(seat.take().unwrap());
+        assert!(seat.take().is_err());
+    }
+
+    #[tokio::test]
+    async fn another_limit_holds_for_those_who_wait() {
+        let permits = permits();
+        let gate = permits.pace("host shop", RateLimit { per_second: 0.001, burst: 1 });
+        let (seat, wake) = seat(&gate, &fixed());
+        drop(seat.take().unwrap());
+        assert_eq!(refused(&seat).0, Some(1_001_000));
+        permits.pace("host shop", RateLimit { per_second: 1.0, burst: 1 });
+        assert!(is_woken(&wake).await);
+        assert_eq!(refused(&seat).0, Some(2_000));
     }
 }

@@ -1,6 +1,7 @@
 //! The broker whole, in one process, with scripted targets and a real disk.
 
 mod calls;
+mod traffic;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
