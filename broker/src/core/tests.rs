@@ -496,6 +496,7 @@ async fn a_trigger_that_stopped_for_a_dead_letter_goes_on_when_the_event_is_gone
             log: Arc::clone(&broker.core.topic(&topic()).unwrap().log),
             pattern: None,
             key: None,
+            dedup_key: None,
             policy: DeliveryPolicy::default(),
             start: Offset(0),
             dead_letter_topic: topic(),

@@ -175,8 +175,12 @@ fn the_shapes_are_those_that_are_sent() {
         last_failure: None,
         concurrency: None,
         budget: None,
+        rate_limited: None,
+        dedup: None,
     };
     check_shape("TriggerStatus", status);
+    check_shape("RateWait", RateWait { limit: String::new(), until: None });
+    check_shape("DedupStatus", DedupStatus::default());
     let letter = DeadLetterSummary {
         topic: name(),
         offset,
