@@ -13,6 +13,7 @@ use super::model::{
 };
 use super::problem::{Conflict, Problem};
 use super::reader::{Found, Reader, Section};
+use super::rename::{self, Renames};
 use super::{ledger, pattern, policy, schema, target, topics, traffic};
 
 /// Reads `[triggers]`.
@@ -22,6 +23,7 @@ pub(super) fn read(
     functions: &mut Functions,
 ) -> BTreeMap<TriggerName, Trigger> {
     let mut triggers = BTreeMap::new();
+    let mut renames = Renames::default();
     let mut wildcards = pattern::Budget::default();
     let Some(found) = root.get("triggers") else { return triggers };
     for entry in found.entries(reader) {
@@ -36,10 +38,12 @@ pub(super) fn read(
         let section = Section::new(reader, path, entry.key_span.clone(), table, schema::TRIGGER);
         let trigger = read_trigger(reader, &section, name.as_ref(), functions);
         if let (Some(name), Some(trigger)) = (name, trigger) {
+            renames.note(&section, &name, &trigger);
             wildcards.add(reader, &section, &trigger);
             triggers.insert(name, trigger);
         }
     }
+    renames.check(reader, &triggers);
     triggers
 }
 
@@ -67,6 +71,7 @@ fn read_trigger(
     let budget = ledger::read_budget(reader, section);
     let rate_limit = traffic::read_rate_limit(reader, section);
     let dedup = traffic::read_dedup(reader, section);
+    let renamed_from = section.parsed(reader, "renamed_from", rename::name);
     let target = target::read(reader, (section, name), &policy, functions);
     if let Some(target) = &target {
         policy::fit(reader, section, &mut policy, target);
@@ -85,6 +90,7 @@ fn read_trigger(
         input: None,
         dedup,
         rate_limit,
+        renamed_from,
     })
 }
 

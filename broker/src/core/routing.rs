@@ -46,9 +46,9 @@ impl TopicTarget {
         let made: Vec<Result<Event, Outcome>> =
             batch.iter().map(|invocation| event_of(&core, invocation)).collect();
         let events: Vec<Event> = made.iter().flatten().cloned().collect();
-        let failure = match core.append_routed(&self.topic, &events).await {
-            Ok(()) => None,
-            Err(error) => Some(not_stored(&error)),
+        let failure = match events.as_slice() {
+            [] => None,
+            events => core.append_taken(&self.topic, events).await.err().map(|error| not_stored(&error)),
         };
         let ended = |made: Result<Event, Outcome>| match made {
             Ok(_) => failure.clone().unwrap_or(Outcome::Ack { reply: None }),
@@ -68,23 +68,6 @@ impl Target for TopicTarget {
 
     fn invoke_batch(&self, batch: Vec<Invocation>) -> BoxFuture<'_, Answer<BatchOutcome>> {
         Box::pin(async move { BatchOutcome::Each(self.route(&batch).await).into() })
-    }
-}
-
-impl Core {
-    /// Appends events of the broker's own making and tells of them as of published ones.
-    async fn append_routed(&self, topic: &Topic, events: &[Event]) -> Result<(), BrokerError> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        let begun = tokio::time::Instant::now();
-        let appended = topic.append(events).await?;
-        let duplicates = appended.iter().filter(|at| at.duplicate).count() as u64;
-        let bytes = events.iter().map(|event| event.as_bytes().len() as u64).sum();
-        let new = events.len() as u64 - duplicates;
-        topic.metrics.published(new, duplicates, bytes, begun.elapsed().as_secs_f64());
-        self.note_appended(topic, events, &appended);
-        Ok(())
     }
 }
 

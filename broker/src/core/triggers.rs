@@ -1,35 +1,22 @@
 //! Triggers: lanes that a target empties, with a second lane for what is redriven.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use eventail_triggers::function::FunctionTarget;
-use eventail_triggers::http::{Egress, HttpTarget};
+use eventail_triggers::input::Input;
 use eventail_triggers::key::KeyPath;
-use eventail_triggers::lambda::LambdaTarget;
-use eventail_triggers::pattern::Pattern;
-use eventail_triggers::policy::{DeliveryPolicy, Ordering as KeyOrdering};
 use eventail_triggers::subscription::{self, Subscription};
 use eventail_triggers::target::Target;
 use eventail_wire::{Offset, Timestamp, TriggerName};
 
+use super::BrokerError;
 use super::feed::Feed;
-use super::functions::Functions;
-use super::graveyard::Graveyard;
-use super::lane::{Driver, Lane, LaneOptions};
-use super::permits::{Gate, Seat};
-use super::replies::Replies;
-use super::routing::TopicTarget;
+use super::lane::Lane;
+use super::permits::Gate;
 use super::topic::Topic;
-use super::{BrokerError, Core};
-use crate::config::{self, TargetOptions, TopicTargetOptions};
-use crate::status::{Account, BreakerState, DedupStatus, Observer, TriggerState, TriggerStatus};
-
-/// What the internal log of a trigger's redriven dead letters is called.
-pub(crate) fn redrive_log_name(trigger: &TriggerName) -> String {
-    format!("_redrive.{trigger}")
-}
+use crate::config;
+use crate::status::{Account, BreakerState, DedupStatus, TriggerState, TriggerStatus};
 
 /// The triggers, by name. Empty until everything that they need is there, and exchanged whole.
 #[derive(Default)]
@@ -43,210 +30,32 @@ impl Triggers {
     pub(crate) fn get(&self, name: &TriggerName) -> Result<Arc<Trigger>, BrokerError> {
         self.0.load().get(name).cloned().ok_or_else(|| BrokerError::UnknownTrigger(name.clone()))
     }
+
+    pub(super) fn load(&self) -> Arc<BTreeMap<TriggerName, Arc<Trigger>>> {
+        self.0.load_full()
+    }
+
+    pub(super) fn store(&self, all: BTreeMap<TriggerName, Arc<Trigger>>) {
+        self.0.store(Arc::new(all));
+    }
 }
 
-/// A trigger at work.
+/// A trigger at work, under one configuration.
 pub(crate) struct Trigger {
     pub(crate) lane: Arc<Lane>,
-    options: config::Trigger,
-    topic: Arc<Topic>,
-    target: Arc<dyn Target>,
-    target_text: String,
+    pub(super) options: config::Trigger,
+    pub(super) topic: Arc<Topic>,
+    pub(super) target: Arc<dyn Target>,
+    pub(super) target_text: String,
+    pub(super) input: Option<Arc<Input>>,
+    pub(super) key: Option<KeyPath>,
     /// What its calls need a permit of, if anything.
-    gate: Option<Arc<Gate>>,
+    pub(super) gate: Option<Arc<Gate>>,
     /// The same with the rate limits, which are asked first.
-    gates: Arc<[Arc<Gate>]>,
-    redrives: tokio::sync::OnceCell<Arc<Lane>>,
-}
-
-impl Core {
-    /// Opens every trigger's lane, ties the lanes of a topic to one feed and lets them run.
-    pub(crate) async fn start_triggers(self: &Arc<Self>) -> Result<(), BrokerError> {
-        let config = self.config();
-        let egress = Egress::new(config.egress_allow.iter().copied());
-        for (name, function) in &config.functions {
-            // A call without an instance would only wait, and its time with it.
-            self.permits.cap(&FunctionTarget::key_of(name), function.max_instances.max(1));
-        }
-        let mut all = BTreeMap::new();
-        let mut by_topic: BTreeMap<_, Vec<(Arc<Trigger>, Option<Pattern>)>> = BTreeMap::new();
-        for (name, options) in &config.triggers {
-            let (trigger, pattern) = self.open_trigger(name, options, &egress).await?;
-            let trigger = Arc::new(trigger);
-            all.insert(name.clone(), Arc::clone(&trigger));
-            by_topic.entry(options.topic.clone()).or_default().push((trigger, pattern));
-        }
-        let triggers: Vec<_> = all.values().cloned().collect();
-        self.triggers.0.store(Arc::new(all));
-        for members in by_topic.into_values() {
-            self.start_topic(members);
-        }
-        let on_disk = self.store.names()?;
-        for trigger in triggers {
-            let log_name = redrive_log_name(&trigger.lane.trigger);
-            if on_disk.contains(&log_name) {
-                self.redrive_lane(&trigger).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The lane of what is redriven to a trigger; it is made when it is needed first.
-    pub(crate) async fn redrive_lane(
-        self: &Arc<Self>,
-        trigger: &Arc<Trigger>,
-    ) -> Result<Arc<Lane>, BrokerError> {
-        let open = || async {
-            let log = self
-                .open_internal(
-                    redrive_log_name(&trigger.lane.trigger),
-                    eventail_storage::log::Durability::Sync,
-                )
-                .await?;
-            let lane = Lane::open(
-                &self.journal,
-                LaneOptions {
-                    name: format!("redrive/{}", trigger.lane.trigger).into(),
-                    start: log.status().range.start,
-                    log,
-                    pattern: None,
-                    redrives: true,
-                    // An operator asked for these again: they are no repeats.
-                    dedup_key: None,
-                    ..trigger.lane_options(self.observer.clone(), self.next_seed())?
-                },
-            );
-            // What holds the trigger holds its redrives.
-            let held = trigger.lane.look(|main| (main.state(), main.reason().unwrap_or_default().to_owned()));
-            match held {
-                (subscription::State::Paused, reason) => {
-                    lane.change(|redrives| redrives.pause(reason)).await?
-                }
-                (subscription::State::Disabled, reason) => {
-                    lane.change(|redrives| redrives.disable(reason)).await?
-                }
-                (subscription::State::Running | subscription::State::Stopped, _) => {}
-            }
-            self.drive(trigger, &lane, None);
-            Ok::<_, BrokerError>(lane)
-        };
-        trigger.redrives.get_or_try_init(open).await.cloned()
-    }
-
-    async fn open_trigger(
-        self: &Arc<Self>,
-        name: &TriggerName,
-        options: &config::Trigger,
-        egress: &Egress,
-    ) -> Result<(Trigger, Option<Pattern>), BrokerError> {
-        let topic = self.topic_or_create(&options.topic).await?;
-        // Both are made now rather than at the first failure: a trigger that could not bury its dead must not start.
-        self.topic_or_create(&options.dead_letter_topic).await?;
-        if let Some(reply_topic) = &options.reply_topic {
-            self.topic_or_create(reply_topic).await?;
-        }
-        let pattern = options.pattern.as_deref().map(Pattern::parse).transpose()?;
-        let (target, target_text) = match &options.target {
-            TargetOptions::Topic(routed) => self.topic_target(options, routed).await?,
-            other => make_target(name, other, egress, &self.functions)?,
-        };
-        let gate = self.permits.gate(target.shared_key().as_deref(), &options.policy);
-        let gates = self.paces(name, options).into_iter().chain(gate.clone()).collect();
-        let start = topic.place_of(options.start).await?;
-        let lane = Lane::open(
-            &self.journal,
-            LaneOptions {
-                // With the topic: offsets of one topic mean nothing in another.
-                name: format!("trigger/{}/{name}", options.topic).into(),
-                trigger: name.clone(),
-                topic: topic.name.clone(),
-                log: Arc::clone(&topic.log),
-                pattern: pattern.clone(),
-                key: key_path(options)?,
-                dedup_key: options.dedup.as_ref().map(|dedup| dedup.key.parse()).transpose()?,
-                policy: policy_of(options),
-                start,
-                dead_letter_topic: options.dead_letter_topic.clone(),
-                redrives: false,
-                observer: self.observer.clone(),
-                seed: self.next_seed(),
-            },
-        );
-        let redrives = tokio::sync::OnceCell::new();
-        let options = options.clone();
-        Ok((Trigger { lane, options, topic, target, target_text, gate, gates, redrives }, pattern))
-    }
-
-    /// The target that routes into a topic, which is created where there is none.
-    async fn topic_target(
-        self: &Arc<Self>,
-        options: &config::Trigger,
-        routed: &TopicTargetOptions,
-    ) -> Result<(Arc<dyn Target>, String), BrokerError> {
-        let topic = self.topic_or_create(&routed.name).await?;
-        if routed.name == options.topic {
-            let hops_max = self.config().limits.hops_max;
-            tracing::warn!(topic = %routed.name, hops_max, "a trigger routes a topic into itself: only the hops end it");
-        }
-        let target = TopicTarget::new(self, topic);
-        let text = target.describe();
-        Ok((Arc::new(target), text))
-    }
-
-    /// The rate limits that a trigger keeps to: its own, and its host's.
-    fn paces(&self, name: &TriggerName, options: &config::Trigger) -> Vec<Arc<Gate>> {
-        let own = options.rate_limit.map(|limit| self.permits.pace(&format!("trigger {name}"), limit));
-        let config = self.config();
-        let host = match &options.target {
-            TargetOptions::Http(http) => config.host_of(&http.url),
-            _ => None,
-        };
-        let limited = host.and_then(|(name, host)| Some((name, host.rate_limit?)));
-        let host = limited.map(|(name, limit)| self.permits.pace(&format!("host {name}"), limit));
-        own.into_iter().chain(host).collect()
-    }
-
-    fn start_topic(self: &Arc<Self>, members: Vec<(Arc<Trigger>, Option<Pattern>)>) {
-        let Some((first, _)) = members.first() else { return };
-        // One trigger alone reads the log as cheaply as a feed would.
-        let feed = (members.len() > 1).then(|| {
-            let patterns: Vec<_> = members.iter().map(|(_, pattern)| pattern.clone()).collect();
-            let wakes = members.iter().map(|(trigger, _)| Arc::clone(trigger.lane.wake())).collect();
-            Arc::new(Feed::new(Arc::clone(&first.topic), &patterns, wakes))
-        });
-        if let Some(feed) = &feed {
-            self.tasks.spawn_lane("feed", Arc::clone(feed).run(self.stop.subscribe()));
-        }
-        for (seat, (trigger, _)) in members.iter().enumerate() {
-            self.drive(trigger, &trigger.lane, feed.clone().map(|feed| (feed, seat)));
-        }
-    }
-
-    fn drive(self: &Arc<Self>, trigger: &Trigger, lane: &Arc<Lane>, feed: Option<(Arc<Feed>, usize)>) {
-        let config = self.config();
-        let replies =
-            trigger.options.reply_topic.as_ref().and_then(|name| self.topics.get(name)).map(|topic| {
-                Replies {
-                    topic,
-                    hops_max: config.limits.hops_max,
-                    event_bytes_max: config.limits.event_bytes_max,
-                }
-            });
-        let driver = Driver {
-            lane: Arc::clone(lane),
-            target: Arc::clone(&trigger.target),
-            feed,
-            replies,
-            graveyard: Arc::new(Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() }),
-            clock: Arc::clone(&self.clock),
-            observer: self.observer.clone(),
-            seat: (!trigger.gates.is_empty())
-                .then(|| Seat::new(&trigger.gates, &trigger.options.policy, Arc::clone(lane.wake()))),
-            callbacks: Arc::clone(&self.callbacks),
-            ledger: Arc::clone(&self.ledger),
-        };
-        self.tasks.spawn_lane("trigger", Arc::new(driver).run(self.stop.subscribe()));
-    }
+    pub(super) gates: Arc<[Arc<Gate>]>,
+    /// The feed of its topic and its seat there, where the topic has one.
+    pub(super) feed: Option<(Arc<Feed>, usize)>,
+    pub(super) redrives: OnceLock<Arc<Lane>>,
 }
 
 impl Trigger {
@@ -334,68 +143,19 @@ impl Trigger {
         }
     }
 
+    /// Gives it the lane of what is redriven to it. It has none yet: whoever gives one holds `Core::changing`.
+    pub(super) fn adopt_redrives(&self, lane: &Arc<Lane>) {
+        if self.redrives.set(Arc::clone(lane)).is_err() {
+            tracing::error!(trigger = %self.lane.trigger, "a trigger has two lanes of redrives");
+        }
+    }
+
     pub(crate) fn redrives(&self) -> Option<&Arc<Lane>> {
         self.redrives.get()
     }
 
-    fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
         std::iter::once(&self.lane).chain(self.redrives.get())
-    }
-
-    fn lane_options(
-        &self,
-        observer: Option<Arc<dyn Observer>>,
-        seed: u64,
-    ) -> Result<LaneOptions, BrokerError> {
-        Ok(LaneOptions {
-            name: Arc::clone(&self.lane.name),
-            trigger: self.lane.trigger.clone(),
-            topic: self.topic.name.clone(),
-            log: Arc::clone(&self.topic.log),
-            pattern: None,
-            key: key_path(&self.options)?,
-            dedup_key: None,
-            policy: self.options.policy.clone(),
-            start: Offset(0),
-            dead_letter_topic: self.options.dead_letter_topic.clone(),
-            redrives: false,
-            observer,
-            seed,
-        })
-    }
-}
-
-fn make_target(
-    trigger: &TriggerName,
-    options: &TargetOptions,
-    egress: &Egress,
-    functions: &Functions,
-) -> Result<(Arc<dyn Target>, String), BrokerError> {
-    match options {
-        TargetOptions::Lambda(options) => {
-            let target = LambdaTarget::new(options.clone(), egress.clone())
-                .map_err(|source| BrokerError::LambdaTarget { trigger: trigger.clone(), source })?;
-            let text = target.describe();
-            Ok((Arc::new(target), text))
-        }
-        TargetOptions::Function(options) => {
-            let function =
-                functions.get(&options.function).ok_or_else(|| BrokerError::UndeclaredFunction {
-                    trigger: trigger.clone(),
-                    function: options.function.clone(),
-                })?;
-            let target = FunctionTarget::new(function, options.payload);
-            let text = target.describe();
-            Ok((Arc::new(target), text))
-        }
-        TargetOptions::Topic(options) => Err(BrokerError::UnknownTopic(options.name.clone())),
-        TargetOptions::Handler(handler) => Ok((Arc::clone(handler), "handler".to_owned())),
-        TargetOptions::Http(options) => {
-            let target = HttpTarget::new(options.clone(), egress.clone())
-                .map_err(|source| BrokerError::Target { trigger: trigger.clone(), source })?;
-            let text = target.describe();
-            Ok((Arc::new(target), text))
-        }
     }
 }
 
@@ -417,18 +177,5 @@ fn account(subscription: &Subscription) -> Account {
         expired: account.expired,
         deduplicated: account.deduplicated,
         pending: account.pending,
-    }
-}
-
-/// The trigger's policy with what it says of repeats.
-fn policy_of(options: &config::Trigger) -> DeliveryPolicy {
-    let dedup_window_ms = options.dedup.as_ref().map_or(0, |dedup| dedup.window_ms);
-    DeliveryPolicy { dedup_window_ms, ..options.policy.clone() }
-}
-
-fn key_path(options: &config::Trigger) -> Result<Option<KeyPath>, BrokerError> {
-    match options.policy.ordering {
-        KeyOrdering::None => Ok(None),
-        KeyOrdering::Key => Ok(Some(options.key.parse()?)),
     }
 }
