@@ -11,6 +11,7 @@ use super::book::{Entry, cost_of};
 use super::note::{HeldHeader, Note};
 use super::{Delayed, lock};
 use crate::core::topic::{Appending, Topic, check_batch};
+use crate::core::topics::topic_options;
 use crate::core::{BrokerError, Core};
 use crate::status::{DelayedState, Published};
 
@@ -54,7 +55,7 @@ impl Core {
         }
         let events: Vec<Event> = arrivals.iter().map(|arrival| arrival.event.clone()).collect();
         let bytes = check_batch(&events, &limits)?;
-        let window_ms = self.topic_options(&topic.name).dedup_window_ms;
+        let window_ms = topic_options(&self.config(), &topic.name).dedup_window_ms;
         if window_ms > 0 {
             self.find_repeats(topic, &mut arrivals, now).await?;
         }
