@@ -63,7 +63,7 @@ fn a_topic_is_a_target_in_both_forms() {
         assert_eq!(target.name.as_str(), "audit");
     }
     assert!(parse("[triggers.t]\ntarget.topic = \"audit\"\nbatch = { max_events = 10 }\n").is_ok());
-    assert_eq!(errors("[triggers.t.target.topic]\n"), ["1:2 [triggers.t.target.topic] needs `name`"]);
+    assert_eq!(errors("[triggers.t.target.topic]\n"), ["1:20 [triggers.t.target.topic] needs `name`"]);
     assert!(errors("[triggers.t]\ntarget.topic = \"a b\"\n")[0].starts_with("2:16 `a b` cannot be a name"));
     assert_eq!(
         errors("[triggers.t]\nreply_topic = \"r\"\ntarget.topic = \"audit\"\n"),
