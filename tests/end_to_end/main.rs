@@ -24,6 +24,7 @@ mod outages;
 mod publish;
 mod quic;
 mod quickstart;
+mod reload;
 mod replies;
 mod support;
 mod traffic;

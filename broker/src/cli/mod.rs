@@ -8,6 +8,7 @@
 mod api;
 mod check;
 mod completions;
+mod config;
 mod dead_letters;
 mod delayed;
 mod error;
@@ -27,6 +28,7 @@ mod table;
 mod tail;
 mod topics;
 mod triggers;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -82,6 +84,8 @@ enum Command {
     Topics(topics::Arguments),
     /// List, show, pause, resume or move triggers
     Triggers(triggers::Arguments),
+    /// Show what the broker runs with, what a reload would change, or reload
+    Config(config::Arguments),
     /// List or show functions: what they did, and what it cost
     Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
@@ -172,6 +176,7 @@ impl Command {
             Self::Tail(arguments) => block_on(tail::run(arguments, screen)),
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
+            Self::Config(arguments) => block_on(config::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
             Self::Delayed(arguments) => block_on(delayed::run(arguments, screen)),

@@ -430,3 +430,24 @@ fn a_file_that_is_not_there_is_told_by_name() {
     let refused = Config::load("/nowhere/eventail.toml").unwrap_err();
     assert!(refused.to_string().contains("/nowhere/eventail.toml"), "{refused}");
 }
+
+#[test]
+fn a_trigger_may_say_what_it_was_called_before() {
+    let target = |name: &str| format!("[triggers.{name}.target.http]\nurl = \"http://a/\"\n");
+    let config = parse(&format!("[triggers.t]\nrenamed_from = \"s\"\n{}", target("t"))).unwrap();
+    assert_eq!(trigger(&config, "t").renamed_from.as_ref().unwrap().as_str(), "s");
+    let text = format!("[triggers.t]\nrenamed_from = \"s\"\n{}{}", target("t"), target("s"));
+    let wanted = "2:16 `renamed_from` names the trigger `s`, which is still in the configuration";
+    assert_eq!(errors(&text), [wanted]);
+    let text = format!(
+        "[triggers.t]\nrenamed_from = \"s\"\n{}[triggers.u]\nrenamed_from = \"s\"\n{}",
+        target("t"),
+        target("u")
+    );
+    assert_eq!(errors(&text), ["6:16 `renamed_from` names `s`, as that of the trigger `t` does"]);
+    let text = format!("[triggers.t]\nrenamed_from = \"t\"\n{}", target("t"));
+    assert_eq!(
+        errors(&text),
+        ["2:16 `renamed_from` names the trigger `t`, which is still in the configuration"]
+    );
+}

@@ -13,6 +13,7 @@
 
 mod api;
 mod body;
+mod config;
 mod connection;
 mod dead_letters;
 mod delayed;

@@ -14,7 +14,7 @@ use http::Method;
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
 use super::{
-    dead_letters, delayed, deliveries, events, functions, health, invoke, publish, topics, triggers,
+    config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, topics, triggers,
 };
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
@@ -58,6 +58,9 @@ routes! {
     POST "/v1/triggers/{trigger}/pause" => triggers::pause;
     POST "/v1/triggers/{trigger}/resume" => triggers::resume;
     POST "/v1/triggers/{trigger}/skip-to" => triggers::skip_to;
+    GET "/v1/config" => config::status;
+    GET "/v1/config/plan" => config::plan;
+    POST "/v1/config/reload" => config::reload;
     GET "/v1/functions" => functions::list;
     GET "/v1/functions/{function}" => functions::show;
     GET "/v1/dead-letters" => dead_letters::list;

@@ -12,9 +12,10 @@ use super::super::OPENAPI;
 use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
 use crate::status::{
-    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterSummary, DedupStatus, DelayedEvent,
-    DelayedState, EventPlace, FunctionSummary, InstancesStatus, RateWait, Readiness, RedriveRequest,
-    TopicStatus, TriggerState, TriggerStatus,
+    Account, BreakerState, BulkResult, ConfigAction, ConfigChange, ConfigPart, ConfigStatus,
+    DeadLetterFilter, DeadLetterSummary, DedupStatus, DelayedEvent, DelayedState, EventPlace,
+    FunctionSummary, InstancesStatus, OrphanStatus, RateWait, Readiness, RedriveRequest, ReloadPlan,
+    ReloadReport, TopicStatus, TriggerState, TriggerStatus,
 };
 
 fn document() -> Value {
@@ -196,6 +197,41 @@ fn the_shapes_are_those_that_are_sent() {
     check_shape("TriggerStatus", status);
     check_shape("RateWait", RateWait { limit: String::new(), until: None });
     check_shape("DedupStatus", DedupStatus::default());
+    let change = ConfigChange {
+        part: ConfigPart::Trigger,
+        name: String::new(),
+        action: ConfigAction::Added,
+        keys: Vec::new(),
+        from: None,
+        needs_restart: false,
+    };
+    check_shape("ConfigChange", &change);
+    let plan = ReloadPlan { changes: vec![change] };
+    check_shape("ReloadPlan", &plan);
+    check_shape("ReloadReport", ReloadReport { at, plan });
+    let config = ConfigStatus {
+        file: None,
+        hash: None,
+        loaded_at: at,
+        reloads: 0,
+        failures: 0,
+        last_error: None,
+        needs_restart: Vec::new(),
+    };
+    check_shape("ConfigStatus", config);
+    let orphan = OrphanStatus {
+        name: trigger(),
+        topic: name(),
+        orphaned_at: at,
+        forgotten_at: at,
+        state: TriggerState::Running,
+        reason: None,
+        cursor: offset,
+        lag: 0,
+        retrying: 0,
+        account: Account::default(),
+    };
+    check_shape("OrphanStatus", orphan);
     let letter = DeadLetterSummary {
         topic: name(),
         offset,
