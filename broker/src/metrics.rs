@@ -3,7 +3,7 @@
 //!
 //! What is a state and no count is not kept up to date on the delivery path: [`record`] reads it from the status that the
 //! broker tells, once for each exposition. So is the account of a trigger (`matched = delivered + dead_lettered + expired +
-//! pending` at rest): it outlives a restart, and read whole its parts agree. A program that embeds the broker and has a
+//! deduplicated + pending` at rest): it outlives a restart, and read whole its parts agree. A program that embeds the broker and has a
 //! recorder of its own calls [`record`] as often as it wants them fresh.
 //!
 //! The metrics of the log itself are named and described in the storage crate.
@@ -89,7 +89,17 @@ table! {
     TRIGGER_DEAD_LETTERED = Counter Count "eventail_trigger_dead_lettered_events_total",
         "Events that were given up and kept as dead letters, by trigger";
     TRIGGER_EXPIRED = Counter Count "eventail_trigger_expired_events_total",
-        "Events that matched and were lost to retention or passed over by a skip, by trigger";
+        "Events that matched and were past their expirytime, lost to retention or passed over by a skip, by trigger";
+    TRIGGER_DEDUPLICATED = Counter Count "eventail_trigger_deduplicated_events_total",
+        "Events that matched and were not delivered because an earlier one has their business key, by trigger";
+    TRIGGER_DEDUP_KEYS = Gauge Count "eventail_trigger_dedup_keys",
+        "Business keys that are remembered, by trigger, where it tells repeats by them";
+    TRIGGER_DEDUP_EVICTED = Counter Count "eventail_trigger_dedup_evicted_keys_total",
+        "Business keys that were forgotten before their window was over because there were too many, by trigger";
+    TRIGGER_RATE_WAITS = Counter Count "eventail_trigger_rate_limit_waits_total",
+        "Times that calls had to begin to wait for a rate limit, by trigger";
+    TRIGGER_RATE_LIMITED = Gauge Count "eventail_trigger_rate_limited",
+        "1 while a rate limit keeps calls back, else 0, by trigger";
     TRIGGER_PENDING = Gauge Count "eventail_trigger_pending_events",
         "Events that matched and wait, are under way or will be retried, by trigger";
     TRIGGER_LOST = Counter Count "eventail_trigger_lost_events_total",
@@ -282,6 +292,7 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
         count(TRIGGER_DELIVERED, status.account.delivered);
         count(TRIGGER_DEAD_LETTERED, status.account.dead_lettered);
         count(TRIGGER_EXPIRED, status.account.expired);
+        count(TRIGGER_DEDUPLICATED, status.account.deduplicated);
         count(TRIGGER_LOST, status.lost);
         let set = |name, value: f64| gauge!(name, "trigger" => status.name.as_str().to_owned()).set(value);
         set(TRIGGER_PENDING, status.account.pending as f64);
@@ -289,6 +300,11 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
         set(TRIGGER_RETRYING, status.retrying as f64);
         set(TRIGGER_LAG, status.lag as f64);
         set(TRIGGER_LAG_SECONDS, status.lag_ms as f64 / 1000.0);
+        set(TRIGGER_RATE_LIMITED, if status.rate_limited.is_some() { 1.0 } else { 0.0 });
+        if let Some(dedup) = &status.dedup {
+            set(TRIGGER_DEDUP_KEYS, dedup.keys as f64);
+            count(TRIGGER_DEDUP_EVICTED, dedup.evicted);
+        }
         set(TRIGGER_RUNNING, if status.state == TriggerState::Running { 1.0 } else { 0.0 });
         let breaker = match status.breaker {
             BreakerState::Closed => 0.0,
@@ -311,7 +327,7 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Account;
+    use crate::status::{Account, DedupStatus, RateWait};
     use eventail_triggers::ledger::{Budget, BudgetAction, Key, Spending};
     use eventail_triggers::limiter::{Limiter, LimiterOptions};
     use eventail_triggers::outcome::{RejectReason, RetryClass};
@@ -408,7 +424,8 @@ mod tests {
         let recorder = prometheus().unwrap().build_recorder();
         let handle = recorder.handle();
         let (now, budget) = (Timestamp(0), Budget { per_day: 10.0, action: BudgetAction::Warn });
-        let account = Account { matched: 10, delivered: 7, dead_lettered: 1, expired: 0, pending: 2 };
+        let account =
+            Account { matched: 10, delivered: 4, dead_lettered: 1, expired: 0, deduplicated: 3, pending: 2 };
         let status = TriggerStatus {
             name: TriggerName::new("ship").unwrap(),
             topic: TopicName::new("orders").unwrap(),
@@ -428,15 +445,25 @@ mod tests {
             last_failure: None,
             concurrency: Some(Limiter::new(LimiterOptions { min: 3, max: 8 }, now).state()),
             budget: Some(Spending::resume(&budget, now, 9.0).status(&budget, now)),
+            rate_limited: Some(RateWait { limit: "host shop".to_owned(), until: None }),
+            dedup: Some(DedupStatus { keys: 4, evicted: 2 }),
         };
         metrics::with_local_recorder(&recorder, || {
             record(&[], std::slice::from_ref(&status));
-            let account = Account { delivered: 8, pending: 1, ..account };
+            let account = Account { delivered: 5, pending: 1, ..account };
             record(&[], &[TriggerStatus { account, ..status }]);
         });
         let text = handle.render();
         assert!(text.contains("eventail_trigger_matched_events_total{trigger=\"ship\"} 10"), "{text}");
-        assert!(text.contains("eventail_trigger_delivered_events_total{trigger=\"ship\"} 8"), "{text}");
+        assert!(text.contains("eventail_trigger_delivered_events_total{trigger=\"ship\"} 5"), "{text}");
+        for line in [
+            "eventail_trigger_deduplicated_events_total{trigger=\"ship\"} 3",
+            "eventail_trigger_dedup_keys{trigger=\"ship\"} 4",
+            "eventail_trigger_dedup_evicted_keys_total{trigger=\"ship\"} 2",
+            "eventail_trigger_rate_limited{trigger=\"ship\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
         assert!(text.contains("eventail_trigger_lost_events_total{trigger=\"ship\"} 5"), "{text}");
         assert!(text.contains("eventail_trigger_concurrency_limit{trigger=\"ship\"} 3"), "{text}");
         assert!(text.contains("eventail_trigger_budget_spent_today{trigger=\"ship\"} 9"), "{text}");

@@ -98,10 +98,31 @@ pub struct Account {
     pub delivered: u64,
     /// Given up, with payload, in the dead-letter topic.
     pub dead_lettered: u64,
-    /// Lost to a retention that the operator chose before they could be delivered.
+    /// Past their `expirytime`, or lost to a retention that the operator chose, before they could be delivered.
     pub expired: u64,
+    /// Repeats, by their business key, of events that were delivered or pending.
+    #[serde(default)]
+    pub deduplicated: u64,
     /// Waiting, under way or to be retried.
     pub pending: u64,
+}
+
+/// A rate limit that keeps calls back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateWait {
+    /// Whose limit: `trigger NAME` or `host NAME`.
+    pub limit: String,
+    /// When the next call may go; `None` where other lanes go first.
+    pub until: Option<Timestamp>,
+}
+
+/// What a trigger that tells repeats by a business key remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DedupStatus {
+    /// Keys that are remembered.
+    pub keys: u64,
+    /// Keys that were forgotten before their window was over because there were too many, since the start.
+    pub evicted: u64,
 }
 
 /// A trigger at a moment.
@@ -145,6 +166,12 @@ pub struct TriggerStatus {
     /// What it has cost today, where it has a budget.
     #[serde(default)]
     pub budget: Option<BudgetStatus>,
+    /// The rate limit that keeps its calls back now, if one does.
+    #[serde(default)]
+    pub rate_limited: Option<RateWait>,
+    /// The business keys that it remembers, where it tells repeats by them.
+    #[serde(default)]
+    pub dedup: Option<DedupStatus>,
 }
 
 /// A dead letter without its event.

@@ -29,3 +29,4 @@ mod reload;
 mod replay;
 mod replies;
 mod support;
+mod traffic;

@@ -135,8 +135,8 @@ fn triggers_are_listed_as_a_table_or_as_json() {
     assert_eq!(
         printed.lines().collect::<Vec<_>>(),
         [
-            "TRIGGER  TOPIC   STATE   LAG  IN FLIGHT  RETRYING  MATCHED  DELIVERED  DEAD  EXPIRED  PENDING  TARGET",
-            "ship     orders  paused    2          0         1        5          3     0        0        2  http http://a/",
+            "TRIGGER  TOPIC   STATE   LAG  IN FLIGHT  RETRYING  MATCHED  DELIVERED  DEAD  EXPIRED  DEDUP  PENDING  TARGET",
+            "ship     orders  paused    2          0         1        5          3     0        0      0        2  http http://a/",
         ]
     );
     assert!(server.join().unwrap().starts_with("GET /v1/triggers?limit=1000 HTTP/1.1\r\n"));

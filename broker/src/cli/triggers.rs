@@ -13,7 +13,7 @@ use super::screen::{Screen, snippet};
 use super::table::{Table, facts};
 use super::{Connection, Format, Output};
 use crate::config::Duration;
-use crate::status::{BreakerState, OrphanStatus, TriggerState, TriggerStatus};
+use crate::status::{BreakerState, DedupStatus, OrphanStatus, RateWait, TriggerState, TriggerStatus};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -119,6 +119,7 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
         "DELIVERED",
         "DEAD",
         "EXPIRED",
+        "DEDUP",
         "PENDING",
         "TARGET",
     ]);
@@ -133,6 +134,7 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
             account.delivered,
             account.dead_lettered,
             account.expired,
+            account.deduplicated,
             account.pending,
         ];
         row.extend(numbers.map(|number| number.to_string()));
@@ -191,9 +193,12 @@ fn show(trigger: &TriggerStatus, screen: &mut Screen) -> Result<(), CliError> {
             ("  delivered", account.delivered.to_string()),
             ("  dead-lettered", account.dead_lettered.to_string()),
             ("  expired", account.expired.to_string()),
+            ("  deduplicated", account.deduplicated.to_string()),
             ("  pending", account.pending.to_string()),
             ("concurrency", trigger.concurrency.as_ref().map(concurrency).unwrap_or_default()),
             ("budget", trigger.budget.as_ref().map(budget).unwrap_or_default()),
+            ("rate limited", trigger.rate_limited.as_ref().map(rate_limited).unwrap_or_default()),
+            ("keys", trigger.dedup.as_ref().map(dedup).unwrap_or_default()),
             ("last failure", failure.unwrap_or_default()),
         ],
     )
@@ -210,6 +215,18 @@ fn concurrency(limiter: &LimiterState) -> String {
     };
     let LimiterState { limit, min, max, in_use, .. } = limiter;
     format!("{limit} at once, of {min} to {max} ({why}); {in_use} in use")
+}
+
+/// Which limit keeps calls back, and until when.
+fn rate_limited(wait: &RateWait) -> String {
+    let until = wait.until.map(|at| format!(" until {at}")).unwrap_or_default();
+    format!("by the limit of {}{until}", wait.limit)
+}
+
+/// What is remembered to tell repeats.
+fn dedup(dedup: &DedupStatus) -> String {
+    let DedupStatus { keys, evicted } = dedup;
+    format!("{keys} remembered, {evicted} forgotten before their time")
 }
 
 /// What was spent today.

@@ -26,6 +26,7 @@ pub mod source;
 mod suggest;
 mod target;
 mod topics;
+mod traffic;
 mod trigger;
 mod units;
 
@@ -123,6 +124,7 @@ fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     let mut config = Config::standalone();
     broker::read(reader, &root, &mut config);
     config.topics = topics::read(reader, &root);
+    config.hosts = traffic::read_hosts(reader, &root);
     let mut functions = function::Functions::read(reader, &root);
     config.triggers = trigger::read(reader, &root, &mut functions);
     config.functions = functions.resolve(reader, &mut config.triggers);

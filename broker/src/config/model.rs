@@ -48,6 +48,8 @@ pub struct Config {
     pub topics: Topics,
     /// Triggers by name.
     pub triggers: BTreeMap<TriggerName, Trigger>,
+    /// Hosts that HTTP targets are at, by name or by name and port.
+    pub hosts: BTreeMap<String, HostOptions>,
     /// Local functions by name, those among them that a trigger brings along.
     pub functions: BTreeMap<FunctionName, FunctionOptions>,
     /// What functions cost.
@@ -55,6 +57,20 @@ pub struct Config {
     /// Who may call the Lambda Invoke API: secret access keys by access key id. Where there are none, everybody who reaches the
     /// listener.
     pub invoke_keys: BTreeMap<String, Secret>,
+}
+
+/// What holds for all triggers that call one host.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HostOptions {
+    /// How fast they may call it together.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// A topic as a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicTargetOptions {
+    /// Where events go.
+    pub name: TopicName,
 }
 
 /// A certificate chain and its key, both PEM.
@@ -198,6 +214,8 @@ pub enum TargetOptions {
     Function(FunctionTargetOptions),
     /// A function of AWS Lambda.
     Lambda(LambdaTargetOptions),
+    /// Another topic of this broker.
+    Topic(TopicTargetOptions),
     /// Code of the program that embeds the broker.
     Handler(Arc<dyn Target>),
 }
@@ -209,8 +227,11 @@ impl PartialEq for TargetOptions {
             (Self::Http(a), Self::Http(b)) => a == b,
             (Self::Function(a), Self::Function(b)) => a == b,
             (Self::Lambda(a), Self::Lambda(b)) => a == b,
+            (Self::Topic(a), Self::Topic(b)) => a == b,
             (Self::Handler(a), Self::Handler(b)) => Arc::ptr_eq(a, b),
-            (Self::Http(_) | Self::Function(_) | Self::Lambda(_) | Self::Handler(_), _) => false,
+            (Self::Http(_) | Self::Function(_) | Self::Lambda(_) | Self::Topic(_) | Self::Handler(_), _) => {
+                false
+            }
         }
     }
 }
@@ -221,6 +242,7 @@ impl std::fmt::Debug for TargetOptions {
             Self::Http(options) => options.fmt(f),
             Self::Function(options) => options.fmt(f),
             Self::Lambda(options) => options.fmt(f),
+            Self::Topic(options) => options.fmt(f),
             Self::Handler(_) => f.write_str("Handler"),
         }
     }
@@ -264,6 +286,15 @@ impl Default for Topics {
 }
 
 impl Config {
+    /// What is said of the host of a URL: of its name with its port, or else of its name.
+    #[must_use]
+    pub fn host_of(&self, url: &http::Uri) -> Option<(&str, &HostOptions)> {
+        let authority = url.authority()?;
+        let of = |name: &str| self.hosts.get_key_value(&name.to_ascii_lowercase());
+        let found = of(authority.as_str()).or_else(|| of(authority.host()))?;
+        Some((found.0, found.1))
+    }
+
     /// A broker in `data_dir` that listens nowhere and has no triggers: what a program that embeds it begins with.
     #[must_use]
     pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
@@ -277,6 +308,7 @@ impl Config {
             drain_ms: 10_000,
             topics: Topics::default(),
             triggers: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             functions: BTreeMap::new(),
             prices: Prices::default(),
             invoke_keys: BTreeMap::new(),

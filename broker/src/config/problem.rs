@@ -172,6 +172,12 @@ pub enum Problem {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A host's name that is not one.
+    #[error("{name:?} is no host that a URL can name")]
+    HostName {
+        /// What was written.
+        name: String,
+    },
     /// A header's name that is not one.
     #[error("{name:?} is no name of a header")]
     HeaderName {
@@ -393,6 +399,12 @@ pub enum Conflict {
     /// Lambda takes an asynchronous call before the function runs.
     #[error("does nothing with `invocation = \"async\"`: nobody waits for the function's answer")]
     RepliesOfAsync,
+    /// A topic answers nothing.
+    #[error("does nothing with `target.topic`: a topic answers nothing")]
+    RepliesOfTopic,
+    /// What is routed among dead letters could not be told from them.
+    #[error("is the trigger's dead-letter topic, and what is routed there is no dead letter")]
+    RoutedAmongDeadLetters,
     /// An attempt would end before the function may.
     #[error("is {value}, which is less than the `timeout` of the function `{function}`, {function_timeout}")]
     EndsBeforeFunction {
@@ -476,6 +488,9 @@ impl Problem {
             Self::Url { .. } => {
                 "write for instance \"http://127.0.0.1:9000/hook\"; credentials belong into `headers`"
                     .to_owned()
+            }
+            Self::HostName { .. } => {
+                "write a name, or a name and a port, such as \"api.example.com\" or \"127.0.0.1:9000\"".to_owned()
             }
             Self::Status { .. } => "write a status as three digits in quotes, such as \"404\"".to_owned(),
             Self::Start { .. } => {

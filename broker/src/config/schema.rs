@@ -10,6 +10,7 @@ pub(super) const ROOT: &[&str] = &[
     "limits",
     "egress",
     "topics",
+    "hosts",
     "functions",
     "triggers",
     "prices",
@@ -76,6 +77,8 @@ pub(super) const TRIGGER: &[&str] = &[
     "parked_max",
     "batch",
     "budget",
+    "rate_limit",
+    "dedup",
     "renamed_from",
     "retry",
     "breaker",
@@ -89,13 +92,19 @@ pub(super) const CONCURRENCY: &[&str] = &["min", "max"];
 pub(super) const BATCH: &[&str] = &["max_events", "max_bytes", "window", "bisect"];
 /// `budget` of a trigger.
 pub(super) const BUDGET: &[&str] = &["per_day", "action"];
+/// `rate_limit` of a trigger or host.
+pub(super) const RATE_LIMIT: &[&str] = &["per_second", "burst"];
+/// `dedup` of a trigger.
+pub(super) const DEDUP: &[&str] = &["key", "window"];
+/// `[hosts.NAME]`
+pub(super) const HOST: &[&str] = &["rate_limit"];
 /// `retry` of a trigger.
 pub(super) const RETRY: &[&str] =
     &["max_attempts", "max_age", "backoff_initial", "backoff_max", "retry_after_max"];
 /// `breaker` of a trigger.
 pub(super) const BREAKER: &[&str] = &["failures", "open", "open_max"];
 /// `target` of a trigger: one of these.
-pub(super) const TARGET: &[&str] = &["http", "function", "lambda"];
+pub(super) const TARGET: &[&str] = &["http", "function", "lambda", "topic"];
 /// `[triggers.NAME.target.http]`
 pub(super) const HTTP: &[&str] =
     &["url", "mode", "headers", "secret", "statuses", "idle_connections", "callback"];
@@ -114,6 +123,8 @@ pub(super) const FUNCTION_TARGET: &[&str] = &[
     "max_instances",
     "idle_timeout",
 ];
+/// `[triggers.NAME.target.topic]`
+pub(super) const TOPIC_TARGET: &[&str] = &["name"];
 /// `[triggers.NAME.target.lambda]`
 pub(super) const LAMBDA: &[&str] =
     &["function", "qualifier", "region", "endpoint", "profile", "invocation", "payload"];
@@ -141,12 +152,16 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[triggers.NAME.concurrency]", CONCURRENCY),
     ("[triggers.NAME.batch]", BATCH),
     ("[triggers.NAME.budget]", BUDGET),
+    ("[triggers.NAME.rate_limit]", RATE_LIMIT),
+    ("[triggers.NAME.dedup]", DEDUP),
+    ("[hosts.NAME]", HOST),
     ("[triggers.NAME.retry]", RETRY),
     ("[triggers.NAME.breaker]", BREAKER),
     ("[triggers.NAME.target]", TARGET),
     ("[triggers.NAME.target.http]", HTTP),
     ("[triggers.NAME.target.function]", FUNCTION_TARGET),
     ("[triggers.NAME.target.lambda]", LAMBDA),
+    ("[triggers.NAME.target.topic]", TOPIC_TARGET),
     ("[prices]", PRICES),
     ("[prices.ARCHITECTURE]", PRICE),
     ("[invoke]", INVOKE),

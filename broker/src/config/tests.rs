@@ -2,6 +2,7 @@
 
 mod functions;
 mod inputs;
+mod traffic;
 
 use std::fmt::Write as _;
 
@@ -101,6 +102,7 @@ fn every_key_that_the_reader_knows_is_in_the_default_file() {
                 format!("{{ {key} = "),
                 format!(", {key} = "),
                 format!(".{key}."),
+                format!("[{key}."),
             ];
             assert!(
                 there.iter().any(|form| text.contains(form.as_str())) || *key == "file" || *key == "triggers",

@@ -24,6 +24,7 @@ mod redrive_lanes;
 pub(crate) mod reload;
 mod replays;
 mod replies;
+mod routing;
 mod subscriber;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
 use eventail_triggers::subscription::Ending;
-use eventail_wire::{Event, EventError, ValueKind};
+use eventail_wire::{Event, EventBuilder, ValueKind};
 
 use super::letter::HOPS_ATTRIBUTE;
 use super::topic::Topic;
@@ -24,7 +24,7 @@ impl Replies {
             let error = format!("the reply would be hop {hops} of at most {}", self.hops_max);
             return reject(RejectReason::HopLimit, error);
         }
-        let reply = match tie(cause, reply, hops) {
+        let reply = match tie(cause, reply.to_builder(), hops).build() {
             Ok(reply) if reply.as_bytes().len() <= self.event_bytes_max => reply,
             Ok(reply) => {
                 let error = format!(
@@ -54,20 +54,21 @@ impl Replies {
     }
 }
 
-/// How many replies led to this event.
-fn hops_of(event: &Event) -> u32 {
+/// How many replies and routes led to this event.
+pub(crate) fn hops_of(event: &Event) -> u32 {
     event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0)
 }
 
-fn tie(cause: &Event, reply: Event, hops: u32) -> Result<Event, EventError> {
-    let mut builder = reply.to_builder().attribute(HOPS_ATTRIBUTE, hops.to_string(), ValueKind::Integer);
+/// Ties an event to the one that caused it.
+pub(crate) fn tie(cause: &Event, effect: EventBuilder, hops: u32) -> EventBuilder {
+    let mut builder = effect.attribute(HOPS_ATTRIBUTE, hops.to_string(), ValueKind::Integer);
     if builder.get("correlationid").is_none() {
         builder = builder.extension("correlationid", cause.correlation_id());
     }
     if builder.get("traceparent").is_none() {
         builder = builder.extension("traceparent", cause.traceparent());
     }
-    builder.extension("causationid", cause.id()).build()
+    builder.extension("causationid", cause.id())
 }
 
 fn reject(reason: RejectReason, error: String) -> Ending {
@@ -82,11 +83,11 @@ mod tests {
     fn a_reply_is_tied_to_its_cause_and_counts_its_hops() {
         let cause = Event::builder("1", "/s", "t").extension("correlationid", "c").build().unwrap();
         let reply = Event::builder("2", "/r", "t").build().unwrap();
-        let first = tie(&cause, reply.clone(), hops_of(&cause) + 1).unwrap();
+        let first = tie(&cause, reply.to_builder(), hops_of(&cause) + 1).build().unwrap();
         assert_eq!(first.attribute("causationid"), Some("1"));
         assert_eq!(first.correlation_id(), "c");
         assert_eq!(first.traceparent(), cause.traceparent());
-        let second = tie(&first, reply, hops_of(&first) + 1).unwrap();
+        let second = tie(&first, reply.to_builder(), hops_of(&first) + 1).build().unwrap();
         assert_eq!(hops_of(&second), 2);
         assert_eq!(second.correlation_id(), "c");
     }

@@ -160,6 +160,7 @@ impl Core {
                         log: Arc::clone(&topic.log),
                         pattern,
                         key: None,
+                        dedup_key: None,
                         policy: policy(&options),
                         start,
                         dead_letter_topic,

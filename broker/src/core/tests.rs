@@ -4,6 +4,7 @@ mod calls;
 mod inputs;
 mod reload;
 mod replays;
+mod traffic;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -498,6 +499,7 @@ async fn a_trigger_that_stopped_for_a_dead_letter_goes_on_when_the_event_is_gone
             log: Arc::clone(&broker.core.topic(&topic()).unwrap().log),
             pattern: None,
             key: None,
+            dedup_key: None,
             policy: DeliveryPolicy::default(),
             start: Offset(0),
             dead_letter_topic: topic(),

@@ -16,7 +16,7 @@ use super::lane::Lane;
 use super::permits::Gate;
 use super::topic::Topic;
 use crate::config;
-use crate::status::{Account, BreakerState, TriggerState, TriggerStatus};
+use crate::status::{Account, BreakerState, DedupStatus, TriggerState, TriggerStatus};
 
 /// The triggers, by name. Empty until everything that they need is there, and exchanged whole.
 #[derive(Default)]
@@ -51,6 +51,8 @@ pub(crate) struct Trigger {
     pub(super) key: Option<KeyPath>,
     /// What its calls need a permit of, if anything.
     pub(super) gate: Option<Arc<Gate>>,
+    /// The same with the rate limits, which are asked first.
+    pub(super) gates: Arc<[Arc<Gate>]>,
     /// The feed of its topic and its seat there, where the topic has one.
     pub(super) feed: Option<(Arc<Feed>, usize)>,
     pub(super) redrives: OnceLock<Arc<Lane>>,
@@ -101,6 +103,7 @@ impl Trigger {
                 status.account.delivered += account.delivered;
                 status.account.dead_lettered += account.dead_lettered;
                 status.account.expired += account.expired;
+                status.account.deduplicated += account.deduplicated;
                 status.account.pending += account.pending;
                 status.in_flight += subscription.in_flight() as u64;
                 status.retrying += subscription.retrying() as u64;
@@ -140,6 +143,11 @@ impl Trigger {
             last_failure: subscription.last_failure().cloned(),
             concurrency: self.gate.as_ref().and_then(|gate| gate.limiter()),
             budget: None,
+            rate_limited: self.lane.rate_wait(),
+            dedup: self.options.dedup.as_ref().map(|_| DedupStatus {
+                keys: subscription.remembered_keys() as u64,
+                evicted: subscription.evicted_keys(),
+            }),
         }
     }
 
@@ -207,6 +215,7 @@ pub(crate) fn account(subscription: &Subscription) -> Account {
         delivered: account.delivered,
         dead_lettered: account.dead_lettered,
         expired: account.expired,
+        deduplicated: account.deduplicated,
         pending: account.pending,
     }
 }

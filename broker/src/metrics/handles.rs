@@ -9,7 +9,7 @@ use metrics::{Counter, Histogram, Label, counter, histogram};
 use super::{
     PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_DUPLICATES, PUBLISHED_EVENTS, REFUSED_EVENTS,
     TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_CALL_EVENTS, TRIGGER_CALLS, TRIGGER_DEAD_LETTERS,
-    TRIGGER_PURGED, TRIGGER_REDRIVEN, TRIGGER_REPLIES, TRIGGER_RETRIES,
+    TRIGGER_PURGED, TRIGGER_RATE_WAITS, TRIGGER_REDRIVEN, TRIGGER_REPLIES, TRIGGER_RETRIES,
 };
 
 /// How an attempt ended, as metrics and logs name it.
@@ -164,6 +164,8 @@ pub struct TriggerMetrics {
     pub redriven: Counter,
     /// Dead letters that were purged.
     pub purged: Counter,
+    /// Times that calls had to begin to wait for a rate limit.
+    pub rate_waits: Counter,
     dead_letters: ByLabel,
     attempts: ByLabel,
     attempt_seconds: Histogram,
@@ -184,6 +186,7 @@ impl TriggerMetrics {
             replies: count(TRIGGER_REPLIES),
             redriven: count(TRIGGER_REDRIVEN),
             purged: count(TRIGGER_PURGED),
+            rate_waits: count(TRIGGER_RATE_WAITS),
             dead_letters: ByLabel::new(
                 TRIGGER_DEAD_LETTERS,
                 owner,

@@ -8,7 +8,7 @@ use eventail_triggers::input::Input;
 use eventail_triggers::outcome::Response;
 use eventail_triggers::subscription::{CallEnding, Ending, Lease, Settled, Verdict};
 use eventail_triggers::target::Target;
-use eventail_wire::{Clock, Offset};
+use eventail_wire::{Clock, Offset, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -19,10 +19,10 @@ use crate::core::callbacks::{Callbacks, Reply};
 use crate::core::feed::Feed;
 use crate::core::graveyard::{Burial, Graveyard};
 use crate::core::ledger::Ledger;
-use crate::core::permits::{Permit, Seat};
+use crate::core::permits::{Permit, Refusal, Seat};
 use crate::core::replies::Replies;
 use crate::metrics::AttemptEnd;
-use crate::status::{Observation, Observer};
+use crate::status::{Observation, Observer, RateWait};
 
 /// How long a driver waits after the log or the journal refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -44,6 +44,16 @@ pub(crate) struct Driver {
     pub(crate) seat: Option<Seat>,
     pub(crate) callbacks: Arc<Callbacks>,
     pub(crate) ledger: Arc<Ledger>,
+}
+
+/// What holds calls back that are ready.
+enum Held {
+    /// Nothing: time alone lets more go.
+    No,
+    /// Others have the permits; the lane is woken when its turn comes.
+    ByOthers,
+    /// There is no token before.
+    Until(Timestamp),
 }
 
 /// What is told of an attempt when it is settled.
@@ -78,10 +88,10 @@ impl Driver {
                     .lane
                     .fill(self.clock.now(), self.feed.as_ref().map(|(feed, seat)| (feed, *seat)))
                     .await;
-                let waits_for_time = self.start_calls(&sender);
+                let held = self.start_calls(&sender);
                 // A member of a feed is woken by it; watching the end too would wake every trigger for every event.
                 watches_end = filled == Filled::AtEnd;
-                due = self.due(filled, waits_for_time);
+                due = self.due(filled, &held);
             }
             tokio::select! {
                 biased;
@@ -111,51 +121,60 @@ impl Driver {
     }
 
     /// When the lane has to look again even if nothing happens.
-    fn due(&self, filled: Filled, waits_for_time: bool) -> Option<Instant> {
+    fn due(&self, filled: Filled, held: &Held) -> Option<Instant> {
         let now = Instant::now();
         if filled == Filled::Failed || self.lane.refusal().is_some() {
             return Some(now + RETRY);
         }
-        let next = self.lane.next_lease_at().filter(|_| waits_for_time);
+        let lease = match held {
+            Held::No => self.lane.next_lease_at(),
+            Held::Until(at) => Some(*at),
+            Held::ByOthers => None,
+        };
+        let next = [lease, self.lane.next_expiry()].into_iter().flatten().min();
         let next = next.map(|at| now + Duration::from_millis(at.since_ms(self.clock.now())));
-        match filled {
-            Filled::Paced { wait_ms } => {
-                let paced = now + Duration::from_millis(wait_ms);
-                Some(next.map_or(paced, |next| next.min(paced)))
-            }
-            _ => next,
-        }
+        let paced = match filled {
+            Filled::Paced { wait_ms } => Some(now + Duration::from_millis(wait_ms)),
+            Filled::Waiting | Filled::AtEnd | Filled::Failed => None,
+        };
+        [next, paced].into_iter().flatten().min()
     }
 
-    /// Starts as many calls as may go; `false` where more could go but for a permit, which wakes the lane when its turn comes.
-    fn start_calls(self: &Arc<Self>, sender: &mpsc::UnboundedSender<Done>) -> bool {
+    /// Starts as many calls as may go; answers what holds back the others that are ready.
+    fn start_calls(self: &Arc<Self>, sender: &mpsc::UnboundedSender<Done>) -> Held {
         let mut consignments = Vec::new();
         let now = self.clock.now();
         let Some(seat) = &self.seat else {
             self.lane.lease(now, usize::MAX, &mut consignments);
             self.start(consignments, sender, || None);
-            return true;
+            return Held::No;
         };
         let mut permits = VecDeque::new();
-        let mut is_short = false;
-        while !is_short && self.lane.may_lease(now) {
+        let mut refusal = None;
+        while refusal.is_none() && self.lane.may_lease(now) {
             let leased = consignments.len();
             match seat.take() {
-                Some(permit) => {
+                Ok(permit) => {
                     self.lane.lease(now, 1, &mut consignments);
                     if consignments.len() == leased {
+                        permit.unused();
                         break;
                     }
                     permits.push_back(permit);
                 }
-                None => is_short = true,
+                Err(refused) => refusal = Some(refused),
             }
         }
-        if !is_short {
+        if refusal.is_none() {
             seat.pass();
         }
         self.start(consignments, sender, || permits.pop_front());
-        !is_short
+        let Some(Refusal { until, limit }) = refusal else {
+            self.lane.note_rate_wait(None);
+            return Held::No;
+        };
+        self.lane.note_rate_wait(limit.map(|limit| RateWait { limit: limit.to_string(), until }));
+        until.map_or(Held::ByOthers, Held::Until)
     }
 
     fn start(

@@ -13,9 +13,10 @@ use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
 use crate::status::{
     Account, BreakerState, BulkResult, ConfigAction, ConfigChange, ConfigPart, ConfigStatus,
-    DeadLetterFilter, DeadLetterSummary, DelayedEvent, DelayedState, EventPlace, FunctionSummary,
-    InstancesStatus, OrphanStatus, Readiness, RedriveRequest, ReloadPlan, ReloadReport, ReplayPoint,
-    ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, TopicStatus, TriggerState, TriggerStatus,
+    DeadLetterFilter, DeadLetterSummary, DedupStatus, DelayedEvent, DelayedState, EventPlace,
+    FunctionSummary, InstancesStatus, OrphanStatus, RateWait, Readiness, RedriveRequest, ReloadPlan,
+    ReloadReport, ReplayPoint, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, TopicStatus,
+    TriggerState, TriggerStatus,
 };
 
 fn document() -> Value {
@@ -191,8 +192,12 @@ fn the_shapes_are_those_that_are_sent() {
         last_failure: None,
         concurrency: None,
         budget: None,
+        rate_limited: None,
+        dedup: None,
     };
     check_shape("TriggerStatus", status);
+    check_shape("RateWait", RateWait { limit: String::new(), until: None });
+    check_shape("DedupStatus", DedupStatus::default());
     let change = ConfigChange {
         part: ConfigPart::Trigger,
         name: String::new(),

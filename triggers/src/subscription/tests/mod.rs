@@ -3,11 +3,13 @@
 mod batches;
 mod budgets;
 mod calls;
+mod expiry;
 mod intake;
 mod model;
 mod order;
 mod partial;
 mod property;
+mod repeats;
 mod restart;
 
 use eventail_wire::{Offset, Timestamp};
