@@ -12,6 +12,7 @@ pub(super) const ROOT: &[&str] = &[
     "topics",
     "functions",
     "triggers",
+    "schedules",
     "prices",
     "invoke",
 ];
@@ -111,6 +112,22 @@ pub(super) const FUNCTION_TARGET: &[&str] = &[
 /// `[triggers.NAME.target.lambda]`
 pub(super) const LAMBDA: &[&str] =
     &["function", "qualifier", "region", "endpoint", "profile", "invocation", "payload"];
+/// `[schedules.NAME]`
+pub(super) const SCHEDULE: &[&str] = &[
+    "expression",
+    "timezone",
+    "start",
+    "end",
+    "jitter",
+    "missed",
+    "missed_max",
+    "enabled",
+    "topic",
+    "trigger",
+    "source",
+    "type",
+    "data",
+];
 /// `[prices]`
 pub(super) const PRICES: &[&str] = &["x86", "arm"];
 /// The prices of one architecture.
@@ -140,6 +157,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[triggers.NAME.target.http]", HTTP),
     ("[triggers.NAME.target.function]", FUNCTION_TARGET),
     ("[triggers.NAME.target.lambda]", LAMBDA),
+    ("[schedules.NAME]", SCHEDULE),
     ("[prices]", PRICES),
     ("[prices.ARCHITECTURE]", PRICE),
     ("[invoke]", INVOKE),
