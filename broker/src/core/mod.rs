@@ -18,6 +18,7 @@ mod open;
 mod permits;
 mod redrive;
 mod replies;
+mod schedules;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,7 @@ use ledger::Ledger;
 use letters::Letters;
 use lookup::Lookup;
 use permits::Permits;
+use schedules::Schedules;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -80,6 +82,7 @@ pub(crate) struct Core {
     callbacks: Arc<Callbacks>,
     permits: Permits,
     functions: Functions,
+    schedules: Schedules,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     lookup: Lookup,

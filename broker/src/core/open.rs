@@ -20,6 +20,7 @@ use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
 use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
+use super::schedules::{SCHEDULES_LOG, Schedules};
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
 use crate::clock::SystemClock;
@@ -95,6 +96,8 @@ impl BrokerBuilder {
         };
         let ledger_log = open_log(&store, LEDGER_LOG.to_owned(), journal_options.clone()).await?;
         let ledger = Ledger::open(ledger_log, &config, clock.now()).await?;
+        let schedules_log = open_log(&store, SCHEDULES_LOG.to_owned(), journal_options.clone()).await?;
+        let schedules = Schedules::open(schedules_log).await?;
         let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
@@ -114,6 +117,7 @@ impl BrokerBuilder {
             ledger,
             triggers: super::triggers::Triggers::default(),
             callbacks: Callbacks::new(tokens),
+            schedules,
             subscribers: super::subscriber::Subscribers::default(),
             letters,
             lookup,
@@ -128,6 +132,8 @@ impl BrokerBuilder {
         core.open_topics().await?;
         core.letters.catch_up(&core).await?;
         core.start_triggers().await?;
+        core.replace_schedules(&core.config().schedules).await?;
+        core.wake_scheduled_lanes().await?;
         core.start_upkeep();
         core.start_ledger();
         core.start_indexing();

@@ -1,6 +1,6 @@
-//! Triggers: lanes that a target empties, with a second lane for what is redriven.
+//! Triggers: lanes that a target empties, with a second lane for what is redriven and a third for what schedules send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,7 +12,7 @@ use eventail_triggers::pattern::Pattern;
 use eventail_triggers::policy::Ordering as KeyOrdering;
 use eventail_triggers::subscription::{self, Subscription};
 use eventail_triggers::target::Target;
-use eventail_wire::{Offset, Timestamp, TriggerName};
+use eventail_wire::{Offset, Timestamp, TopicName, TriggerName};
 
 use super::feed::Feed;
 use super::functions::Functions;
@@ -22,12 +22,17 @@ use super::permits::Gate;
 use super::replies::Replies;
 use super::topic::Topic;
 use super::{BrokerError, Core};
-use crate::config::{self, TargetOptions};
+use crate::config::{self, SCHEDULED_FOR_ATTRIBUTE, SCHEDULES_TOPIC, TargetOptions};
 use crate::status::{Account, BreakerState, Observer, TriggerState, TriggerStatus};
 
 /// What the internal log of a trigger's redriven dead letters is called.
 pub(crate) fn redrive_log_name(trigger: &TriggerName) -> String {
     format!("_redrive.{trigger}")
+}
+
+/// Under which name the journal keeps a trigger's lane of what schedules send to it.
+fn scheduled_lane_name(trigger: &TriggerName) -> String {
+    format!("scheduled/{trigger}")
 }
 
 /// The triggers, by name. Empty until everything that they need is there, and exchanged whole.
@@ -54,6 +59,8 @@ pub(crate) struct Trigger {
     /// What its calls need a permit of, if anything.
     gate: Option<Arc<Gate>>,
     redrives: tokio::sync::OnceCell<Arc<Lane>>,
+    /// What schedules send to it.
+    scheduled: tokio::sync::OnceCell<Arc<Lane>>,
 }
 
 impl Core {
@@ -111,21 +118,51 @@ impl Core {
                     ..trigger.lane_options(self.observer.clone(), self.next_seed())?
                 },
             );
-            // What holds the trigger holds its redrives.
-            let held = trigger.lane.look(|main| (main.state(), main.reason().unwrap_or_default().to_owned()));
-            match held {
-                (subscription::State::Paused, reason) => {
-                    lane.change(|redrives| redrives.pause(reason)).await?
-                }
-                (subscription::State::Disabled, reason) => {
-                    lane.change(|redrives| redrives.disable(reason)).await?
-                }
-                (subscription::State::Running | subscription::State::Stopped, _) => {}
-            }
+            trigger.hold_too(&lane).await?;
             self.drive(trigger, &lane, None);
             Ok::<_, BrokerError>(lane)
         };
         trigger.redrives.get_or_try_init(open).await.cloned()
+    }
+
+    /// The lane of what schedules send to a trigger; it is made when it is needed first.
+    pub(crate) async fn scheduled_lane(
+        self: &Arc<Self>,
+        trigger: &Arc<Trigger>,
+    ) -> Result<Arc<Lane>, BrokerError> {
+        let open = || async {
+            let topic = self.topic_or_create(&TopicName::new(SCHEDULES_TOPIC)?).await?;
+            let name = &trigger.lane.trigger;
+            let pattern = serde_json::json!({ SCHEDULED_FOR_ATTRIBUTE: [name] }).to_string();
+            let lane = Lane::open(
+                &self.journal,
+                LaneOptions {
+                    name: scheduled_lane_name(name).into(),
+                    topic: topic.name.clone(),
+                    // From its beginning: a run that was sent is found, whatever was noted of the lane.
+                    start: topic.start(),
+                    log: Arc::clone(&topic.log),
+                    pattern: Some(Pattern::parse(&pattern)?),
+                    ..trigger.lane_options(self.observer.clone(), self.next_seed())?
+                },
+            );
+            trigger.hold_too(&lane).await?;
+            self.drive(trigger, &lane, None);
+            Ok::<_, BrokerError>(lane)
+        };
+        trigger.scheduled.get_or_try_init(open).await.cloned()
+    }
+
+    /// Opens the lanes of triggers that schedules call or have called: what was sent before goes on being delivered.
+    pub(crate) async fn wake_scheduled_lanes(self: &Arc<Self>) -> Result<(), BrokerError> {
+        let called: BTreeSet<_> = self.scheduled_triggers().into_iter().collect();
+        for trigger in self.triggers.all() {
+            let name = &trigger.lane.trigger;
+            if called.contains(name) || self.journal.state_of(&scheduled_lane_name(name)).is_some() {
+                self.scheduled_lane(&trigger).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn open_trigger(
@@ -162,8 +199,11 @@ impl Core {
                 seed: self.next_seed(),
             },
         );
-        let redrives = tokio::sync::OnceCell::new();
-        Ok((Trigger { lane, options: options.clone(), topic, target, target_text, gate, redrives }, pattern))
+        let (redrives, scheduled) = (tokio::sync::OnceCell::new(), tokio::sync::OnceCell::new());
+        Ok((
+            Trigger { lane, options: options.clone(), topic, target, target_text, gate, redrives, scheduled },
+            pattern,
+        ))
     }
 
     fn start_topic(self: &Arc<Self>, members: Vec<(Arc<Trigger>, Option<Pattern>)>) {
@@ -241,8 +281,9 @@ impl Trigger {
     pub(crate) fn status(&self, now: Timestamp) -> TriggerStatus {
         let end = self.topic.end();
         let mut status = self.lane.look(|subscription| self.describe(subscription, end, now));
-        if let Some(redrives) = self.redrives.get() {
-            redrives.look(|subscription| {
+        let others = [("redrives", self.redrives.get()), ("scheduled runs", self.scheduled.get())];
+        for (what, lane) in others.into_iter().filter_map(|(what, lane)| Some((what, lane?))) {
+            lane.look(|subscription| {
                 let account = account(subscription);
                 status.account.matched += account.matched;
                 status.account.delivered += account.delivered;
@@ -255,7 +296,7 @@ impl Trigger {
                     && subscription.state() != subscription::State::Running
                 {
                     status.state = state_of(subscription);
-                    status.reason = subscription.reason().map(|reason| format!("redrives: {reason}"));
+                    status.reason = subscription.reason().map(|reason| format!("{what}: {reason}"));
                 }
             });
         }
@@ -290,12 +331,26 @@ impl Trigger {
         }
     }
 
+    /// What holds the trigger holds another lane of it, too.
+    async fn hold_too(&self, lane: &Lane) -> Result<(), BrokerError> {
+        let held = self.lane.look(|main| (main.state(), main.reason().unwrap_or_default().to_owned()));
+        match held {
+            (subscription::State::Paused, reason) => lane.change(|other| other.pause(reason)).await,
+            (subscription::State::Disabled, reason) => lane.change(|other| other.disable(reason)).await,
+            (subscription::State::Running | subscription::State::Stopped, _) => Ok(()),
+        }
+    }
+
+    pub(crate) fn scheduled(&self) -> Option<&Arc<Lane>> {
+        self.scheduled.get()
+    }
+
     pub(crate) fn redrives(&self) -> Option<&Arc<Lane>> {
         self.redrives.get()
     }
 
     fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
-        std::iter::once(&self.lane).chain(self.redrives.get())
+        std::iter::once(&self.lane).chain(self.redrives.get()).chain(self.scheduled.get())
     }
 
     fn lane_options(

@@ -27,6 +27,7 @@ pub(super) async fn metrics(call: Call) -> Result<Reply, Problem> {
     let text = match &call.api.exposition {
         Some(exposition) => {
             crate::metrics::record(&call.api.broker.topics(), &call.api.broker.triggers());
+            crate::metrics::record_schedules(&call.api.broker.schedules());
             exposition.render()
         }
         None => String::new(),
