@@ -84,3 +84,14 @@ pub const SCHEDULE_SET_BACK_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 pub const SCHEDULE_RUNS_SHOWN: usize = 10;
 /// Missed runs of a schedule that are made up for at most: each is an event at once.
 pub const SCHEDULE_MISSED_MAX: u32 = 10_000;
+/// A pattern's text: AWS takes two thousand bytes, long lists of values need more.
+pub const PATTERN_BYTES_MAX: usize = 256 << 10;
+/// The patterns that one pattern with `$or` may stand for, multiplied out: AWS has the same limit.
+pub const PATTERN_ALTERNATIVES_MAX: usize = 1_000;
+/// The most beginnings of one wildcard that the worst value may match at once, counted as AWS' reference implementation
+/// counts them: AWS takes wildcards with 7 and refuses one with 11.
+pub const WILDCARD_COMPLEXITY_MAX: usize = 10;
+/// The same, added up over the wildcards of one pattern.
+pub const PATTERN_COMPLEXITY_MAX: usize = 1_000;
+/// The same, added up over the triggers of one topic: a value that calls for all of them costs a few milliseconds.
+pub const TOPIC_COMPLEXITY_MAX: usize = 20_000;

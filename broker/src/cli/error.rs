@@ -4,8 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use eventail_storage::OpenError;
-use eventail_wire::Code;
+use eventail_triggers::pattern::{EventTextError, PatternError};
 use eventail_wire::cloudevents::CloudEventError;
+use eventail_wire::{Code, ScheduleName};
 
 use metrics_exporter_prometheus::BuildError;
 
@@ -135,6 +136,14 @@ pub enum CliError {
         /// Why.
         source: BrokerError,
     },
+    /// A schedule that a configuration does not have.
+    #[error("there is no schedule `{schedule}` in {}", file.display())]
+    NoSchedule {
+        /// What was asked for.
+        schedule: ScheduleName,
+        /// Where it was looked for.
+        file: PathBuf,
+    },
     /// There is nothing to check.
     #[error("{} is no data folder of a broker: it has no logs", dir.display())]
     NoData {
@@ -185,6 +194,33 @@ pub enum CliError {
         /// Why.
         #[from]
         source: RuntimeApiError,
+    },
+    /// A pattern that is none.
+    #[error("{source}")]
+    Pattern {
+        /// What is wrong with it, and what would be right.
+        source: PatternError,
+    },
+    /// A text that should be an event and is no JSON object.
+    #[error("{source}")]
+    EventText {
+        /// What is wrong with it.
+        source: EventTextError,
+    },
+    /// A JSON object that should be a CloudEvent.
+    #[error("the event has `specversion` and is no CloudEvent: {source}")]
+    CloudEvent {
+        /// What is wrong with it.
+        source: CloudEventError,
+    },
+    /// Two things from one standard input.
+    #[error("standard input can be the pattern or the event, not both")]
+    SecondStdin,
+    /// A trigger that a configuration does not have.
+    #[error("the configuration has no trigger {name:?}")]
+    NoTrigger {
+        /// Which.
+        name: String,
     },
     /// The process cannot do what it needs.
     #[error("the process cannot start: {source}")]
@@ -239,6 +275,9 @@ impl CliError {
             }
             Self::Refused { code: Code::UnknownTrigger, .. } => {
                 "`eventail triggers` lists those that exist".to_owned()
+            }
+            Self::Refused { code: Code::UnknownSchedule, .. } => {
+                "`eventail schedules` lists those that exist".to_owned()
             }
             Self::Refused { code, .. } if code.is_retryable() => "the same may succeed later".to_owned(),
             Self::NotAnEvent { .. } | Self::Line { problem: LineProblem::NotAnEvent, .. } => {
@@ -304,6 +343,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn is_absence(code: Code) -> bool {
     matches!(
         code,
-        Code::NotFound | Code::UnknownTopic | Code::UnknownTrigger | Code::UnknownEvent | Code::OffsetTrimmed
+        Code::NotFound
+            | Code::UnknownTopic
+            | Code::UnknownTrigger
+            | Code::UnknownSchedule
+            | Code::UnknownEvent
+            | Code::OffsetTrimmed
     )
 }

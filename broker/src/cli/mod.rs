@@ -13,9 +13,11 @@ mod error;
 mod exit;
 mod functions;
 mod logging;
+mod matching;
 mod publish;
 mod quickstart;
 mod run_function;
+mod schedules;
 mod screen;
 mod serve;
 mod server;
@@ -80,11 +82,15 @@ enum Command {
     Topics(topics::Arguments),
     /// List, show, pause, resume or move triggers
     Triggers(triggers::Arguments),
+    /// Show schedules and their next runs
+    Schedules(schedules::Arguments),
     /// List or show functions: what they did, and what it cost
     Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
     DeadLetters(dead_letters::Arguments),
 
+    /// Tell whether a pattern matches an event, and if not, why
+    Match(matching::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
     /// Be the process of a function that is built in, for trying functions with nothing installed
@@ -166,9 +172,11 @@ impl Command {
             Self::Tail(arguments) => block_on(tail::run(arguments, screen)),
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
+            Self::Schedules(arguments) => block_on(schedules::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
 
+            Self::Match(arguments) => matching::run(&arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),

@@ -25,6 +25,7 @@ mod publish;
 mod query;
 mod requests;
 mod routes;
+mod schedules;
 mod server;
 mod sigv4;
 mod stall;

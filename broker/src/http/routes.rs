@@ -13,7 +13,9 @@ use http::Method;
 
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
-use super::{dead_letters, deliveries, events, functions, health, invoke, publish, topics, triggers};
+use super::{
+    dead_letters, deliveries, events, functions, health, invoke, publish, schedules, topics, triggers,
+};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
 
@@ -53,6 +55,8 @@ routes! {
     POST "/v1/triggers/{trigger}/pause" => triggers::pause;
     POST "/v1/triggers/{trigger}/resume" => triggers::resume;
     POST "/v1/triggers/{trigger}/skip-to" => triggers::skip_to;
+    GET "/v1/schedules" => schedules::list;
+    GET "/v1/schedules/{schedule}" => schedules::show;
     GET "/v1/functions" => functions::list;
     GET "/v1/functions/{function}" => functions::show;
     GET "/v1/dead-letters" => dead_letters::list;
