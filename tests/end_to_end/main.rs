@@ -24,4 +24,5 @@ mod publish;
 mod quic;
 mod quickstart;
 mod replies;
+mod schedules;
 mod support;
