@@ -453,6 +453,17 @@ pub enum Conflict {
     /// The trigger would get what is meant for it twice.
     #[error("reads the topic `schedules`, through which a schedule reaches it: it would get each run twice")]
     ReadsSchedules,
+    /// A state cannot be moved from what still has it.
+    #[error("names the trigger `{0}`, which is still in the configuration")]
+    RenamedFromPresent(String),
+    /// One state cannot be moved to two.
+    #[error("names `{old}`, as that of the trigger `{other}` does")]
+    RenamedTwice {
+        /// What both were called.
+        old: String,
+        /// The other one.
+        other: String,
+    },
 }
 
 /// `one of `a`, `b` and `c``.

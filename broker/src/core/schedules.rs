@@ -254,7 +254,7 @@ impl Core {
         let topic = match &schedule.to {
             ScheduleTo::Topic(topic) => topic.clone(),
             ScheduleTo::Trigger(trigger) => {
-                self.scheduled_lane(&self.triggers.get(trigger)?).await?;
+                self.scheduled_lane(trigger).await?;
                 TopicName::new(SCHEDULES_TOPIC)?
             }
         };
@@ -269,15 +269,6 @@ impl Core {
         state.failure = None;
         state.runner.ran(run, self.clock.now());
         Ok(())
-    }
-
-    /// The names of triggers that schedules call.
-    pub(crate) fn scheduled_triggers(&self) -> Vec<eventail_wire::TriggerName> {
-        let trigger = |slot: &Arc<Slot>| match &slot.state().schedule.to {
-            ScheduleTo::Trigger(trigger) => Some(trigger.clone()),
-            ScheduleTo::Topic(_) => None,
-        };
-        self.schedules.all().iter().filter_map(trigger).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The broker whole, in one process, with scripted targets and a real disk.
 
 mod calls;
+mod reload;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

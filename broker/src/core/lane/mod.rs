@@ -10,6 +10,7 @@
 
 mod calling;
 mod drive;
+mod inputs;
 mod intake;
 
 use std::collections::HashMap;
@@ -63,7 +64,6 @@ pub(crate) struct Lane {
     pub(crate) name: Arc<str>,
     pub(crate) trigger: TriggerName,
     pub(crate) topic: TopicName,
-    pub(crate) dead_letter_topic: TopicName,
     pub(crate) metrics: TriggerMetrics,
     redrives: bool,
     /// Whether a call may have several events.
@@ -92,6 +92,8 @@ struct State {
     name: Arc<str>,
     /// The lane that takes and leases; the others settle what they have.
     generation: u64,
+    /// Where what is given up goes, under whichever configuration it was tried.
+    dead_letter_topic: TopicName,
     subscription: Subscription,
     held: HashMap<Offset, Event>,
     held_bytes: usize,
@@ -136,6 +138,7 @@ impl Lane {
         let state = State {
             name: Arc::clone(&options.name),
             generation: 0,
+            dead_letter_topic: options.dead_letter_topic.clone(),
             subscription,
             held: HashMap::new(),
             held_bytes: 0,
@@ -161,7 +164,6 @@ impl Lane {
             name: options.name,
             trigger: options.trigger,
             topic: options.topic,
-            dead_letter_topic: options.dead_letter_topic,
             redrives: options.redrives,
             batches: options.policy.batch.is_some(),
             observer: options.observer,
@@ -185,6 +187,7 @@ impl Lane {
         if *state.subscription.policy() != options.policy {
             state.subscription.set_policy(options.policy.clone());
         }
+        state.dead_letter_topic.clone_from(&options.dead_letter_topic);
         let (generation, old_name) = (state.generation, Arc::clone(&state.name));
         drop(state);
         drop(intake);
@@ -232,6 +235,11 @@ impl Lane {
         records: Vec<NewRecord>,
     ) -> impl Future<Output = Result<Vec<Appended>, AppendError>> + use<> {
         self.log.append(records)
+    }
+
+    /// Where dead letters go now.
+    pub(crate) fn dead_letter_topic(&self) -> TopicName {
+        self.lock().dead_letter_topic.clone()
     }
 
     /// What wakes whoever drives the lane.

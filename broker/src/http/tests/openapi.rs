@@ -6,7 +6,7 @@ use eventail_triggers::ledger::{Bucket, Budget, BudgetAction, Spending, Summary}
 use eventail_triggers::limiter::{Limiter, LimiterOptions};
 use eventail_triggers::outcome::{RejectReason, Response};
 use eventail_triggers::schedule::{Runner, Timetable};
-use eventail_wire::{Code, Offset, ScheduleName, Timestamp, TopicName, TriggerName};
+use eventail_wire::{Code, HeldId, Offset, ScheduleName, Timestamp, TopicName, TriggerName};
 use serde_json::Value;
 
 use super::super::OPENAPI;
@@ -14,8 +14,9 @@ use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
 use crate::config::{Schedule, ScheduleTo};
 use crate::status::{
-    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterSummary, EventPlace, FunctionSummary,
-    InstancesStatus, Readiness, RedriveRequest, ScheduleStatus, TopicStatus, TriggerState, TriggerStatus,
+    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterSummary, DelayedEvent, DelayedState,
+    EventPlace, FunctionSummary, InstancesStatus, Readiness, RedriveRequest, ScheduleStatus, TopicStatus,
+    TriggerState, TriggerStatus,
 };
 
 fn document() -> Value {
@@ -144,6 +145,20 @@ fn the_shapes_are_those_that_are_sent() {
     check_shape("Account", Account::default());
     check_shape("BulkResult", BulkResult::default());
     check_shape("Readiness", Readiness { ready: true, problems: Vec::new() });
+    let delayed = DelayedEvent {
+        id: HeldId(1),
+        topic: name(),
+        deliver_at: at,
+        held_at: at,
+        event_id: String::new(),
+        event_source: String::new(),
+        event_type: String::new(),
+        bytes: 1,
+        state: DelayedState::Held,
+        ended_at: None,
+        offset: None,
+    };
+    check_shape("DelayedEvent", delayed);
     check_shape("EventPlace", EventPlace { topic: name(), offset, source: String::new() });
     let topic = TopicStatus {
         name: name(),
