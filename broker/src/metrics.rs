@@ -16,7 +16,8 @@ use metrics::{Unit, counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::status::{
-    BreakerState, ConfigStatus, OrphanStatus, ReplayTotals, TopicStatus, TriggerState, TriggerStatus,
+    BreakerState, ConfigStatus, OrphanStatus, ReplayTotals, ScheduleStatus, TopicStatus, TriggerState,
+    TriggerStatus,
 };
 
 pub use delayed::{DelayedMetrics, record_delayed};
@@ -146,6 +147,16 @@ table! {
         "What the trigger has cost since the day (UTC) began, in what the prices are in, by trigger";
     TRIGGER_BUDGET_LEVEL = Gauge Count "eventail_trigger_budget_level",
         "0 within, 1 warning (80 % is spent), 2 spent, by trigger";
+    SCHEDULE_RUNS = Counter Count "eventail_schedule_runs_total",
+        "Runs that were made, by schedule";
+    SCHEDULE_MADE_UP = Counter Count "eventail_schedule_made_up_runs_total",
+        "Runs that were missed and made later, by schedule";
+    SCHEDULE_SKIPPED = Counter Count "eventail_schedule_skipped_runs_total",
+        "Runs that were missed and left out, by schedule";
+    SCHEDULE_WORKING = Gauge Count "eventail_schedule_working",
+        "0 while a run that is due cannot be sent, else 1, by schedule";
+    SCHEDULE_NEXT_RUN = Gauge Seconds "eventail_schedule_next_run_timestamp_seconds",
+        "When the next run is due, in seconds since 1970; 0 where there is none, by schedule";
     CONFIG_RELOADS = Counter Count "eventail_config_reloads_total",
         "Reloads that changed the configuration";
     CONFIG_RELOAD_FAILURES = Counter Count "eventail_config_reload_failures_total",
@@ -321,6 +332,21 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
             set(TRIGGER_BUDGET_SPENT, budget.spent);
             set(TRIGGER_BUDGET_LEVEL, f64::from(budget.level as u8));
         }
+    }
+}
+
+/// Sets what is told of schedules to what the broker tells of them now.
+#[allow(clippy::cast_precision_loss)]
+pub fn record_schedules(schedules: &[ScheduleStatus]) {
+    for status in schedules {
+        let count =
+            |name, value| counter!(name, "schedule" => status.name.as_str().to_owned()).absolute(value);
+        count(SCHEDULE_RUNS, status.runs);
+        count(SCHEDULE_MADE_UP, status.made_up);
+        count(SCHEDULE_SKIPPED, status.skipped);
+        let set = |name, value: f64| gauge!(name, "schedule" => status.name.as_str().to_owned()).set(value);
+        set(SCHEDULE_WORKING, if status.problem.is_none() { 1.0 } else { 0.0 });
+        set(SCHEDULE_NEXT_RUN, status.next_runs.first().map_or(0.0, |next| next.0 as f64 / 1000.0));
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use eventail_triggers::ledger::BudgetStatus;
 use eventail_triggers::limiter::LimiterState;
 use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
-use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, TriggerName};
+use eventail_wire::{Code, Event, Offset, ScheduleName, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
 
 pub use config::{
@@ -172,6 +172,43 @@ pub struct TriggerStatus {
     /// The business keys that it remembers, where it tells repeats by them.
     #[serde(default)]
     pub dedup: Option<DedupStatus>,
+}
+
+/// A schedule at a moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleStatus {
+    /// Its name.
+    pub name: ScheduleName,
+    /// When it runs, as it was written.
+    pub expression: String,
+    /// By whose clocks.
+    pub timezone: String,
+    /// No run goes before.
+    pub start: Option<Timestamp>,
+    /// No run goes at or after this.
+    pub end: Option<Timestamp>,
+    /// Each run goes up to so much later.
+    pub jitter_ms: u64,
+    /// Whether it runs.
+    pub enabled: bool,
+    /// The topic that its events go into, or
+    pub topic: Option<TopicName>,
+    /// the trigger whose target it calls.
+    pub trigger: Option<TriggerName>,
+    /// The times of the next runs, ten at most, without jitter.
+    pub next_runs: Vec<Timestamp>,
+    /// The time of the last run that was made.
+    pub last_run: Option<Timestamp>,
+    /// When that was made.
+    pub last_run_at: Option<Timestamp>,
+    /// Runs that were made.
+    pub runs: u64,
+    /// Those of them that were missed and made later.
+    pub made_up: u64,
+    /// Missed runs that were left out.
+    pub skipped: u64,
+    /// Why the run that is due cannot be sent, if it cannot.
+    pub problem: Option<String>,
 }
 
 /// A dead letter without its event.

@@ -28,5 +28,6 @@ mod quickstart;
 mod reload;
 mod replay;
 mod replies;
+mod schedules;
 mod support;
 mod traffic;

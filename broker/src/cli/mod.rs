@@ -21,6 +21,7 @@ mod quickstart;
 mod replay;
 mod replays;
 mod run_function;
+mod schedules;
 mod screen;
 mod serve;
 mod server;
@@ -88,6 +89,8 @@ enum Command {
     Triggers(triggers::Arguments),
     /// Show what the broker runs with, what a reload would change, or reload
     Config(config::Arguments),
+    /// Show schedules and their next runs
+    Schedules(schedules::Arguments),
     /// List or show functions: what they did, and what it cost
     Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
@@ -183,6 +186,7 @@ impl Command {
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
             Self::Config(arguments) => block_on(config::run(arguments, screen)),
+            Self::Schedules(arguments) => block_on(schedules::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
             Self::Replay(arguments) => block_on(replay::run(arguments, screen)),

@@ -20,6 +20,7 @@ mod policy;
 mod problem;
 mod reader;
 mod rename;
+mod schedule;
 mod schema;
 mod secret;
 pub mod source;
@@ -41,6 +42,7 @@ pub use broker::{ListenAt, ListenAtError};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::*;
 pub use problem::{Conflict, Problem};
+pub use schedule::{SCHEDULE_ATTRIBUTE, SCHEDULED_FOR_ATTRIBUTE, SCHEDULED_TIME_ATTRIBUTE};
 pub use source::{ConfigSource, Loaded};
 
 pub use units::{ByteSize, Duration, UnitError};
@@ -128,6 +130,7 @@ fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     let mut functions = function::Functions::read(reader, &root);
     config.triggers = trigger::read(reader, &root, &mut functions);
     config.functions = functions.resolve(reader, &mut config.triggers);
+    config.schedules = schedule::read(reader, &root);
     config.prices = ledger::read_prices(reader, &root);
     invoke::read(reader, &root, &mut config);
     config

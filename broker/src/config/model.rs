@@ -13,8 +13,9 @@ use eventail_triggers::input::InputOptions;
 use eventail_triggers::lambda::LambdaTargetOptions;
 use eventail_triggers::ledger::{Budget, Prices};
 use eventail_triggers::policy::{DedupPolicy, DeliveryPolicy, RateLimit};
+use eventail_triggers::schedule::{MissedRuns, RunnerOptions, Timetable};
 use eventail_triggers::target::Target;
-use eventail_wire::{FunctionName, Timestamp, TopicName, TriggerName, limits};
+use eventail_wire::{FunctionName, ScheduleName, Timestamp, TopicName, TriggerName, limits};
 
 /// The topic of a trigger that names none.
 pub const DEFAULT_TOPIC: &str = "default";
@@ -24,6 +25,10 @@ pub const DEFAULT_DEAD_LETTER_TOPIC: &str = "dead-letters";
 pub const INVOCATIONS_TOPIC: &str = "invocations";
 /// The type of the events in it.
 pub const INVOCATION_TYPE: &str = "eventail.function.invocation";
+/// The topic of what schedules send to triggers.
+pub const SCHEDULES_TOPIC: &str = "schedules";
+/// The type of a schedule's events, where it names none.
+pub const SCHEDULED_TYPE: &str = "eventail.schedule.run";
 /// The attribute that orders where a trigger says `ordering = "key"` and no key.
 pub const DEFAULT_KEY: &str = "partitionkey";
 
@@ -52,6 +57,8 @@ pub struct Config {
     pub hosts: BTreeMap<String, HostOptions>,
     /// Local functions by name, those among them that a trigger brings along.
     pub functions: BTreeMap<FunctionName, FunctionOptions>,
+    /// Schedules by name.
+    pub schedules: BTreeMap<ScheduleName, Schedule>,
     /// What functions cost.
     pub prices: Prices,
     /// Who may call the Lambda Invoke API: secret access keys by access key id. Where there are none, everybody who reaches the
@@ -220,6 +227,44 @@ pub enum TargetOptions {
     Handler(Arc<dyn Target>),
 }
 
+/// What happens at set times, and what it sends then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// When it runs, and what becomes of runs that were missed.
+    pub runs: RunnerOptions,
+    /// Where its events go.
+    pub to: ScheduleTo,
+    /// The events' source; `None` is `/eventail/schedules/NAME`.
+    pub source: Option<String>,
+    /// Their type.
+    pub event_type: String,
+    /// Their data, JSON text.
+    pub data: Option<String>,
+}
+
+/// Where a schedule's events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScheduleTo {
+    /// Into a topic, for whatever matches them there.
+    Topic(TopicName),
+    /// To the target of one trigger, whatever its topic and pattern.
+    Trigger(TriggerName),
+}
+
+impl Schedule {
+    /// A schedule by UTC that publishes events without data.
+    #[must_use]
+    pub fn new(timetable: Timetable, to: ScheduleTo) -> Self {
+        Self {
+            runs: RunnerOptions { timetable, jitter_ms: 0, missed: MissedRuns::default(), enabled: true },
+            to,
+            source: None,
+            event_type: SCHEDULED_TYPE.to_owned(),
+            data: None,
+        }
+    }
+}
+
 /// Handlers are equal where they are the same.
 impl PartialEq for TargetOptions {
     fn eq(&self, other: &Self) -> bool {
@@ -310,6 +355,7 @@ impl Config {
             triggers: BTreeMap::new(),
             hosts: BTreeMap::new(),
             functions: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             prices: Prices::default(),
             invoke_keys: BTreeMap::new(),
         }

@@ -7,7 +7,8 @@ use eventail_triggers::input::InputError;
 use eventail_triggers::key::KeyPathError;
 use eventail_triggers::lambda::LambdaTargetError;
 use eventail_triggers::pattern::PatternError;
-use eventail_wire::{NameError, TopicName, limits};
+use eventail_triggers::schedule::{ScheduleError, UnknownZone};
+use eventail_wire::{EventError, NameError, TopicName, limits};
 
 use super::units::UnitError;
 use crate::lambda_name::LambdaNameError;
@@ -278,6 +279,64 @@ pub enum Problem {
         /// Why not.
         source: KeyPathError,
     },
+    /// An expression that is no schedule.
+    #[error("`{key}` is no schedule: {source}")]
+    Schedule {
+        /// Whose value.
+        key: String,
+        /// Why not.
+        source: ScheduleError,
+    },
+    /// A time zone that does not exist.
+    #[error("`{key}`: {source}")]
+    TimeZone {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        source: UnknownZone,
+        /// What was meant, probably.
+        suggestion: Option<String>,
+    },
+    /// A moment that is none.
+    #[error("`{key}` is no moment: {value:?}")]
+    Moment {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+    },
+    /// A trigger that nobody declares.
+    #[error("there is no trigger `{name}`")]
+    UnknownTrigger {
+        /// What was written.
+        name: String,
+        /// What was meant, probably.
+        suggestion: Option<String>,
+    },
+    /// An event that a schedule could not send.
+    #[error("{section} cannot send its event: {source}")]
+    ScheduledEvent {
+        /// The schedule.
+        section: String,
+        /// Why not.
+        source: EventError,
+    },
+    /// A text that is not JSON.
+    #[error("`{key}` is not JSON: {source}")]
+    Json {
+        /// Whose value.
+        key: String,
+        /// The parser's word.
+        source: Arc<serde_json::Error>,
+    },
+    /// A value that JSON does not have.
+    #[error("`{key}` has {found}, which JSON does not have")]
+    NotJson {
+        /// Whose value.
+        key: String,
+        /// What it has.
+        found: &'static str,
+    },
     /// A pattern that is refused.
     #[error("`{key}{}` is refused: {}", source.path, source.problem)]
     Pattern {
@@ -426,6 +485,21 @@ pub enum Conflict {
         /// What the ARN has at this place.
         of_arn: String,
     },
+    /// A schedule has one of them.
+    #[error("does not go with `trigger`: a schedule publishes to a topic or calls a trigger's target")]
+    TopicAndTrigger,
+    /// A moment comes once, whatever lies around it.
+    #[error("does nothing with `at(...)`, which comes once")]
+    BoundOfMoment,
+    /// No run would ever go.
+    #[error("is not after `start`")]
+    EndsBeforeStart,
+    /// A cap of what is not done.
+    #[error("does nothing without `missed = \"all\"`")]
+    CapWithoutAll,
+    /// The trigger would get what is meant for it twice.
+    #[error("reads the topic `schedules`, through which a schedule reaches it: it would get each run twice")]
+    ReadsSchedules,
     /// A state cannot be moved from what still has it.
     #[error("names the trigger `{0}`, which is still in the configuration")]
     RenamedFromPresent(String),
@@ -466,6 +540,19 @@ impl Problem {
             Self::UnknownFunction { name, .. } => {
                 format!("declare it in [functions.{name}], or give its `command` here")
             }
+            Self::Schedule { .. } => {
+                "write for instance \"cron(0 8 ? * MON-FRI *)\", \"rate(5 minutes)\" or \"at(2027-01-31T08:30:00)\""
+                    .to_owned()
+            }
+            Self::TimeZone { suggestion: Some(near), .. } | Self::UnknownTrigger { suggestion: Some(near), .. } => {
+                format!("did you mean {near:?}?")
+            }
+            Self::TimeZone { .. } => "write an IANA name, such as \"Europe/Paris\" or \"UTC\"".to_owned(),
+            Self::UnknownTrigger { name, .. } => format!("declare it in [triggers.{name}]"),
+            Self::Moment { .. } => {
+                "write a time with its zone, such as \"2026-11-23T10:00:00Z\"".to_owned()
+            }
+            Self::Json { .. } => "write a table, or JSON in a string, such as '{\"total\":7}'".to_owned(),
             Self::NoProgram { .. } => {
                 "write the program and its arguments, such as [\"python3\", \"-m\", \"awslambdaric\", \"app.handler\"]"
                     .to_owned()

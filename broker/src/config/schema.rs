@@ -13,6 +13,7 @@ pub(super) const ROOT: &[&str] = &[
     "hosts",
     "functions",
     "triggers",
+    "schedules",
     "prices",
     "invoke",
 ];
@@ -128,6 +129,22 @@ pub(super) const TOPIC_TARGET: &[&str] = &["name"];
 /// `[triggers.NAME.target.lambda]`
 pub(super) const LAMBDA: &[&str] =
     &["function", "qualifier", "region", "endpoint", "profile", "invocation", "payload"];
+/// `[schedules.NAME]`
+pub(super) const SCHEDULE: &[&str] = &[
+    "expression",
+    "timezone",
+    "start",
+    "end",
+    "jitter",
+    "missed",
+    "missed_max",
+    "enabled",
+    "topic",
+    "trigger",
+    "source",
+    "type",
+    "data",
+];
 /// `[prices]`
 pub(super) const PRICES: &[&str] = &["x86", "arm"];
 /// The prices of one architecture.
@@ -162,6 +179,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[triggers.NAME.target.function]", FUNCTION_TARGET),
     ("[triggers.NAME.target.lambda]", LAMBDA),
     ("[triggers.NAME.target.topic]", TOPIC_TARGET),
+    ("[schedules.NAME]", SCHEDULE),
     ("[prices]", PRICES),
     ("[prices.ARCHITECTURE]", PRICE),
     ("[invoke]", INVOKE),

@@ -2,6 +2,7 @@
 
 mod functions;
 mod inputs;
+mod schedules;
 mod traffic;
 
 use std::fmt::Write as _;

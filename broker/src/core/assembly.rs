@@ -163,6 +163,7 @@ impl Core {
         for (trigger, draft) in started {
             self.drive(&trigger, &trigger.lane, trigger.feed.clone());
             self.take_redrives_up(&trigger, draft.redrive_log.as_ref(), &old, &mut taken).await;
+            self.take_scheduled_up(&trigger, &old, &mut taken).await;
         }
         for lane in old.values().flat_map(|trigger| trigger.lanes()) {
             if !taken.contains(&lane.name) {
@@ -171,6 +172,9 @@ impl Core {
         }
         self.mind_names(&config);
         self.replays.rebind();
+        if let Err(error) = self.replace_schedules(&config.schedules).await {
+            tracing::warn!(%error, "which schedules there are was not noted; a restart may take them for new");
+        }
     }
 
     /// A trigger with its lane: that of its subscription, if there is one, or a new one.
@@ -203,6 +207,7 @@ impl Core {
             feed: None,
             redrives: OnceLock::new(),
             replays: Mutex::default(),
+            scheduled: OnceLock::new(),
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) mod reload;
 mod replays;
 mod replies;
 mod routing;
+mod scheduled_lanes;
+mod schedules;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -66,6 +68,7 @@ use letters::Letters;
 use lookup::Lookup;
 use permits::Permits;
 use replays::Replays;
+use schedules::Schedules;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -95,6 +98,7 @@ pub(crate) struct Core {
     callbacks: Arc<Callbacks>,
     permits: Permits,
     functions: Functions,
+    schedules: Schedules,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     replays: Replays,

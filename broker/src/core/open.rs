@@ -22,6 +22,7 @@ use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
 use super::replays::{REPLAYS_LOG, Replays};
+use super::schedules::{SCHEDULES_LOG, Schedules};
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
 use crate::clock::SystemClock;
@@ -113,6 +114,8 @@ impl BrokerBuilder {
         };
         let ledger_log = open_log(&store, LEDGER_LOG.to_owned(), journal_options.clone()).await?;
         let ledger = Ledger::open(ledger_log, &config, clock.now()).await?;
+        let schedules_log = open_log(&store, SCHEDULES_LOG.to_owned(), journal_options.clone()).await?;
+        let schedules = Schedules::open(schedules_log).await?;
         let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
@@ -139,6 +142,7 @@ impl BrokerBuilder {
             ledger,
             triggers: super::triggers::Triggers::default(),
             callbacks: Callbacks::new(tokens),
+            schedules,
             subscribers: super::subscriber::Subscribers::default(),
             letters,
             replays,

@@ -58,6 +58,8 @@ pub(crate) struct Trigger {
     pub(super) redrives: OnceLock<Arc<Lane>>,
     /// The lanes of its replays.
     pub(super) replays: Mutex<Vec<Weak<Lane>>>,
+    /// What schedules send to it.
+    pub(super) scheduled: OnceLock<Arc<Lane>>,
 }
 
 impl Trigger {
@@ -96,8 +98,9 @@ impl Trigger {
     pub(crate) fn status(&self, now: Timestamp) -> TriggerStatus {
         let end = self.topic.end();
         let mut status = self.lane.look(|subscription| self.describe(subscription, end, now));
-        if let Some(redrives) = self.redrives.get() {
-            redrives.look(|subscription| {
+        let others = [("redrives", self.redrives.get()), ("scheduled runs", self.scheduled.get())];
+        for (what, lane) in others.into_iter().filter_map(|(what, lane)| Some((what, lane?))) {
+            lane.look(|subscription| {
                 let account = account(subscription);
                 status.account.matched += account.matched;
                 status.account.delivered += account.delivered;
@@ -111,7 +114,7 @@ impl Trigger {
                     && subscription.state() != subscription::State::Running
                 {
                     status.state = state_of(subscription);
-                    status.reason = subscription.reason().map(|reason| format!("redrives: {reason}"));
+                    status.reason = subscription.reason().map(|reason| format!("{what}: {reason}"));
                 }
             });
         }
@@ -158,12 +161,23 @@ impl Trigger {
         }
     }
 
+    /// The same for the lane of what schedules send to it.
+    pub(super) fn adopt_scheduled(&self, lane: &Arc<Lane>) {
+        if self.scheduled.set(Arc::clone(lane)).is_err() {
+            tracing::error!(trigger = %self.lane.trigger, "a trigger has two lanes of scheduled runs");
+        }
+    }
+
+    pub(crate) fn scheduled(&self) -> Option<&Arc<Lane>> {
+        self.scheduled.get()
+    }
+
     pub(crate) fn redrives(&self) -> Option<&Arc<Lane>> {
         self.redrives.get()
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
-        std::iter::once(&self.lane).chain(self.redrives.get())
+        std::iter::once(&self.lane).chain(self.redrives.get()).chain(self.scheduled.get())
     }
 
     /// Its pattern, as text.

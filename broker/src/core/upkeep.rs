@@ -82,6 +82,11 @@ impl Core {
             if let Some(topic) = self.topics.get(&trigger.lane.topic) {
                 trigger.lane.lose_before(topic.start());
             }
+            if let Some(scheduled) = trigger.scheduled()
+                && let Some(topic) = self.topics.get(&scheduled.topic)
+            {
+                scheduled.lose_before(topic.start());
+            }
             if let Some(redrives) = trigger.redrives()
                 && let Err(error) = redrives.trim_settled().await
             {

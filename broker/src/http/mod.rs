@@ -28,6 +28,7 @@ mod query;
 mod replays;
 mod requests;
 mod routes;
+mod schedules;
 mod server;
 mod sigv4;
 mod stall;

@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use eventail_triggers::ledger::{Bucket, Budget, BudgetAction, Spending, Summary};
 use eventail_triggers::limiter::{Limiter, LimiterOptions};
 use eventail_triggers::outcome::{RejectReason, Response};
-use eventail_wire::{Code, HeldId, Offset, Timestamp, TopicName, TriggerName};
+use eventail_triggers::schedule::{Runner, Timetable};
+use eventail_wire::{Code, HeldId, Offset, ScheduleName, Timestamp, TopicName, TriggerName};
 use serde_json::Value;
 
 use super::super::OPENAPI;
 use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
+use crate::config::{Schedule, ScheduleTo};
 use crate::status::{
     Account, BreakerState, BulkResult, ConfigAction, ConfigChange, ConfigPart, ConfigStatus,
     DeadLetterFilter, DeadLetterSummary, DedupStatus, DelayedEvent, DelayedState, EventPlace,
     FunctionSummary, InstancesStatus, OrphanStatus, RateWait, Readiness, RedriveRequest, ReloadPlan,
-    ReloadReport, ReplayPoint, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, TopicStatus,
-    TriggerState, TriggerStatus,
+    ReloadReport, ReplayPoint, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ScheduleStatus,
+    TopicStatus, TriggerState, TriggerStatus,
 };
 
 fn document() -> Value {
@@ -255,6 +257,15 @@ fn the_shapes_are_those_that_are_sent() {
         replay: None,
     };
     check_shape("DeadLetter", letter);
+}
+
+#[test]
+fn the_shape_of_a_schedule_is_the_one_that_is_sent() {
+    let timetable = Timetable::new("rate(1 hour)".parse().unwrap());
+    let schedule = Schedule::new(timetable, ScheduleTo::Topic(TopicName::new("a").unwrap()));
+    let runner = Runner::new(schedule.runs.clone(), Timestamp(0), 0);
+    let name = ScheduleName::new("a").unwrap();
+    check_shape("ScheduleStatus", ScheduleStatus::of(&name, &schedule, &runner, Timestamp(0)));
 }
 
 #[test]
