@@ -9,6 +9,7 @@ mod order;
 mod partial;
 mod property;
 mod restart;
+mod whereabouts;
 
 use eventail_wire::{Offset, Timestamp};
 
