@@ -302,7 +302,7 @@ impl Broker {
     pub fn functions(&self, window: Duration) -> Vec<FunctionSummary> {
         let core = &self.core;
         let mut functions = core.ledger.functions(core.clock.now(), window);
-        for name in core.config.functions.keys() {
+        for name in core.config().functions.keys() {
             let is_it = |known: &FunctionSummary| {
                 known.summary.kind == FunctionKind::Function && known.summary.name == name.as_str()
             };

@@ -72,8 +72,9 @@ impl Letters {
 
     /// Reads into the index what the logs have and it has not.
     pub(crate) async fn catch_up(&self, core: &Core) -> Result<(), BrokerError> {
+        let config = core.config();
         let mut topics: BTreeSet<&TopicName> =
-            core.config.triggers.values().map(|trigger| &trigger.dead_letter_topic).collect();
+            config.triggers.values().map(|trigger| &trigger.dead_letter_topic).collect();
         let subscribers = super::subscriber::dead_letter_topic()?;
         topics.insert(&subscribers);
         for name in topics {

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use eventail_storage::DiskStore;
 use eventail_storage::log::{Appended, ReadLimit};
 use eventail_triggers::function::Function;
@@ -67,7 +68,8 @@ pub struct Broker {
 
 /// What stands behind the handle.
 pub(crate) struct Core {
-    config: Config,
+    /// What the broker runs with now: exchanged whole, so that whoever loads it once sees one configuration.
+    config: ArcSwap<Config>,
     clock: Arc<dyn Clock>,
     observer: Option<Arc<dyn Observer>>,
     store: Arc<DiskStore>,
@@ -95,7 +97,7 @@ pub(crate) struct Core {
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker").field("data_dir", &self.core.config.data_dir).finish_non_exhaustive()
+        f.debug_struct("Broker").field("data_dir", &self.core.config.load().data_dir).finish_non_exhaustive()
     }
 }
 
@@ -114,10 +116,10 @@ impl Broker {
         Self::builder(config).open().await
     }
 
-    /// The configuration that the broker runs with.
+    /// The configuration that the broker runs with now.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.core.config
+    pub fn config(&self) -> Arc<Config> {
+        self.core.config()
     }
 
     /// The clock that the broker goes by.
@@ -137,7 +139,7 @@ impl Broker {
         topic: &TopicName,
         events: Vec<Event>,
     ) -> Result<Vec<Published>, BrokerError> {
-        if topic.as_str() == INVOCATIONS_TOPIC && !self.core.config.invoke_keys.is_empty() {
+        if topic.as_str() == INVOCATIONS_TOPIC && !self.core.config.load().invoke_keys.is_empty() {
             return Err(BrokerError::ReservedTopic(topic.clone()));
         }
         self.publish_trusted(topic, events).await
@@ -254,7 +256,7 @@ impl Broker {
             let status = trigger.status(now);
             TriggerStatus { budget: self.core.ledger.budget_status(now, &status.name), ..status }
         };
-        self.core.triggers.all().map(status).collect()
+        self.core.triggers.all().iter().map(status).collect()
     }
 
     /// One trigger.
@@ -305,7 +307,7 @@ impl Broker {
     /// A function of this machine, if there is one of this name.
     #[must_use]
     pub fn local_function(&self, name: &FunctionName) -> Option<Arc<Function>> {
-        self.core.functions.get(name).cloned()
+        self.core.functions.get(name)
     }
 
     /// Dead letters that the filter chooses, by topic and offset, at most `limit`, behind `after` where given.
@@ -413,11 +415,19 @@ impl Broker {
 }
 
 impl Core {
+    /// The configuration as it is now. Whoever needs several things of it loads it once.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
     /// Appends a publish within its limits, and counts it.
     async fn append(&self, topic: &topic::Topic, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         let begun = tokio::time::Instant::now();
-        let bytes = check_batch(events, &self.config.limits)?;
-        let room = self.in_flight.enter(bytes, self.config.limits.in_flight_bytes_max)?;
+        let (bytes, room) = {
+            let limits = &self.config.load().limits;
+            let bytes = check_batch(events, limits)?;
+            (bytes, self.in_flight.enter(bytes, limits.in_flight_bytes_max)?)
+        };
         let appended = Appending::new(topic.append(events), room).await?;
         let duplicates = appended.iter().filter(|at| at.duplicate).count() as u64;
         topic.metrics.published(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use eventail_storage::DiskStore;
 use eventail_storage::disk_io::{Disk, OsDisk};
 use eventail_storage::log::{Durability, Log, LogOptions};
@@ -103,7 +104,7 @@ impl BrokerBuilder {
         let core = Arc::new(Core {
             seeds: AtomicU64::new(seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64())),
             functions: super::functions::Functions::new(&config.functions, &clock),
-            config,
+            config: ArcSwap::from_pointee(config),
             permits: super::permits::Permits::new(Arc::clone(&clock)),
             clock,
             observer,
@@ -141,7 +142,7 @@ impl Core {
         let mut names: BTreeSet<TopicName> =
             on_disk.iter().filter_map(|name| TopicName::new(name).ok()).collect();
         names.insert(TopicName::new(DEFAULT_TOPIC)?);
-        names.extend(self.config.topics.named.keys().cloned());
+        names.extend(self.config().topics.named.keys().cloned());
         for name in names {
             let options = self.topic_options(&name);
             let log = open_log(&self.store, name.to_string(), log_options(&options)).await?;

@@ -103,7 +103,7 @@ async fn redrive_one(core: &Arc<Core>, letter: &DeadLetterSummary) -> Result<boo
     if core.letters.redriven(&letter.topic, letter.offset)? != Some(letter.redriven) {
         return Ok(false);
     }
-    let lane = core.redrive_lane(trigger).await?;
+    let lane = core.redrive_lane(&trigger).await?;
     let log = redrive_log_name(&letter.trigger);
     let failed = |source| BrokerError::Append { log: log.clone(), source };
     // Durable here before it is marked there: a crash between repeats a redrive and never loses one.

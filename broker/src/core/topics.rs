@@ -44,7 +44,7 @@ impl Core {
 
     /// The topic of this name, created if the configuration lets a publish do that.
     pub(crate) async fn topic_for_publish(&self, name: &TopicName) -> Result<Arc<Topic>, BrokerError> {
-        if !self.config.topics.auto_create {
+        if !self.config.load().topics.auto_create {
             return self.topic(name);
         }
         self.topic_or_create(name).await
@@ -56,7 +56,7 @@ impl Core {
         if let Some(topic) = self.topics.get(name) {
             return Ok(topic);
         }
-        let limit = self.config.limits.topics_max;
+        let limit = self.config.load().limits.topics_max;
         if self.topics.all().len() >= limit {
             return Err(BrokerError::TooManyTopics { topic: name.clone(), limit });
         }
@@ -68,10 +68,11 @@ impl Core {
 
     /// How the topic of this name is kept. A dead letter is on disk before its event is settled, so its topic is always `sync`.
     pub(crate) fn topic_options(&self, name: &TopicName) -> TopicOptions {
-        let topics = &self.config.topics;
+        let config = self.config();
+        let topics = &config.topics;
         let mut options = topics.named.get(name).unwrap_or(&topics.defaults).clone();
         let holds_dead_letters = name.as_str() == DEAD_LETTER_TOPIC
-            || self.config.triggers.values().any(|trigger| trigger.dead_letter_topic == *name);
+            || config.triggers.values().any(|trigger| trigger.dead_letter_topic == *name);
         if holds_dead_letters {
             options.durability = Durability::Sync;
         }

@@ -1,8 +1,9 @@
 //! Triggers: lanes that a target empties, with a second lane for what is redriven.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use eventail_triggers::function::FunctionTarget;
 use eventail_triggers::http::{Egress, HttpTarget};
 use eventail_triggers::key::KeyPath;
@@ -29,17 +30,17 @@ pub(crate) fn redrive_log_name(trigger: &TriggerName) -> String {
     format!("_redrive.{trigger}")
 }
 
-/// The triggers, by name. Filled once, when everything that they need is there.
+/// The triggers, by name. Empty until everything that they need is there, and exchanged whole.
 #[derive(Default)]
-pub(crate) struct Triggers(OnceLock<BTreeMap<TriggerName, Arc<Trigger>>>);
+pub(crate) struct Triggers(ArcSwap<BTreeMap<TriggerName, Arc<Trigger>>>);
 
 impl Triggers {
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Trigger>> {
-        self.0.get().into_iter().flat_map(BTreeMap::values)
+    pub(crate) fn all(&self) -> Vec<Arc<Trigger>> {
+        self.0.load().values().cloned().collect()
     }
 
-    pub(crate) fn get(&self, name: &TriggerName) -> Result<&Arc<Trigger>, BrokerError> {
-        self.0.get().and_then(|all| all.get(name)).ok_or_else(|| BrokerError::UnknownTrigger(name.clone()))
+    pub(crate) fn get(&self, name: &TriggerName) -> Result<Arc<Trigger>, BrokerError> {
+        self.0.load().get(name).cloned().ok_or_else(|| BrokerError::UnknownTrigger(name.clone()))
     }
 }
 
@@ -58,22 +59,22 @@ pub(crate) struct Trigger {
 impl Core {
     /// Opens every trigger's lane, ties the lanes of a topic to one feed and lets them run.
     pub(crate) async fn start_triggers(self: &Arc<Self>) -> Result<(), BrokerError> {
-        let egress = Egress::new(self.config.egress_allow.iter().copied());
-        for (name, function) in &self.config.functions {
+        let config = self.config();
+        let egress = Egress::new(config.egress_allow.iter().copied());
+        for (name, function) in &config.functions {
             // A call without an instance would only wait, and its time with it.
             self.permits.cap(&FunctionTarget::key_of(name), function.max_instances.max(1));
         }
         let mut all = BTreeMap::new();
         let mut by_topic: BTreeMap<_, Vec<(Arc<Trigger>, Option<Pattern>)>> = BTreeMap::new();
-        for (name, options) in &self.config.triggers {
+        for (name, options) in &config.triggers {
             let (trigger, pattern) = self.open_trigger(name, options, &egress).await?;
             let trigger = Arc::new(trigger);
             all.insert(name.clone(), Arc::clone(&trigger));
             by_topic.entry(options.topic.clone()).or_default().push((trigger, pattern));
         }
         let triggers: Vec<_> = all.values().cloned().collect();
-        // Only one start fills it.
-        drop(self.triggers.0.set(all));
+        self.triggers.0.store(Arc::new(all));
         for members in by_topic.into_values() {
             self.start_topic(members);
         }
@@ -182,12 +183,13 @@ impl Core {
     }
 
     fn drive(self: &Arc<Self>, trigger: &Trigger, lane: &Arc<Lane>, feed: Option<(Arc<Feed>, usize)>) {
+        let config = self.config();
         let replies =
             trigger.options.reply_topic.as_ref().and_then(|name| self.topics.get(name)).map(|topic| {
                 Replies {
                     topic,
-                    hops_max: self.config.limits.hops_max,
-                    event_bytes_max: self.config.limits.event_bytes_max,
+                    hops_max: config.limits.hops_max,
+                    event_bytes_max: config.limits.event_bytes_max,
                 }
             });
         let driver = Driver {
@@ -337,7 +339,7 @@ fn make_target(
                     trigger: trigger.clone(),
                     function: options.function.clone(),
                 })?;
-            let target = FunctionTarget::new(Arc::clone(function), options.payload);
+            let target = FunctionTarget::new(function, options.payload);
             let text = target.describe();
             Ok((Arc::new(target), text))
         }

@@ -94,13 +94,11 @@ impl Core {
         tracing::info!("the broker stops taking events");
         self.stop.send_replace(true);
         let mut lanes = std::mem::take(&mut *self.tasks.lanes.lock().unwrap_or_else(PoisonError::into_inner));
-        let drain = Duration::from_millis(self.config.drain_ms);
+        let drain_ms = self.config().drain_ms;
+        let drain = Duration::from_millis(drain_ms);
         let drained = tokio::time::timeout(drain, join(&mut lanes)).await.is_ok();
         if !drained {
-            tracing::warn!(
-                drain_ms = self.config.drain_ms,
-                "attempts were still under way; their events will be delivered again"
-            );
+            tracing::warn!(drain_ms, "attempts were still under way; their events will be delivered again");
         }
         lanes.shutdown().await;
         self.functions.close().await;

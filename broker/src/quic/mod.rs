@@ -109,7 +109,7 @@ impl Context {
     fn new(broker: Broker, stopping: watch::Receiver<bool>) -> Self {
         let config = broker.config();
         Self {
-            limits: peer_limits(config),
+            limits: peer_limits(&config),
             connections_max: config.limits.connections_max,
             hello_time: Duration::from_millis(config.limits.request_timeout_ms),
             in_flight_bytes_max: 2 * config.limits.batch_bytes_max,

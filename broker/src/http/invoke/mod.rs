@@ -97,7 +97,8 @@ async fn invoke(call: Call, request_id: &str) -> Result<Reply, InvokeError> {
 /// web page: whoever reads one on this machine would lend it their reach, and know nothing of it. A browser names the page in
 /// `Origin` with every POST, also of a form, and also where the page's host came to mean this address.
 fn check_caller(api: &Api, parts: &request::Parts, body: &[u8]) -> Result<(), InvokeError> {
-    let keys = &api.broker.config().invoke_keys;
+    let config = api.broker.config();
+    let keys = &config.invoke_keys;
     if keys.is_empty() {
         return if parts.headers.contains_key(header::ORIGIN) { Err(InvokeError::WebPage) } else { Ok(()) };
     }
@@ -197,7 +198,8 @@ async fn run(
     asked: Asked,
     request_id: &str,
 ) -> Result<Reply, InvokeError> {
-    let (options, function) = (api.broker.config().functions.get(name), api.broker.local_function(name));
+    let config = api.broker.config();
+    let (options, function) = (config.functions.get(name), api.broker.local_function(name));
     let (Some(options), Some(function)) = (options, function) else {
         return Err(InvokeError::Host(RunError::Stopped));
     };
