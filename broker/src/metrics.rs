@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use crate::status::{BreakerState, TopicStatus, TriggerState, TriggerStatus};
 
 pub use functions::FunctionMetrics;
-pub use handles::{AttemptEnd, TopicMetrics, TriggerMetrics, class_label, reason_label};
+pub use handles::{AttemptEnd, TimelineMetrics, TopicMetrics, TriggerMetrics, class_label, reason_label};
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +148,12 @@ table! {
         "The most memory that a run had in this hour, by function and trigger";
     FUNCTION_MEMORY_SIZE = Gauge Bytes "eventail_function_memory_size_bytes",
         "The memory that the function may have, by function and trigger";
+    TIMELINE_STEPS = Counter Count "eventail_timeline_steps_total",
+        "Steps of events that were noted for those who ask why";
+    TIMELINE_DROPPED = Counter Count "eventail_timeline_dropped_steps_total",
+        "Steps of events that were not noted, because the disk refused or did not keep up";
+    TIMELINE_BYTES = Gauge Bytes "eventail_timeline_disk_bytes",
+        "Bytes of segments of the timeline on disk";
     HTTP_REQUESTS = Counter Count "eventail_http_requests_total",
         "HTTP requests answered, by route and status";
     HTTP_PANICS = Counter Count "eventail_http_panics_total",

@@ -1,6 +1,7 @@
 //! What the broker tells about itself: the shapes that the HTTP API sends, the CLI prints and programs read.
 
 mod functions;
+mod timeline;
 
 use eventail_triggers::ledger::BudgetStatus;
 use eventail_triggers::limiter::LimiterState;
@@ -9,6 +10,10 @@ use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
 
 pub use functions::{FunctionSummary, InstancesStatus};
+pub use timeline::{
+    DeadLetterOrigin, EventTimeline, EventTimelines, HeldBy, PatternMiss, StepTold, StoryOutcome,
+    TimelineRequest, TimelineStep, TriggerStory, Via, WaitsFor,
+};
 
 /// Where one event of a publish went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,6 +22,7 @@ mod schema;
 mod secret;
 mod suggest;
 mod target;
+mod timeline;
 mod topics;
 mod trigger;
 mod units;
@@ -118,6 +119,7 @@ fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     config.triggers = trigger::read(reader, &root, &mut functions);
     config.functions = functions.resolve(reader, &mut config.triggers);
     config.prices = ledger::read_prices(reader, &root);
+    config.timeline = timeline::read(reader, &root);
     invoke::read(reader, &root, &mut config);
     config
 }

@@ -21,6 +21,7 @@ mod replies;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod topic;
 mod topics;
 mod triggers;
@@ -55,6 +56,7 @@ use ledger::Ledger;
 use letters::Letters;
 use lookup::Lookup;
 use permits::Permits;
+use timeline::Timeline;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -83,6 +85,7 @@ pub(crate) struct Core {
     subscribers: subscriber::Subscribers,
     letters: Letters,
     lookup: Lookup,
+    timeline: Arc<Timeline>,
     in_flight: Arc<InFlight>,
     stopping: AtomicBool,
     /// Set when lanes stop leasing.
@@ -163,6 +166,9 @@ impl Broker {
             topic.metrics.refused(error.code(), events.len() as u64);
         })?;
         core.lookup.appended(appended.last().map(|last| last.offset), appended.len());
+        for at in appended.iter().filter(|at| at.duplicate) {
+            core.timeline.duplicate(&topic.name, at.offset);
+        }
         if let Some(observer) = &core.observer {
             for (event, at) in events.iter().zip(&appended).filter(|(_, at)| !at.duplicate) {
                 let (topic, event) = (topic.name.clone(), event.clone());

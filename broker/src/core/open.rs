@@ -20,6 +20,7 @@ use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
 use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
+use super::timeline::Timeline;
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
 use crate::clock::SystemClock;
@@ -99,6 +100,8 @@ impl BrokerBuilder {
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
+        let timeline =
+            Timeline::open(&store, Arc::clone(&index), &config.timeline, Arc::clone(&clock)).await?;
         let lookup = Lookup::new(index);
         let tokens = seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let core = Arc::new(Core {
@@ -117,6 +120,7 @@ impl BrokerBuilder {
             subscribers: super::subscriber::Subscribers::default(),
             letters,
             lookup,
+            timeline: Arc::new(timeline),
             in_flight: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::Sender::new(false),
@@ -131,6 +135,7 @@ impl BrokerBuilder {
         core.start_upkeep();
         core.start_ledger();
         core.start_indexing();
+        core.start_timeline();
         Ok(Broker { core })
     }
 }

@@ -165,6 +165,7 @@ impl Core {
                         dead_letter_topic,
                         redrives: false,
                         observer: None,
+                        timeline: None,
                         seed: self.next_seed(),
                     },
                 );

@@ -159,6 +159,7 @@ impl Core {
                 dead_letter_topic: options.dead_letter_topic.clone(),
                 redrives: false,
                 observer: self.observer.clone(),
+                timeline: Some(Arc::clone(&self.timeline)),
                 seed: self.next_seed(),
             },
         );
@@ -190,6 +191,7 @@ impl Core {
                     topic,
                     hops_max: config.limits.hops_max,
                     event_bytes_max: config.limits.event_bytes_max,
+                    track: lane.track.clone(),
                 }
             });
         let driver = Driver {
@@ -315,6 +317,7 @@ impl Trigger {
             dead_letter_topic: self.options.dead_letter_topic.clone(),
             redrives: false,
             observer,
+            timeline: self.lane.timeline.clone(),
             seed,
         })
     }

@@ -67,6 +67,9 @@ impl Core {
                 tracing::warn!(topic = %topic.name, %error, "retention was not applied");
             }
         }
+        if let Err(error) = self.timeline.retain(now).await {
+            tracing::warn!(%error, "retention was not applied to the timeline");
+        }
         for trigger in self.triggers.all() {
             if let Some(topic) = self.topics.get(&trigger.lane.topic) {
                 trigger.lane.lose_before(topic.start());

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eventail_storage::log::{AppendError, Appended, BoxFuture, Log, NewRecord, ReadError, ReadLimit};
 use eventail_triggers::key::KeyPath;
-use eventail_triggers::pattern::{Matcher, Pattern};
+use eventail_triggers::pattern::{Matcher, Pattern, Scratch};
 use eventail_triggers::policy::DeliveryPolicy;
 use eventail_triggers::subscription::{
     CallEnding, Effect, Ending, Entry, Lease, Settled, Snapshot, State as SubscriptionState, Subscription,
@@ -26,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use super::graveyard::Burial;
 use super::journal::{Journal, Journaled};
 use super::letter;
+use super::timeline::{Step, Timeline, Track};
 use crate::metrics::TriggerMetrics;
 use crate::status::Observer;
 
@@ -51,6 +52,8 @@ pub(crate) struct LaneOptions {
     /// Whether records are dead letters that are to be delivered as the events that they were.
     pub(crate) redrives: bool,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Where it is kept what happens to its events, if it is.
+    pub(crate) timeline: Option<Arc<Timeline>>,
     pub(crate) seed: u64,
 }
 
@@ -61,6 +64,9 @@ pub(crate) struct Lane {
     pub(crate) topic: TopicName,
     pub(crate) dead_letter_topic: TopicName,
     pub(crate) metrics: TriggerMetrics,
+    pub(crate) timeline: Option<Arc<Timeline>>,
+    /// Where it puts down what happens.
+    pub(crate) track: Option<Arc<Track>>,
     redrives: bool,
     /// Whether a call may have several events.
     batches: bool,
@@ -100,6 +106,10 @@ pub(crate) struct Consignment {
 impl Lane {
     pub(crate) fn open(journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
         let LaneOptions { name, policy, seed, .. } = &options;
+        let track = options
+            .timeline
+            .as_ref()
+            .and_then(|timeline| timeline.track(name, &options.topic, &options.trigger));
         let subscription = match journal.state_of(name) {
             Some(mut state) => {
                 let end = options.log.status().range.end;
@@ -116,7 +126,12 @@ impl Lane {
                 }
                 subscription
             }
-            None => Subscription::new(policy.clone(), options.start, *seed),
+            None => {
+                if let Some(track) = track.as_ref().filter(|_| !options.redrives) {
+                    track.lane(&Step::Started { offset: options.start });
+                }
+                Subscription::new(policy.clone(), options.start, *seed)
+            }
         };
         let state = State {
             subscription,
@@ -129,6 +144,8 @@ impl Lane {
         };
         let lane = Arc::new(Self {
             metrics: TriggerMetrics::new(&options.trigger),
+            timeline: options.timeline,
+            track,
             name: options.name,
             trigger: options.trigger,
             topic: options.topic,
@@ -203,12 +220,20 @@ impl Lane {
     ) -> BoxFuture<'static, Result<(), super::BrokerError>> {
         let mut state = self.lock();
         let entries = vec![change(&mut state.subscription)];
+        self.note(&entries);
         let cursor = state.subscription.cursor();
         state.let_go_before(cursor);
         let written = self.journal.write(&self.name, entries);
         drop(state);
         self.ring();
         Box::pin(written)
+    }
+
+    /// Whether the lane's pattern matches an event.
+    pub(crate) fn matches(&self, event: &Event) -> bool {
+        let mut matched = Vec::new();
+        self.matcher.matches(event, &mut Scratch::default(), &mut matched);
+        !matched.is_empty()
     }
 
     /// Whether a call may go now.
@@ -440,7 +465,14 @@ impl Lane {
         }
         let mut entries = std::mem::take(&mut state.entries);
         Entry::merge(&mut entries);
+        self.note(&entries);
         self.journal.hand_over(&self.name, entries);
+    }
+
+    fn note(&self, entries: &[Entry]) {
+        if let Some(track) = &self.track {
+            track.entries(entries);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -11,7 +11,9 @@ mod index;
 mod page;
 mod step;
 mod story;
+
 mod track;
+mod why;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +34,7 @@ use super::{BrokerError, Core};
 use crate::config::TimelineOptions;
 
 pub(crate) use step::Step;
-pub(crate) use story::UNKNOWN_EVENT_PLACES_MAX;
+
 pub(crate) use track::{AttemptEnded, Track};
 
 /// The name of the internal log.
@@ -161,7 +163,11 @@ impl Timeline {
     }
 
     /// Every step that is kept of one event, in the order in which they were put down.
-    pub(crate) async fn of_event(&self, topic: &TopicName, offset: Offset) -> Result<Vec<Found>, BrokerError> {
+    pub(crate) async fn of_event(
+        &self,
+        topic: &TopicName,
+        offset: Offset,
+    ) -> Result<Vec<Found>, BrokerError> {
         let blocks = self.blocks(topic, offset.0 / BUCKET).await?;
         self.search(topic, blocks, |place| place == Some(offset)).await
     }
@@ -210,7 +216,8 @@ impl Timeline {
         let Some(kept) = &self.kept else { return Ok(Vec::new()) };
         let mut all = Vec::new();
         for block in blocks {
-            let (mut at, end) = (block.first.max(kept.log.status().range.start), block.first.plus(block.pages));
+            let (mut at, end) =
+                (block.first.max(kept.log.status().range.start), block.first.plus(block.pages));
             while at < end {
                 let pages = kept.read(at, end).await?;
                 let Some(last) = pages.last() else { break };
@@ -327,7 +334,9 @@ fn search_page(
             }));
         }
         Ok(_) => {}
-        Err(error) => tracing::debug!(offset = %page.offset, %error, "a page of the timeline was passed over"),
+        Err(error) => {
+            tracing::debug!(offset = %page.offset, %error, "a page of the timeline was passed over")
+        }
     }
 }
 

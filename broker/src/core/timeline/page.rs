@@ -292,7 +292,8 @@ mod tests {
         page.delivered(Timestamp(1_400), [(Offset(8), 0)].into_iter());
         assert_eq!(page.steps(), 5);
         let bytes = page.take(HEADING).unwrap();
-        let placed = |at, offset: Option<u64>, step| Placed { at: Timestamp(at), offset: offset.map(Offset), step };
+        let placed =
+            |at, offset: Option<u64>, step| Placed { at: Timestamp(at), offset: offset.map(Offset), step };
         assert_eq!(
             steps(&bytes),
             [

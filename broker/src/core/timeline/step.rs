@@ -85,6 +85,11 @@ fn snippet(text: &str) -> String {
 }
 
 impl Step {
+    /// Its kind.
+    pub(super) fn kind(&self) -> u64 {
+        self.encode().0
+    }
+
     /// Its kind and its content.
     pub(super) fn encode(&self) -> (u64, Vec<u8>) {
         match self {
@@ -113,8 +118,7 @@ impl Step {
     pub(super) fn decode(kind: u64, content: &[u8]) -> Self {
         let step = match kind {
             2 => unpack(content).map(Self::Attempt),
-            3 => unpack(content)
-                .map(|(topic, offset, reason)| Self::DeadLettered { topic, offset, reason }),
+            3 => unpack(content).map(|(topic, offset, reason)| Self::DeadLettered { topic, offset, reason }),
             4 => unpack(content).map(|(letter_topic, letter_offset, lane_offset)| Self::Redriven {
                 letter_topic,
                 letter_offset,

@@ -8,10 +8,7 @@ fn an_event_is_ahead_then_pending_then_settled() {
     let mut subscription = offered(policy(), 2);
     subscription.advance(Offset(2));
     assert_eq!(subscription.whereabouts(Offset(2)), Whereabouts::Ahead);
-    assert_eq!(
-        subscription.whereabouts(Offset(0)),
-        Whereabouts::Pending { wait: Wait::Turn, tries: None }
-    );
+    assert_eq!(subscription.whereabouts(Offset(0)), Whereabouts::Pending { wait: Wait::Turn, tries: None });
     let leases = lease(&mut subscription, 5);
     let (since, deadline) = (Timestamp(5), leases[0].deadline);
     assert_eq!(
