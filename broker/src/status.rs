@@ -15,14 +15,8 @@ pub use timeline::{
     TimelineRequest, TimelineStep, TriggerStory, Via, WaitsFor,
 };
 
-/// Where one event of a publish went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// Its offset, or the first one's where it is a duplicate.
-    pub offset: Offset,
-    /// Whether it was there already.
-    pub duplicate: bool,
-}
+/// Where one event of a publish is: in its topic, or held until its time.
+pub use eventail_wire::Placed as Published;
 
 /// An event with its place in a topic.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,7 +11,7 @@
 //! let orders = client.publisher(TopicName::new("orders")?, PublisherOptions::default()).await?;
 //! let event = Event::builder("1", "/shop", "order.created").json_data(r#"{"total": 12}"#).build()?;
 //! let published = orders.publish(event).await?.await?;
-//! println!("durable at offset {}", published.offset);
+//! println!("durable {published}");
 //! orders.close().await?;
 //! # Ok(())
 //! # }
@@ -43,7 +43,8 @@ pub use delivery::DeliveryHandle;
 pub use error::ClientError;
 pub use eventail_wire::frame::{CallbackOutcome, Start};
 pub use eventail_wire::{
-    Code, Event, EventBuilder, EventError, NameError, Offset, Timestamp, TopicName, TriggerName, ValueKind,
+    Code, Event, EventBuilder, EventError, HeldId, NameError, Offset, Timestamp, TopicName, TriggerName,
+    ValueKind,
 };
 pub use options::ClientOptions;
 pub use publisher::{BatchHandle, PublishAck, PublishHandle, Publisher, PublisherOptions};

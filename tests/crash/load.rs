@@ -134,7 +134,7 @@ async fn over_quic(client: Client, ledger: Arc<Ledger>, prefix: String) {
                 let handle: eventail_client::PublishHandle = handle;
                 let id: String = id;
                 match handle.await {
-                    Ok(ack) => ledger.answered(&id, ack.offset.0),
+                    Ok(ack) => ledger.answered(&id, ack.offset().map_or(u64::MAX, |at| at.0)),
                     Err(_) => return,
                 }
             }

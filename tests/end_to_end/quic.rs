@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventail_client::{
-    Client, ClientOptions, Delivery, PublisherOptions, Start, SubscribeOptions, Subscription,
+    Client, ClientOptions, Delivery, Offset, PublisherOptions, Start, SubscribeOptions, Subscription,
 };
 use eventail_tests::events::wire_event;
 use eventail_tests::{Home, Receiver, eventually};
@@ -32,11 +32,11 @@ async fn acks_come_in_order_and_a_trigger_delivers_what_came_by_quic() {
     }
     for (n, handle) in handles.into_iter().enumerate() {
         let ack = handle.await.unwrap();
-        assert_eq!((ack.offset.0, ack.duplicate), (n as u64, false));
+        assert_eq!((ack.offset(), ack.is_duplicate()), (Some(Offset(n as u64)), false));
     }
     let again = publisher.publish_batch(vec![wire_event("7", "x"), wire_event("new", "x")]).await.unwrap();
-    let acks: Vec<_> = again.await.unwrap().iter().map(|ack| (ack.offset.0, ack.duplicate)).collect();
-    assert_eq!(acks, [(7, true), (500, false)]);
+    let acks: Vec<_> = again.await.unwrap().iter().map(|ack| (ack.offset(), ack.is_duplicate())).collect();
+    assert_eq!(acks, [(Some(Offset(7)), true), (Some(Offset(500)), false)]);
     receiver.wait_for(501).await;
     assert_eq!(count(&at_rest(server.api(), "ship", 501).await, "delivered"), 501);
     publisher.close().await.unwrap();
@@ -58,7 +58,7 @@ async fn what_is_published_one_behind_the_other_keeps_its_order_also_into_a_new_
             handles.push(publisher.publish(wire_event(&n.to_string(), "t")).await.unwrap());
         }
         for (n, handle) in handles.into_iter().enumerate() {
-            assert_eq!(handle.await.unwrap().offset.0, n as u64, "round {round}");
+            assert_eq!(handle.await.unwrap().offset(), Some(Offset(n as u64)), "round {round}");
         }
     }
 }
@@ -85,7 +85,7 @@ async fn a_publisher_goes_on_after_a_kill_and_makes_no_second_event() {
     }
     let server = home.start_as(&fixed).await;
     for (n, handle) in handles.into_iter().enumerate() {
-        assert_eq!(handle.await.unwrap().offset.0, n as u64);
+        assert_eq!(handle.await.unwrap().offset(), Some(Offset(n as u64)));
     }
     assert_eq!(server.api().get_json("/v1/topics/orders").await["end"], 400);
     publisher.close().await.unwrap();

@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod pattern;
 pub mod payload;
 pub mod policy;
+pub mod rate;
 pub mod report;
 pub mod subscription;
 pub mod target;

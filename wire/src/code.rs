@@ -74,6 +74,10 @@ codes! {
     TooManyTopics = "too_many_topics", 507, false;
     /// The subscription cannot be created: there are as many as there may be.
     TooManySubscriptions = "too_many_subscriptions", 507, false;
+    /// An event is to be delivered later than `DELAY_MS_MAX` (a year) from now.
+    DelayTooLong = "delay_too_long", 400, false;
+    /// The event cannot be held: as many are, or as many bytes of them, as `limits.delayed_events_max` and `_bytes_max` allow.
+    TooManyDelayed = "too_many_delayed", 507, false;
     /// The trigger does not exist.
     UnknownTrigger = "unknown_trigger", 404, false;
     /// The function does not exist, or did nothing that is still known.

@@ -55,6 +55,7 @@
 //! | stale | `86` | server | tokens |
 //! | fault | `87` | server | code, message |
 //! | called back | `88` | server | request, outcome |
+//! | held | `89` | server | request, runs as published has them, held: \[index, id, deliver_at, duplicate\] each |
 //!
 //! `start` is `"latest"`, `"earliest"` or `{"at": milliseconds}`; times are milliseconds since the Unix epoch; codes are the
 //! texts of [`Code`]. `action` is `"ack"`, `{"nack": [after_ms or nil, reason]}`, `{"reject": [reason]}` or
@@ -68,7 +69,9 @@
 //!    answers fault `protocol_version`.
 //! 2. **Publish** frames may follow without waiting for answers. Requests count up by one on a stream; answers come in the
 //!    order of the requests. A publish is taken whole or not at all: **published** when its events are durable,
-//!    **refused** otherwise. A refusal ends neither stream nor connection.
+//!    **refused** otherwise. A refusal ends neither stream nor connection. A publish of which some events are held until their
+//!    time (attributes `deliverat`, `deliverafter`) is answered **held** instead: `held` tells of those by their index in the
+//!    publish, in ascending order, and `runs` of the others.
 //! 3. After a refusal whose code is retryable ([`Code::is_retryable`]) the server refuses with the same code whatever was
 //!    sent behind it, until the refused request's number comes again: so a client that goes back to it and sends all again
 //!    keeps its order. Where storage failed in the midst, requests that were under way beside the refused one may have been
@@ -97,9 +100,11 @@ pub mod frame;
 pub mod limits;
 pub mod name;
 pub mod offset;
+pub mod placed;
 
 pub use clock::{Clock, Timestamp};
 pub use code::Code;
 pub use event::{Event, EventBuilder, EventError, ValueKind};
 pub use name::{FunctionName, NameError, TopicName, TriggerName};
 pub use offset::Offset;
+pub use placed::{HeldId, Placed};

@@ -54,6 +54,12 @@ pub const RESPONSE_BODY_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
 pub const LEASE_MS_MAX: u64 = 60 * 60 * 1000;
 /// How long a callback is held open for its answer: by then the target's own answer was read, or the target waits for us.
 pub const CALLBACK_WAIT_MS: u64 = 1_000;
+/// How far ahead an event may be held: a year, be it a leap year. Beyond that nobody knows what the event means.
+pub const DELAY_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
+/// Events that are held at once: each is some hundred bytes of index beside its own on disk, and none in memory.
+pub const DELAYED_EVENTS_MAX: usize = 1_000_000;
+/// Bytes of all events that are held at once. The log that holds them takes twice as much disk.
+pub const DELAYED_BYTES_MAX: usize = 4 << 30;
 /// Functions and triggers (in pairs) that the ledger tells apart; what comes after is counted together. HTTP hosts are among them.
 pub const LEDGER_KEYS_MAX: usize = 1_000;
 /// Hours that the ledger keeps, over all of these: some hundred bytes each. Where there are more, the oldest hours go.

@@ -7,6 +7,7 @@
 //! The log is `buffered`: a `kill -9` loses nothing that was handed over and written, a power cut may repeat the last few
 //! deliveries, which is what *at least once* allows. While the journal cannot be written no lane delivers ([`Journal::refusal`]).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,8 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::Bytes;
 use eventail_storage::log::{AppendError, Log, NewRecord, ReadLimit};
 use eventail_triggers::subscription::{Entry, Snapshot};
+use eventail_wire::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::error::BrokerError;
 
@@ -31,27 +33,50 @@ const APPEND_BYTES: usize = 4 << 20;
 const BACKLOG_MAX: u64 = 65_536;
 /// Hand-overs that go into one append.
 const GATHER_MAX: usize = 1024;
+/// How long entries that nobody waits for are gathered: each append wakes the log's thread, which costs more than a delivery does
+/// else. A `kill -9` within it repeats what was delivered in it, as *at least once* allows.
+const GATHER_FOR: std::time::Duration = std::time::Duration::from_millis(1);
 /// How long the journal waits after a refused write before it tries a whole snapshot.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[derive(Serialize, Deserialize)]
 enum JournalRecord<'a> {
-    Entries(std::borrow::Cow<'a, str>, Vec<Entry>),
-    Snapshot(std::borrow::Cow<'a, str>, Box<Snapshot>),
+    Entries(Cow<'a, str>, Vec<Entry>),
+    Snapshot(Cow<'a, str>, Box<Snapshot>),
+    /// Nobody has a use for the lane since then. The next snapshot takes that back.
+    Orphaned(Cow<'a, str>, Timestamp),
+    /// The lane has no state any more.
+    Forgotten(Cow<'a, str>),
 }
 
 enum Message {
     Entries(Arc<str>, Vec<Entry>, Option<oneshot::Sender<Result<(), AppendError>>>),
     Snapshot(Arc<str>, Box<Snapshot>),
+    Orphaned(Arc<str>, Timestamp),
+    Forgotten(Arc<str>),
     SnapshotAll(oneshot::Sender<Result<(), AppendError>>),
     /// Answered when everything that came before it is written.
     Barrier(oneshot::Sender<Result<(), AppendError>>),
+}
+
+impl Message {
+    /// Whether somebody waits until it is written.
+    const fn is_awaited(&self) -> bool {
+        match self {
+            Self::Entries(_, _, done) => done.is_some(),
+            Self::Snapshot(..) => false,
+            Self::SnapshotAll(_) | Self::Barrier(_) => true,
+        }
+    }
 }
 
 /// Something whose state the journal keeps.
 pub(crate) trait Journaled: Send + Sync {
     /// Calls `write` with the state, under the lock under which entries are handed over too.
     fn with_snapshot(&self, write: &mut dyn FnMut(Snapshot));
+
+    /// The same, and under that lock takes another name, under which entries are handed over from then on.
+    fn renamed(&self, name: &Arc<str>, write: &mut dyn FnMut(Snapshot));
 }
 
 /// The way into the journal.
@@ -59,6 +84,8 @@ pub(crate) struct Journal {
     sender: mpsc::UnboundedSender<Message>,
     backlog: AtomicU64,
     failing: AtomicU64,
+    /// Told when somebody waits for what was handed over.
+    awaited: Notify,
     registry: Mutex<Registry>,
 }
 
@@ -69,18 +96,29 @@ struct Registry {
     awake: HashMap<Arc<str>, Weak<dyn Journaled>>,
     /// States of lanes that no one uses now; they are kept for when somebody does.
     dormant: HashMap<Arc<str>, Snapshot>,
+    /// Since when nobody has a use for a lane, for those among the dormant ones of which that is known.
+    orphans: HashMap<Arc<str>, Timestamp>,
+}
+
+/// A lane that nobody has a use for.
+#[derive(Clone, Debug)]
+pub(crate) struct Orphan {
+    pub(crate) name: Arc<str>,
+    pub(crate) since: Timestamp,
+    pub(crate) state: Snapshot,
 }
 
 impl Journal {
     /// Replays the log.
     pub(crate) async fn open(log: Arc<dyn Log>) -> Result<(Arc<Self>, JournalTask), BrokerError> {
-        let states = replay(log.as_ref()).await?;
+        let (dormant, orphans) = replay(log.as_ref()).await?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let journal = Arc::new(Self {
             sender,
             backlog: AtomicU64::new(0),
             failing: AtomicU64::new(0),
-            registry: Mutex::new(Registry { awake: HashMap::new(), dormant: states }),
+            awaited: Notify::new(),
+            registry: Mutex::new(Registry { awake: HashMap::new(), dormant, orphans }),
         });
         let task =
             JournalTask { log, journal: Arc::clone(&journal), receiver, written: 0, snapshot_bytes: 0 };
@@ -98,6 +136,7 @@ impl Journal {
         let weak: Weak<dyn Journaled> = Arc::<_>::downgrade(journaled) as Weak<dyn Journaled>;
         let mut registry = lock(&self.registry);
         registry.dormant.remove(lane);
+        registry.orphans.remove(lane);
         registry.awake.insert(Arc::clone(lane), weak);
         journaled.with_snapshot(&mut |snapshot| self.hand_over_snapshot(lane, snapshot));
     }
@@ -107,6 +146,72 @@ impl Journal {
         let mut registry = lock(&self.registry);
         registry.awake.remove(lane);
         journaled.with_snapshot(&mut |snapshot| drop(registry.dormant.insert(Arc::clone(lane), snapshot)));
+    }
+
+    /// Gives a lane that is used another name, which must have no state; what was written under the old one is forgotten.
+    pub(crate) fn rename(&self, old: &Arc<str>, new: &Arc<str>, journaled: &Arc<impl Journaled + 'static>) {
+        let weak: Weak<dyn Journaled> = Arc::<_>::downgrade(journaled) as Weak<dyn Journaled>;
+        let mut registry = lock(&self.registry);
+        registry.awake.remove(old);
+        registry.awake.insert(Arc::clone(new), weak);
+        // The state first: a crash between leaves it twice, and one of them nobody asks for.
+        journaled.renamed(new, &mut |snapshot| self.hand_over_snapshot(new, snapshot));
+        self.send(Message::Forgotten(Arc::clone(old)));
+    }
+
+    /// Gives the state of a lane that nobody uses another name. `false` where there is none, or the new name has one.
+    pub(crate) fn rename_dormant(&self, old: &str, new: &Arc<str>) -> bool {
+        let mut registry = lock(&self.registry);
+        if registry.awake.contains_key(new) || registry.dormant.contains_key(new) {
+            return false;
+        }
+        let Some((old, state)) = registry.dormant.remove_entry(old) else { return false };
+        registry.orphans.remove(&old);
+        self.hand_over_snapshot(new, state.clone());
+        registry.dormant.insert(Arc::clone(new), state);
+        self.send(Message::Forgotten(old));
+        true
+    }
+
+    /// Notes of every lane that nobody uses and `is_meant`, and of which it was not known, that nobody has a use for it since now.
+    /// Answers their names.
+    pub(crate) fn orphan(&self, now: Timestamp, is_meant: impl Fn(&str) -> bool) -> Vec<Arc<str>> {
+        let mut registry = lock(&self.registry);
+        let Registry { dormant, orphans, .. } = &mut *registry;
+        let new: Vec<_> = dormant
+            .keys()
+            .filter(|name| !orphans.contains_key(*name) && is_meant(name))
+            .map(Arc::clone)
+            .collect();
+        for name in &new {
+            orphans.insert(Arc::clone(name), now);
+            self.send(Message::Orphaned(Arc::clone(name), now));
+        }
+        new
+    }
+
+    /// The lanes that nobody has a use for, by name.
+    pub(crate) fn orphans(&self) -> Vec<Orphan> {
+        let registry = lock(&self.registry);
+        let mut orphans: Vec<_> = registry
+            .orphans
+            .iter()
+            .filter_map(|(name, &since)| {
+                let state = registry.dormant.get(name)?.clone();
+                Some(Orphan { name: Arc::clone(name), since, state })
+            })
+            .collect();
+        orphans.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        orphans
+    }
+
+    /// Lets go of the state of a lane that nobody uses. `false` where somebody does, or there is none.
+    pub(crate) fn forget(&self, lane: &str) -> bool {
+        let mut registry = lock(&self.registry);
+        registry.orphans.remove(lane);
+        let Some((name, _)) = registry.dormant.remove_entry(lane) else { return false };
+        self.send(Message::Forgotten(name));
+        true
     }
 
     /// Whether a lane of this name has a state.
@@ -164,6 +269,9 @@ impl Journal {
         registry.awake.retain(|_, lane| lane.strong_count() > 0);
         for (lane, state) in &registry.dormant {
             self.hand_over_snapshot(lane, state.clone());
+            if let Some(&since) = registry.orphans.get(lane) {
+                self.send(Message::Orphaned(Arc::clone(lane), since));
+            }
         }
         for (name, lane) in &registry.awake {
             if let Some(lane) = lane.upgrade() {
@@ -182,9 +290,13 @@ impl Journal {
 
     fn send(&self, message: Message) {
         self.backlog.fetch_add(1, Ordering::Relaxed);
+        let is_awaited = message.is_awaited();
         if self.sender.send(message).is_err() {
             tracing::error!("the journal task is gone; settlements are no longer kept");
             self.failing.fetch_add(1, Ordering::Relaxed);
+        }
+        if is_awaited {
+            self.awaited.notify_one();
         }
     }
 }
@@ -213,11 +325,29 @@ impl JournalTask {
                 received = self.receiver.recv_many(&mut messages, GATHER_MAX) => if received == 0 { return },
                 _ = stop.wait_for(|stopped| *stopped) => return,
             }
+            if !messages.iter().any(Message::is_awaited) {
+                self.gather(&mut messages, &mut stop).await;
+            }
             self.journal.backlog.fetch_sub(messages.len() as u64, Ordering::Relaxed);
             let outcome = self.append(&mut messages).await;
             if outcome.is_err() || self.written > SNAPSHOT_EVERY_BYTES.max(2 * self.snapshot_bytes) {
                 self.snapshot_until_written(&mut stop).await;
             }
+        }
+    }
+
+    /// Waits for more, unless somebody waits for what there is.
+    async fn gather(&mut self, messages: &mut Vec<Message>, stop: &mut watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            () = self.journal.awaited.notified() => {}
+            () = tokio::time::sleep(GATHER_FOR) => {}
+            _ = stop.wait_for(|stopped| *stopped) => {}
+        }
+        while messages.len() < GATHER_MAX
+            && let Ok(message) = self.receiver.try_recv()
+        {
+            messages.push(message);
         }
     }
 
@@ -233,6 +363,12 @@ impl JournalTask {
                 }
                 Message::Snapshot(lane, snapshot) => {
                     records.push(encode(&JournalRecord::Snapshot((&*lane).into(), snapshot)));
+                }
+                Message::Orphaned(lane, since) => {
+                    records.push(encode(&JournalRecord::Orphaned((&*lane).into(), since)));
+                }
+                Message::Forgotten(lane) => {
+                    records.push(encode(&JournalRecord::Forgotten((&*lane).into())));
                 }
                 Message::SnapshotAll(done) => snapshots_wanted.push(done),
                 Message::Barrier(done) => waiting.push(done),
@@ -283,6 +419,12 @@ impl JournalTask {
                 Message::Snapshot(lane, state) => {
                     records.push(encode(&JournalRecord::Snapshot((&*lane).into(), state)));
                 }
+                Message::Orphaned(lane, since) => {
+                    records.push(encode(&JournalRecord::Orphaned((&*lane).into(), since)));
+                }
+                Message::Forgotten(lane) => {
+                    records.push(encode(&JournalRecord::Forgotten((&*lane).into())));
+                }
                 Message::SnapshotAll(done) | Message::Barrier(done) => waiting.push(done),
             }
         }
@@ -318,23 +460,35 @@ fn encode(record: &JournalRecord<'_>) -> NewRecord {
     NewRecord { payload: Bytes::from(payload), fingerprint: None }
 }
 
-async fn replay(log: &dyn Log) -> Result<HashMap<Arc<str>, Snapshot>, BrokerError> {
+/// The states of all lanes, and since when nobody has a use for those where that was noted.
+type Replayed = (HashMap<Arc<str>, Snapshot>, HashMap<Arc<str>, Timestamp>);
+
+async fn replay(log: &dyn Log) -> Result<Replayed, BrokerError> {
     let read_failed = |source| BrokerError::Read { log: JOURNAL_LOG.to_owned(), source };
     let mut states: HashMap<Arc<str>, Snapshot> = HashMap::new();
+    let mut orphans = HashMap::new();
     let mut from = log.status().range.start;
     loop {
         let limit = ReadLimit { records: 4096, bytes: 4 << 20 };
         let records = log.read(from, limit).await.map_err(read_failed)?;
         let Some(last) = records.last() else {
             states.values_mut().for_each(Snapshot::cut_responses);
-            return Ok(states);
+            return Ok((states, orphans));
         };
         from = last.offset.plus(1);
         for record in &records {
             let journaled: JournalRecord<'_> = rmp_serde::from_slice(&record.payload)
                 .map_err(|source| BrokerError::Journal { offset: record.offset, source })?;
             match journaled {
-                JournalRecord::Snapshot(lane, state) => drop(states.insert((&*lane).into(), *state)),
+                JournalRecord::Snapshot(lane, state) => {
+                    orphans.remove(&*lane);
+                    states.insert((&*lane).into(), *state);
+                }
+                JournalRecord::Orphaned(lane, since) => drop(orphans.insert((&*lane).into(), since)),
+                JournalRecord::Forgotten(lane) => {
+                    orphans.remove(&*lane);
+                    states.remove(&*lane);
+                }
                 JournalRecord::Entries(lane, entries) => {
                     let state = states.entry((&*lane).into()).or_default();
                     entries.iter().for_each(|entry| state.apply(entry));
@@ -361,6 +515,10 @@ mod tests {
     impl Journaled for Lane {
         fn with_snapshot(&self, write: &mut dyn FnMut(Snapshot)) {
             write(lock(&self.0).clone());
+        }
+
+        fn renamed(&self, _: &Arc<str>, write: &mut dyn FnMut(Snapshot)) {
+            self.with_snapshot(write);
         }
     }
 
@@ -453,6 +611,10 @@ mod tests {
         impl Journaled for Waiting {
             fn with_snapshot(&self, write: &mut dyn FnMut(Snapshot)) {
                 write(lock(&self.0).snapshot());
+            }
+
+            fn renamed(&self, _: &Arc<str>, write: &mut dyn FnMut(Snapshot)) {
+                self.with_snapshot(write);
             }
         }
 

@@ -175,7 +175,10 @@ impl Broker {
                 observer.observe(&Observation::Appended { topic, offset: at.offset, event });
             }
         }
-        Ok(appended.into_iter().map(|at| Published { offset: at.offset, duplicate: at.duplicate }).collect())
+        Ok(appended
+            .into_iter()
+            .map(|at| Published::Appended { offset: at.offset, duplicate: at.duplicate })
+            .collect())
     }
 
     /// Reads at most `limit` events from an offset on. Where there is nothing yet it waits up to `wait` for something to come.

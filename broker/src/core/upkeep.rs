@@ -34,6 +34,10 @@ impl Tasks {
 
 fn spawn(set: &Mutex<JoinSet<()>>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
     let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+    // What a reload ended must not gather for as long as the broker runs.
+    while let Some(ended) = set.try_join_next() {
+        tell(ended);
+    }
     set.spawn(async move {
         task.await;
         tracing::debug!(task = name, "task ended");
@@ -120,9 +124,13 @@ impl Core {
 
 async fn join(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a task of the broker failed");
-        }
+        tell(ended);
+    }
+}
+
+fn tell(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a task of the broker failed");
     }
 }
 

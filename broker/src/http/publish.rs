@@ -159,7 +159,8 @@ fn plain_event(
     if body.is_empty() { builder.build() } else { builder.data(body).build() }
 }
 
-/// `{"results":[{"offset":0,"duplicate":false}]}`, by hand: this is the hot path.
+/// `{"results":[{"offset":0,"duplicate":false}]}`, by hand: this is the hot path. What is held has `held` and `deliver_at` in place of
+/// `offset`.
 fn results(published: &[Published]) -> Bytes {
     let mut out = String::with_capacity(16 + published.len() * 44);
     out.push_str("{\"results\":[");
@@ -167,9 +168,16 @@ fn results(published: &[Published]) -> Bytes {
         if index > 0 {
             out.push(',');
         }
-        out.push_str("{\"offset\":");
-        push_number(&mut out, place.offset.0);
-        out.push_str(if place.duplicate { ",\"duplicate\":true}" } else { ",\"duplicate\":false}" });
+        match place {
+            Published::Appended { offset, .. } => {
+                out.push_str("{\"offset\":");
+                push_number(&mut out, offset.0);
+            }
+            Published::Held { id, deliver_at, .. } => {
+                out.push_str(&format!("{{\"held\":{id},\"deliver_at\":\"{deliver_at}\""));
+            }
+        }
+        out.push_str(if place.is_duplicate() { ",\"duplicate\":true}" } else { ",\"duplicate\":false}" });
     }
     out.push_str("]}");
     out.into()
@@ -208,16 +216,18 @@ impl From<CloudEventError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eventail_wire::Offset;
+    use eventail_wire::{HeldId, Offset, Timestamp};
     use http::HeaderValue;
     use proptest::prelude::*;
 
     #[test]
     fn the_answer_by_hand_is_the_json_of_the_results() {
-        let published: Vec<Published> = [0, 7, 10, 1_234_567_890, u64::MAX]
+        let mut published: Vec<Published> = [0, 7, 10, 1_234_567_890, u64::MAX]
             .into_iter()
-            .map(|offset| Published { offset: Offset(offset), duplicate: offset % 2 == 1 })
+            .map(|offset| Published::Appended { offset: Offset(offset), duplicate: offset % 2 == 1 })
             .collect();
+        let (id, deliver_at) = (HeldId(7), Timestamp(1_763_892_000_250));
+        published.insert(2, Published::Held { id, deliver_at, duplicate: true });
         for count in 0..=published.len() {
             let parsed: serde_json::Value = serde_json::from_slice(&results(&published[..count])).unwrap();
             assert_eq!(parsed, serde_json::json!({ "results": &published[..count] }));

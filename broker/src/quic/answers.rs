@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use eventail_wire::Code;
-use eventail_wire::frame::{Frame, Published, Refused, ResultRun};
+use eventail_wire::Placed;
+use eventail_wire::frame::{Frame, Held, Published, Refused, result_runs};
 
 use super::connection::InFlight;
 
@@ -38,7 +39,7 @@ impl Refusal {
 }
 
 /// What becomes of a publish.
-pub(super) type Outcome = Result<Vec<ResultRun>, Refusal>;
+pub(super) type Outcome = Result<Vec<Placed>, Refusal>;
 /// A publish under way.
 pub(super) type Publishing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -131,7 +132,7 @@ impl Answers {
                 self.note(request, &outcome);
             }
             answers.push(match outcome {
-                Ok(runs) => Frame::Published(Published { request, runs }),
+                Ok(placed) => answer(request, &placed),
                 Err(refusal) => refusal.to_frame(request),
             });
         }
@@ -145,6 +146,18 @@ impl Answers {
             self.gap.get_or_insert_with(|| (request, refusal.clone()));
         }
     }
+}
+
+/// A publish of which something is held is answered by a frame of its own, which only who asks for a delay has to know.
+fn answer(request: u64, placed: &[Placed]) -> Frame {
+    let appended = |placed: &Placed| match *placed {
+        Placed::Appended { offset, duplicate } => Some((offset, duplicate)),
+        Placed::Held { .. } => None,
+    };
+    if placed.iter().any(|placed| placed.held().is_some()) {
+        return Frame::Held(Held::new(request, placed));
+    }
+    Frame::Published(Published { request, runs: result_runs(placed.iter().filter_map(appended)) })
 }
 
 impl Drop for Answers {

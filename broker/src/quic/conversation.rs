@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eventail_wire::frame::{
     Fault, Frame, FrameBuffer, FrameDecoder, Hello, PROTOCOL_VERSION, PublishHeader, RawEvents, Subscribe,
-    Subscribed, Tokens, Welcome, result_runs,
+    Subscribed, Tokens, Welcome,
 };
-use eventail_wire::{Code, TopicName};
+use eventail_wire::{Code, Event, TopicName};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::time::MissedTickBehavior;
 
@@ -302,20 +302,19 @@ impl Conversation {
         match checked {
             Ok((topic, checked)) => {
                 let broker = self.context.broker.clone();
+                let has_delay = checked.iter().any(Event::has_delay);
                 let is_there = self.publishes_to.as_ref() == Some(&topic) || broker.topic(&topic).is_ok();
                 let publishes_to = Some(topic.clone());
                 let publishing = Box::pin(async move {
-                    match broker.publish(&topic, checked).await {
-                        Ok(results) => Ok(result_runs(results.iter().map(|at| (at.offset, at.duplicate)))),
-                        Err(error) => Err(refusal(&error)),
-                    }
+                    broker.publish(&topic, checked).await.map_err(|error| refusal(&error))
                 });
                 let bytes = events.events_bytes();
-                if is_there {
+                if is_there && !has_delay {
                     self.publishes_to = publishes_to;
                     self.answers.begin(request, bytes, publishing).await;
                 } else {
-                    // The topic is made on the way, which takes its time: what comes behind must not overtake it.
+                    // The topic is made on the way, or something is held, which takes its time: what comes behind must not
+                    // overtake it.
                     let outcome = publishing.await;
                     self.answers.begin(request, bytes, Box::pin(std::future::ready(outcome))).await;
                 }

@@ -205,6 +205,11 @@ impl Driver {
                     self.backoff.after_success();
                     self.give_up_at = None;
                 }
+                Frame::Held(held) => {
+                    self.window.take_held(&held)?;
+                    self.backoff.after_success();
+                    self.give_up_at = None;
+                }
                 Frame::Refused(refused) => self.window.take_refused(refused.request, refused.into())?,
                 Frame::Goodbye => self.goodbye = true,
                 other => return Err(ClientError::Unexpected { kind: other.kind() }),

@@ -4,26 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use eventail_wire::Offset;
 use tokio::sync::oneshot;
 
 use crate::error::ClientError;
 
-/// Where a published event is. It is durable as its topic says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PublishAck {
-    /// Its offset, or the first one's where it is a duplicate.
-    pub offset: Offset,
-    /// Whether an event with the same source and id was there already; it was not stored again.
-    pub duplicate: bool,
-}
-
-impl PublishAck {
-    pub(super) const fn new((offset, duplicate): (Offset, bool)) -> Self {
-        Self { offset, duplicate }
-    }
-}
+/// Where a published event is: in its topic, or held until its time.
+pub use eventail_wire::Placed as PublishAck;
 
 macro_rules! handle {
     ($(#[$meta:meta])* $name:ident, $answer:ty) => {

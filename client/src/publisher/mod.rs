@@ -182,7 +182,7 @@ impl Publisher {
     ///     handles.push(orders.publish(event).await?);
     /// }
     /// for handle in handles {
-    ///     println!("{}", handle.await?.offset);
+    ///     println!("{}", handle.await?);
     /// }
     /// # Ok(())
     /// # }

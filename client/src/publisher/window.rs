@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eventail_wire::Event;
-use eventail_wire::frame::{FrameKind, PeerLimits, Published};
+use eventail_wire::frame::{FrameKind, Held, PeerLimits, Published};
 
 use super::entry::Entry;
 use super::handle::PublishAck;
@@ -180,17 +180,33 @@ impl Window {
     pub(crate) fn take_published(&mut self, published: &Published) -> Result<(), ClientError> {
         let unexpected = ClientError::Unexpected { kind: FrameKind::Published };
         let Some(frame) = self.answered(published.request) else { return Err(unexpected) };
-        let range = self.index(frame.from)..self.index(frame.to);
-        let sent: usize = self.entries.range(range.clone()).map(Entry::events).sum();
-        if published.events() != sent as u64 {
+        if published.events() != self.events_of(&frame) as u64 {
             return Err(unexpected);
         }
-        let mut results = published.results().map(PublishAck::new);
+        let results = published.results();
+        self.give_out(&frame, results.map(|(offset, duplicate)| PublishAck::Appended { offset, duplicate }));
+        Ok(())
+    }
+
+    /// Takes the answer that a request was done, and that some of its events are held.
+    pub(crate) fn take_held(&mut self, held: &Held) -> Result<(), ClientError> {
+        let unexpected = ClientError::Unexpected { kind: FrameKind::Held };
+        let Some(frame) = self.answered(held.request) else { return Err(unexpected) };
+        let results = held.results(self.events_of(&frame)).ok_or(unexpected)?;
+        self.give_out(&frame, results.into_iter());
+        Ok(())
+    }
+
+    fn events_of(&self, frame: &SentFrame) -> usize {
+        self.entries.range(self.index(frame.from)..self.index(frame.to)).map(Entry::events).sum()
+    }
+
+    fn give_out(&mut self, frame: &SentFrame, mut results: impl Iterator<Item = PublishAck>) {
+        let range = self.index(frame.from)..self.index(frame.to);
         for entry in self.entries.range_mut(range) {
             let events = entry.events();
             entry.outcome = Some(Ok(results.by_ref().take(events).collect()));
         }
-        Ok(())
     }
 
     /// Takes the answer that a request was not done.

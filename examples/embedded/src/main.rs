@@ -91,7 +91,7 @@ async fn main() -> anyhow::Result<()> {
         order("o-4", "grace", &serde_json::json!({ "note": "no item" }))?,
     ];
     for (published, id) in broker.publish(&topic, orders).await?.iter().zip(1..) {
-        println!("published o-{id} at offset {} (duplicate: {})", published.offset, published.duplicate);
+        println!("published o-{id} {published}");
     }
     let mut order_of_arrival = Vec::new();
     while order_of_arrival.len() < 3 {

@@ -34,8 +34,8 @@ async fn main() -> anyhow::Result<()> {
     let mut duplicates = 0;
     for handle in handles {
         let ack = handle.await?;
-        println!("offset {}{}", ack.offset, if ack.duplicate { " (was there already)" } else { "" });
-        duplicates += u64::from(ack.duplicate);
+        println!("{ack}");
+        duplicates += u64::from(ack.is_duplicate());
     }
     println!("published {}, {duplicates} of them were there already", count - duplicates);
     orders.close().await?;

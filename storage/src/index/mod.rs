@@ -6,6 +6,7 @@
 pub mod event_ids;
 mod memory;
 mod sled_index;
+pub mod timers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

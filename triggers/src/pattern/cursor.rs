@@ -5,36 +5,36 @@
 
 /// Objects and lists may nest this deep, as in `serde_json`: deep enough for every honest event, and no recursion over it
 /// comes near the end of a stack.
-pub(super) const DEPTH_MAX: usize = 128;
+pub(crate) const DEPTH_MAX: usize = 128;
 
 /// What is said of a value that nests deeper.
-pub(super) const TOO_DEEP: Mistake = "it nests deeper than 128 levels";
+pub(crate) const TOO_DEEP: Mistake = "it nests deeper than 128 levels";
 
 /// What did not fit the grammar.
-pub(super) type Mistake = &'static str;
+pub(crate) type Mistake = &'static str;
 
 /// A string's bytes between its quotes, still escaped.
 #[derive(Clone, Copy)]
-pub(super) struct RawText {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) escaped: bool,
+pub(crate) struct RawText {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) escaped: bool,
 }
 
 /// A place in JSON text.
-pub(super) struct Cursor<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) at: usize,
+pub(crate) struct Cursor<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at }
     }
 
     /// The next byte that is no white space, without taking it.
     #[inline]
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         match self.bytes.get(self.at) {
             Some(&byte) if byte > b' ' => Some(byte),
             _ => self.peek_behind_space(),
@@ -53,14 +53,14 @@ impl<'a> Cursor<'a> {
 
     /// Takes `wanted` if it comes next.
     #[inline]
-    pub(super) fn take(&mut self, wanted: u8) -> bool {
+    pub(crate) fn take(&mut self, wanted: u8) -> bool {
         let found = self.peek() == Some(wanted);
         self.at += usize::from(found);
         found
     }
 
     /// Nothing but white space may follow.
-    pub(super) fn end(&mut self) -> Result<(), Mistake> {
+    pub(crate) fn end(&mut self) -> Result<(), Mistake> {
         match self.peek() {
             None => Ok(()),
             Some(_) => Err("text after the end of the value"),
@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
 
     /// Takes a member's name and its colon.
     #[inline]
-    pub(super) fn key(&mut self) -> Result<RawText, Mistake> {
+    pub(crate) fn key(&mut self) -> Result<RawText, Mistake> {
         if self.peek() != Some(b'"') {
             return Err("a member's name in quotes must come here");
         }
@@ -79,7 +79,7 @@ impl<'a> Cursor<'a> {
 
     /// Takes a string, standing at its opening quote.
     #[inline]
-    pub(super) fn text(&mut self) -> Result<RawText, Mistake> {
+    pub(crate) fn text(&mut self) -> Result<RawText, Mistake> {
         let start = self.at + 1;
         let mut escaped = false;
         self.at = start;
@@ -143,7 +143,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes `true`, `false` or `null`.
-    pub(super) fn word(&mut self, word: &'static [u8]) -> Result<(), Mistake> {
+    pub(crate) fn word(&mut self, word: &'static [u8]) -> Result<(), Mistake> {
         if self.bytes.get(self.at..self.at + word.len()) == Some(word) {
             self.at += word.len();
             return Ok(());
@@ -152,7 +152,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a number and gives its text.
-    pub(super) fn number(&mut self) -> Result<&'a [u8], Mistake> {
+    pub(crate) fn number(&mut self) -> Result<&'a [u8], Mistake> {
         let start = self.at;
         self.at += usize::from(self.bytes.get(self.at) == Some(&b'-'));
         match self.bytes.get(self.at) {
@@ -181,7 +181,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Runs over any value, checking its grammar. `depth` is how deep it stands.
-    pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), Mistake> {
+    pub(crate) fn skip_value(&mut self, depth: usize) -> Result<(), Mistake> {
         // One bit for each open object (1) or list (0), the innermost lowest: DEPTH_MAX of them fit.
         let mut open: u128 = 0;
         let mut inside = 0;
@@ -243,7 +243,7 @@ impl<'a> Cursor<'a> {
 
 /// Appends what an escaped string means. A surrogate without its half becomes the three bytes that UTF-8 forbids, so that
 /// it equals nothing that is text.
-pub(super) fn unescape(raw: &[u8], to: &mut Vec<u8>) {
+pub(crate) fn unescape(raw: &[u8], to: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(&byte) = raw.get(at) {
         if byte != b'\\' {

@@ -18,7 +18,7 @@
 
 mod compile;
 mod consistency;
-mod cursor;
+pub(crate) mod cursor;
 mod decide;
 mod error;
 mod facts;

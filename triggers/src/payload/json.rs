@@ -6,7 +6,7 @@ use eventail_wire::Event;
 use serde_json::value::RawValue;
 
 /// An event's data as far as JSON can hold it.
-pub(super) enum Data<'a> {
+pub(crate) enum Data<'a> {
     None,
     /// One JSON value.
     Json(&'a str),
@@ -16,7 +16,7 @@ pub(super) enum Data<'a> {
 
 /// Tells what the data is. It is JSON where its media type says so, or none is given, and it really is; so data that lies
 /// about itself cannot damage the payload.
-pub(super) fn data(event: &Event) -> Data<'_> {
+pub(crate) fn data(event: &Event) -> Data<'_> {
     if !event.has_data() {
         return Data::None;
     }
@@ -30,19 +30,19 @@ pub(super) fn data(event: &Event) -> Data<'_> {
 }
 
 /// Writes a string with its quotes.
-pub(super) fn string(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("a string is JSON, and writing to memory does not fail");
 }
 
 /// Writes a string of Base64 with its quotes.
-pub(super) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     base64_text(bytes, out);
     out.push(b'"');
 }
 
 /// Writes Base64 alone.
-pub(super) fn base64_text(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn base64_text(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     let written = STANDARD.encode_slice(bytes, &mut out[start..]);
@@ -50,7 +50,7 @@ pub(super) fn base64_text(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Writes a number as decimal digits, without quotes.
-pub(super) fn number(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn number(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [0_u8; 20];
     let mut at = digits.len();
     loop {

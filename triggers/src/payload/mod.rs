@@ -13,7 +13,7 @@
 
 mod answer;
 mod eventbridge;
-mod json;
+pub(crate) mod json;
 mod sqs;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@
 //! limits of [`crate::limits`]. A value is kept as its canonical text, whatever its kind.
 
 mod builder;
+pub mod delay;
 pub mod rules;
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What CloudEvents 1.0 demands of names and values (spec.md, "Type System" and "Context Attributes").
 
-use super::EventError;
+use super::{EventError, delay};
 use crate::clock::is_rfc3339;
 use crate::limits;
 
@@ -51,7 +51,7 @@ pub fn check_value(name: &str, value: &str) -> Result<(), EventError> {
         "subject" if value.is_empty() => refuse("it must not be empty"),
         "time" | "expirytime" if !is_rfc3339(value) => refuse("it must be an RFC 3339 timestamp"),
         "specversion" => refuse("it is always 1.0 and not given among the attributes"),
-        _ => Ok(()),
+        _ => delay::check_value(name, value).map_or(Ok(()), refuse),
     }
 }
 

@@ -85,6 +85,7 @@ pub(super) fn decode(kind: FrameKind, body: &Bytes) -> Result<Frame, FrameError>
         FrameKind::Fault => Frame::Fault(unpack(kind, body)?),
         FrameKind::CallBack => Frame::CallBack(unpack(kind, body)?),
         FrameKind::CalledBack => Frame::CalledBack(unpack(kind, body)?),
+        FrameKind::Held => Frame::Held(unpack(kind, body)?),
     })
 }
 
@@ -107,5 +108,6 @@ pub(super) fn encode(frame: &Frame) -> Vec<u8> {
         Frame::Fault(body) => pack(body),
         Frame::CallBack(body) => pack(body),
         Frame::CalledBack(body) => pack(body),
+        Frame::Held(body) => pack(body),
     }
 }

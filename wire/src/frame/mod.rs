@@ -11,6 +11,7 @@ mod control;
 mod decoder;
 mod error;
 mod events;
+mod held;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use control::{
 pub use decoder::FrameDecoder;
 pub use error::FrameError;
 pub use events::RawEvents;
+pub use held::{Held, HeldResult};
 
 /// The version of the protocol. A peer with another one is answered [`crate::Code::ProtocolVersion`].
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -72,6 +74,8 @@ pub enum FrameKind {
     Fault = 0x87,
     /// Answers a callback.
     CalledBack = 0x88,
+    /// Answers a publish: its events are durable, and some of them are held until their time.
+    Held = 0x89,
 }
 
 impl FrameKind {
@@ -95,6 +99,7 @@ impl FrameKind {
         Self::Stale,
         Self::Fault,
         Self::CalledBack,
+        Self::Held,
     ];
 
     /// The kind with this number on the wire.
@@ -106,7 +111,7 @@ impl FrameKind {
     /// Whether the frame grows with a batch; all others are held to [`crate::limits::CONTROL_FRAME_BYTES_MAX`].
     #[must_use]
     pub const fn is_bulk(self) -> bool {
-        matches!(self, Self::Publish | Self::Published | Self::Deliver)
+        matches!(self, Self::Publish | Self::Published | Self::Held | Self::Deliver)
     }
 }
 
@@ -149,6 +154,8 @@ pub enum Frame {
     Fault(Fault),
     /// Answers a callback.
     CalledBack(CalledBack),
+    /// Answers a publish: its events are durable, and some of them are held until their time.
+    Held(Held),
 }
 
 impl Frame {
@@ -174,6 +181,7 @@ impl Frame {
             Self::Stale(_) => FrameKind::Stale,
             Self::Fault(_) => FrameKind::Fault,
             Self::CalledBack(_) => FrameKind::CalledBack,
+            Self::Held(_) => FrameKind::Held,
         }
     }
 }

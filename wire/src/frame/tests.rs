@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Code, Offset, Timestamp, limits};
+use crate::{Code, HeldId, Offset, Timestamp, limits};
 
 fn decode_all(decoder: &mut FrameDecoder) -> Result<Vec<Frame>, FrameError> {
     let mut frames = Vec::new();
@@ -126,6 +126,16 @@ fn from_server() -> impl Strategy<Value = Frame> {
         )),
         (any::<u64>(), vec(run, 0..5))
             .prop_map(|(request, runs)| Frame::Published(Published { request, runs })),
+        (any::<u64>(), vec((0u32..9, any::<u64>(), any::<bool>()), 0..5)).prop_map(|(request, held)| {
+            let held = held.into_iter().map(|(index, number, duplicate)| HeldResult {
+                index,
+                id: HeldId(number),
+                deliver_at: Timestamp(number / 2),
+                duplicate,
+            });
+            let run = ResultRun { offset: Offset(request), count: 3, duplicate: false };
+            Frame::Held(Held { request, runs: vec![run], held: held.collect() })
+        }),
         (any::<u64>(), code(), ".{0,30}", proptest::option::of(any::<u64>())).prop_map(
             |(request, code, message, retry_after_ms)| Frame::Refused(Refused {
                 request,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
-use eventail_wire::TopicName;
+use eventail_wire::{HeldId, Timestamp, TopicName};
 use http::Method;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -89,18 +89,29 @@ struct Tally {
     duplicates: u64,
     first_offset: Option<u64>,
     last_offset: Option<u64>,
+    /// Those among them that are held until their time.
+    held: u64,
+    /// The handle and the time of the first of them.
+    first_held: Option<HeldId>,
+    first_held_until: Option<Timestamp>,
 }
 
 impl Tally {
     fn add(&mut self, results: &[Published]) {
         for result in results {
             self.published += 1;
-            if result.duplicate {
-                self.duplicates += 1;
-                continue;
+            match *result {
+                _ if result.is_duplicate() => self.duplicates += 1,
+                Published::Appended { offset, .. } => {
+                    self.first_offset.get_or_insert(offset.0);
+                    self.last_offset = Some(offset.0);
+                }
+                Published::Held { id, deliver_at, .. } => {
+                    self.held += 1;
+                    self.first_held.get_or_insert(id);
+                    self.first_held_until.get_or_insert(deliver_at);
+                }
             }
-            self.first_offset.get_or_insert(result.offset.0);
-            self.last_offset = Some(result.offset.0);
         }
     }
 
@@ -115,7 +126,14 @@ impl Tally {
             0 => String::new(),
             count => format!("; {count} of them {} there already", if count == 1 { "was" } else { "were" }),
         };
-        format!("published {} {events} to {topic}{offsets}{duplicates}", self.published)
+        let held = match (self.first_held, self.first_held_until) {
+            (Some(id), Some(until)) if self.held == 1 => format!("; held as {id} until {until}"),
+            (Some(id), Some(until)) => {
+                format!("; {} of them are held, the first as {id} until {until}", self.held)
+            }
+            _ => String::new(),
+        };
+        format!("published {} {events} to {topic}{offsets}{held}{duplicates}", self.published)
     }
 }
 
@@ -252,7 +270,7 @@ mod tests {
     #[test]
     fn what_was_published_is_told_in_one_sentence() {
         let topic = TopicName::new("orders").unwrap();
-        let published = |offset, duplicate| Published { offset: Offset(offset), duplicate };
+        let published = |offset, duplicate| Published::Appended { offset: Offset(offset), duplicate };
         let mut tally = Tally::default();
         assert_eq!(tally.sentence(&topic), "published 0 events to orders");
         tally.add(&[published(3, false)]);
@@ -262,5 +280,14 @@ mod tests {
             tally.sentence(&topic),
             "published 3 events to orders at offsets 3 to 4; 1 of them was there already"
         );
+        let mut tally = Tally::default();
+        let held = |id, duplicate| Published::Held { id: HeldId(id), deliver_at: Timestamp(0), duplicate };
+        tally.add(&[held(7, false)]);
+        let said = "published 1 event to orders; held as 7 until 1970-01-01T00:00:00.000Z";
+        assert_eq!(tally.sentence(&topic), said);
+        tally.add(&[held(7, true), held(8, false)]);
+        let said = "published 3 events to orders; 2 of them are held, the first as 7 until 1970-01-01T00:00:00.000Z; \
+                    1 of them was there already";
+        assert_eq!(tally.sentence(&topic), said);
     }
 }

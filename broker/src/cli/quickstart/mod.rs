@@ -139,7 +139,7 @@ impl<'a> Tour<'a> {
         self.until_settled(0, || publishing.is_finished()).await?;
         let published =
             publishing.await.map_err(|_| CliError::Quickstart { what: "publishing broke off" })??;
-        let repeats = published.iter().filter(|published| published.duplicate).count();
+        let repeats = published.iter().filter(|published| published.is_duplicate()).count();
         self.screen.line(&format!(
             "\n  {} acknowledged, {repeats} of them as a repeat: same source and id, stored once.",
             counted(published.len() as u64, "event")

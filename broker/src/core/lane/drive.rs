@@ -64,6 +64,9 @@ impl Driver {
             if stopping && self.lane.is_at_rest() {
                 return;
             }
+            if self.lane.is_retired() {
+                return self.finish(sender, receiver).await;
+            }
             let mut due = None;
             let mut watches_end = false;
             if stopping {
@@ -82,11 +85,27 @@ impl Driver {
             tokio::select! {
                 biased;
                 _ = receiver.recv_many(&mut done, SETTLE_MAX) => self.settle(&mut done),
-                () = self.lane.wake.notified() => {}
+                () = self.lane.wake().notified() => {}
                 changed = durable_end.changed(), if watches_end => if changed.is_err() { return },
                 () = sleep_until(due), if due.is_some() => {}
                 _ = stop.changed(), if !stopping => {}
             }
+        }
+    }
+
+    /// Settles what is under way; another driver leases now, or nobody does.
+    async fn finish(&self, sender: mpsc::UnboundedSender<Done>, mut receiver: mpsc::UnboundedReceiver<Done>) {
+        // Each call holds one too: the last that ends ends this.
+        drop(sender);
+        self.seat.iter().for_each(Seat::pass);
+        let mut done = Vec::new();
+        loop {
+            // Whatever rang here was meant for the other one, as is the room that a settlement makes.
+            self.lane.ring();
+            if receiver.recv_many(&mut done, SETTLE_MAX).await == 0 {
+                return;
+            }
+            self.settle(&mut done);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Filling a lane: from its topic's feed while it keeps up, from the log while it does not.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use eventail_storage::log::{ReadError, ReadLimit, Record};
 use eventail_triggers::pattern::{Matcher, Scratch};
@@ -25,6 +25,8 @@ pub(super) struct Intake {
     member: bool,
     scratch: Scratch,
     taken: Vec<Incoming>,
+    /// The lane that fills: another one's matches are not its.
+    generation: u64,
 }
 
 /// Why filling ended.
@@ -70,6 +72,9 @@ impl Lane {
     fn fill_from_memory(&self, now: Timestamp, feed: Option<(&Arc<Feed>, usize)>) -> Result<Offset, Filled> {
         let mut intake = self.intake();
         let intake = &mut *intake;
+        if intake.generation != self.generation {
+            return Err(Filled::Waiting);
+        }
         let scanned = self.look(Subscription::scanned);
         if scanned > intake.reached {
             // A skip or a loss moved on: what waits from before is not wanted any more.
@@ -101,8 +106,8 @@ impl Lane {
 
     fn take_batch(&self, from: Offset, records: &[Record]) {
         let mut intake = self.intake();
-        // Another one may have taken it meanwhile.
-        if intake.reached == from {
+        // Another one may have taken it meanwhile, or be what takes from now on.
+        if intake.reached == from && intake.generation == self.generation {
             intake.select(&self.matcher, records);
         }
     }
@@ -142,13 +147,14 @@ impl Lane {
         }
         intake.waiting.is_empty()
     }
-
-    fn intake(&self) -> MutexGuard<'_, Intake> {
-        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Intake {
+    /// For this lane of a subscription, which goes on behind what was offered.
+    pub(super) fn new(generation: u64, reached: Offset) -> Self {
+        Self { generation, reached, ..Self::default() }
+    }
+
     fn take(&mut self, feed: &Feed, seat: usize) {
         let reach = feed.take(seat, &mut self.taken);
         let known = self.reached;

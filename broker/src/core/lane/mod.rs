@@ -3,6 +3,10 @@
 //! Triggers, redrives and subscribers are all lanes; they differ in who takes the leases. All state stands behind one lock that is
 //! never held across an await, and entries are handed to the journal under it, so that the journal has them in order. Payloads
 //! of events that wait for a retry are not kept: they are read again from the log.
+//!
+//! A lane has one configuration for as long as it lives. What has to outlive it, the subscription, is its body: an exchange makes
+//! another lane around the same body. From then on the old one takes and leases nothing, and what it has under way is settled
+//! through it as ever. So order per key holds over an exchange, and each event is matched by the one pattern or by the other.
 
 mod calling;
 mod drive;
@@ -57,7 +61,7 @@ pub(crate) struct LaneOptions {
     pub(crate) seed: u64,
 }
 
-/// One subscription on one log.
+/// One subscription on one log, under one configuration.
 pub(crate) struct Lane {
     pub(crate) name: Arc<str>,
     pub(crate) trigger: TriggerName,
@@ -74,8 +78,15 @@ pub(crate) struct Lane {
     log: Arc<dyn Log>,
     matcher: Matcher,
     key: Option<KeyPath>,
-    wake: Arc<Notify>,
     journal: Arc<Journal>,
+    /// Which of those around its body it is.
+    generation: u64,
+    body: Arc<Body>,
+}
+
+/// What the lanes of a subscription share, one after the other. The lock of the intake comes before that of the state.
+struct Body {
+    wake: Arc<Notify>,
     /// The cursor when settled events were trimmed last.
     trimmable: AtomicU64,
     intake: Mutex<intake::Intake>,
@@ -83,6 +94,10 @@ pub(crate) struct Lane {
 }
 
 struct State {
+    /// Under which the journal keeps it.
+    name: Arc<str>,
+    /// The lane that takes and leases; the others settle what they have.
+    generation: u64,
     subscription: Subscription,
     held: HashMap<Offset, Event>,
     held_bytes: usize,
@@ -106,10 +121,6 @@ pub(crate) struct Consignment {
 impl Lane {
     pub(crate) fn open(journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
         let LaneOptions { name, policy, seed, .. } = &options;
-        let track = options
-            .timeline
-            .as_ref()
-            .and_then(|timeline| timeline.track(name, &options.topic, &options.trigger));
         let subscription = match journal.state_of(name) {
             Some(mut state) => {
                 let end = options.log.status().range.end;
@@ -126,14 +137,11 @@ impl Lane {
                 }
                 subscription
             }
-            None => {
-                if let Some(track) = track.as_ref().filter(|_| !options.redrives) {
-                    track.lane(&Step::Started { offset: options.start });
-                }
-                Subscription::new(policy.clone(), options.start, *seed)
-            }
+            None => Subscription::new(policy.clone(), options.start, *seed),
         };
         let state = State {
+            name: Arc::clone(&options.name),
+            generation: 0,
             subscription,
             held: HashMap::new(),
             held_bytes: 0,
@@ -142,7 +150,25 @@ impl Lane {
             burying: 0,
             stopped_by_burial: false,
         };
-        let lane = Arc::new(Self {
+        let body = Arc::new(Body {
+            wake: Arc::new(Notify::new()),
+            trimmable: AtomicU64::new(0),
+            intake: Mutex::default(),
+            state: Mutex::new(state),
+        });
+        let (is_new, start) = (!journal.knows(&options.name) && !options.redrives, options.start);
+        let lane = Self::around(body, 0, journal, options);
+        if let Some(track) = lane.track.as_ref().filter(|_| is_new) {
+            track.lane(&Step::Started { offset: start });
+        }
+        lane.journal.register(&lane.name, &lane.body);
+        lane
+    }
+
+    fn around(body: Arc<Body>, generation: u64, journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
+        let LaneOptions { name, topic, trigger, timeline, .. } = &options;
+        let track = timeline.as_ref().and_then(|timeline| timeline.track(name, topic, trigger));
+        Arc::new(Self {
             metrics: TriggerMetrics::new(&options.trigger),
             timeline: options.timeline,
             track,
@@ -156,21 +182,56 @@ impl Lane {
             log: options.log,
             matcher: Matcher::new(&[options.pattern]),
             key: options.key,
-            wake: Arc::new(Notify::new()),
             journal: Arc::clone(journal),
-            intake: Mutex::default(),
-            trimmable: AtomicU64::new(0),
-            state: Mutex::new(state),
-        });
-        lane.journal.register(&lane.name, &lane);
+            generation,
+            body,
+        })
+    }
+
+    /// Another lane around the same subscription, under other options and perhaps another name; the log is the same. What was offered
+    /// stays and is delivered by it; everything behind is matched by its pattern. What this one has under way ends as if nothing had
+    /// happened. Its own name, if it changes, must have no state yet.
+    pub(crate) fn exchange(&self, options: LaneOptions) -> Arc<Self> {
+        let mut intake = self.intake();
+        let mut state = self.lock();
+        state.generation += 1;
+        *intake = intake::Intake::new(state.generation, state.subscription.scanned());
+        if *state.subscription.policy() != options.policy {
+            state.subscription.set_policy(options.policy.clone());
+        }
+        let (generation, old_name) = (state.generation, Arc::clone(&state.name));
+        drop(state);
+        drop(intake);
+        if old_name != options.name {
+            self.journal.rename(&old_name, &options.name, &self.body);
+        }
+        let lane = Self::around(Arc::clone(&self.body), generation, &self.journal, options);
+        // Whoever drives this one notices that it is over.
+        lane.ring();
         lane
+    }
+
+    /// Lets nobody take or lease any more, until it is exchanged. What is under way is settled.
+    pub(crate) fn retire(&self) {
+        let mut intake = self.intake();
+        let mut state = self.lock();
+        state.generation += 1;
+        *intake = intake::Intake::new(state.generation, state.subscription.scanned());
+        drop(state);
+        drop(intake);
+        self.ring();
+    }
+
+    /// Whether it takes and leases nothing any more.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.lock().generation != self.generation
     }
 
     /// Lets go of what was settled when this was asked before, where the log is the lane's own: what was settled since then may not
     /// be journaled yet.
     pub(crate) async fn trim_settled(&self) -> Result<Offset, AppendError> {
         let cursor = self.look(Subscription::cursor);
-        let before = self.trimmable.swap(cursor.0, Ordering::Relaxed);
+        let before = self.body.trimmable.swap(cursor.0, Ordering::Relaxed);
         self.log.trim(Offset(before)).await
     }
 
@@ -189,13 +250,13 @@ impl Lane {
 
     /// What wakes whoever drives the lane.
     pub(crate) fn wake(&self) -> &Arc<Notify> {
-        &self.wake
+        &self.body.wake
     }
 
     /// Wakes all who wait, and the driver even if it does not wait yet.
     pub(crate) fn ring(&self) {
-        self.wake.notify_waiters();
-        self.wake.notify_one();
+        self.body.wake.notify_waiters();
+        self.body.wake.notify_one();
     }
 
     /// Why nothing can be leased now, if so.
@@ -205,7 +266,7 @@ impl Lane {
 
     /// Gives the lane's state back to the journal: nobody uses it any more.
     pub(crate) fn sleep(&self) {
-        self.journal.sleep(&self.name, self);
+        self.journal.sleep(&self.name, self.body.as_ref());
     }
 
     /// Looks at the subscription.
@@ -223,7 +284,7 @@ impl Lane {
         self.note(&entries);
         let cursor = state.subscription.cursor();
         state.let_go_before(cursor);
-        let written = self.journal.write(&self.name, entries);
+        let written = self.journal.write(&state.name, entries);
         drop(state);
         self.ring();
         Box::pin(written)
@@ -238,7 +299,8 @@ impl Lane {
 
     /// Whether a call may go now.
     pub(crate) fn may_lease(&self, now: Timestamp) -> bool {
-        self.journal.refusal().is_none() && self.look(|subscription| subscription.may_lease(now))
+        let may = |state: &State| state.generation == self.generation && state.subscription.may_lease(now);
+        self.journal.refusal().is_none() && may(&self.lock())
     }
 
     /// Leases the events of at most `max` calls that may go now.
@@ -249,6 +311,9 @@ impl Lane {
         let mut leases = Vec::new();
         let mut state = self.lock();
         let state = &mut *state;
+        if state.generation != self.generation {
+            return;
+        }
         state.subscription.lease(now, max, &mut leases);
         into.extend(
             leases
@@ -466,7 +531,7 @@ impl Lane {
         let mut entries = std::mem::take(&mut state.entries);
         Entry::merge(&mut entries);
         self.note(&entries);
-        self.journal.hand_over(&self.name, entries);
+        self.journal.hand_over(&state.name, entries);
     }
 
     fn note(&self, entries: &[Entry]) {
@@ -476,13 +541,28 @@ impl Lane {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
+        self.body.lock()
+    }
+
+    fn intake(&self) -> MutexGuard<'_, intake::Intake> {
+        self.body.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Journaled for Lane {
+impl Journaled for Body {
     fn with_snapshot(&self, write: &mut dyn FnMut(Snapshot)) {
-        let state = self.lock();
+        write(self.lock().subscription.snapshot());
+    }
+
+    fn renamed(&self, name: &Arc<str>, write: &mut dyn FnMut(Snapshot)) {
+        let mut state = self.lock();
+        state.name = Arc::clone(name);
         write(state.subscription.snapshot());
     }
 }
