@@ -9,8 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use super::leaf::Leaf;
-use super::parse::Predicate;
 use super::paths::{Hashing, PathId};
+use super::predicate::Predicate;
 use super::table::ValueTable;
 
 /// The number of a rule, of a place.
@@ -93,7 +93,7 @@ pub(super) struct Builder<'a> {
     pub(super) rules: &'a [Rule],
     pub(super) leaves: &'a [Leaf],
     /// The predicates of each leaf.
-    pub(super) predicates: &'a [Vec<Predicate>],
+    pub(super) predicates: &'a [&'a [Predicate]],
     /// Paths below it need no data.
     pub(super) first_data_path: PathId,
 }
@@ -131,6 +131,7 @@ impl Builder<'_> {
             for (predicate, rules) in groups {
                 answers.insert(predicate, open(rules));
             }
+            answers.finish();
             places[work.place].question = Some(Box::new(Question { path, answers, rest }));
         }
         Tree { places, candidates }
@@ -156,7 +157,7 @@ impl Builder<'_> {
             for leaf in self.sortable(rule).filter(|&leaf| !work.asked.contains(&self.leaves[leaf].path)) {
                 let tally = tallies.entry(self.leaves[leaf].path).or_default();
                 tally.rules += 1;
-                for predicate in &self.predicates[leaf] {
+                for predicate in self.predicates[leaf] {
                     let size = tally.sizes.entry(predicate).or_default();
                     *size += 1;
                     tally.largest = tally.largest.max(*size);
@@ -180,7 +181,7 @@ impl Builder<'_> {
                 rest.push(rule);
                 continue;
             };
-            for predicate in &self.predicates[leaf] {
+            for predicate in self.predicates[leaf] {
                 let group = groups.entry(predicate).or_default();
                 if group.last() != Some(&rule) {
                     group.push(rule);

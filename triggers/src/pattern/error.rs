@@ -27,10 +27,16 @@ impl PatternError {
     #[must_use]
     pub fn operator(&self) -> Option<&str> {
         match &self.problem {
-            PatternProblem::UnknownOperator { operator } | PatternProblem::NotYet { operator } => {
+            PatternProblem::UnknownOperator { operator } => Some(operator),
+            PatternProblem::Operand { operator, .. } | PatternProblem::UnknownForm { operator, .. } => {
                 Some(operator)
             }
-            PatternProblem::Operand { operator, .. } => Some(operator),
+            PatternProblem::WildcardStars
+            | PatternProblem::WildcardEscape
+            | PatternProblem::TooComplex { .. } => Some(operator::WILDCARD),
+            PatternProblem::NoAlternatives { .. }
+            | PatternProblem::Reserved { .. }
+            | PatternProblem::TooManyAlternatives { .. } => Some(operator::OR),
             _ => None,
         }
     }
@@ -85,15 +91,10 @@ pub enum PatternProblem {
         /// The word.
         operator: String,
     },
-    /// An operator of the language that this version does not have.
-    NotYet {
-        /// The operator, with the one around it where it is nested.
-        operator: String,
-    },
     /// A word inside an operator that cannot stand there.
     UnknownForm {
         /// The operator around it.
-        operator: String,
+        operator: &'static str,
         /// The word.
         form: String,
     },
@@ -106,9 +107,40 @@ pub enum PatternProblem {
         /// What it takes.
         takes: &'static str,
     },
-    /// More fields than one pattern may name.
+    /// Two stars of a wildcard side by side.
+    WildcardStars,
+    /// A backslash in a wildcard before anything but a star or a backslash.
+    WildcardEscape,
+    /// Wildcards that a hostile value could make too much of.
+    TooComplex {
+        /// How many of their beginnings one value can match at once.
+        complexity: usize,
+        /// How many it may be.
+        limit: usize,
+    },
+    /// An `$or` without a list of two or more objects.
+    NoAlternatives {
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// A field inside `$or` with a name that the language keeps for itself.
+    Reserved {
+        /// The name.
+        word: String,
+    },
+    /// `$or` upon `$or` that multiply to more alternatives than one pattern may have.
+    TooManyAlternatives {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// More fields than must match at once.
     TooManyFields {
-        /// How many it may name.
+        /// How many they may be.
+        limit: usize,
+    },
+    /// Text that is longer than a pattern may be.
+    TooLong {
+        /// How many bytes it may have.
         limit: usize,
     },
 }
@@ -125,12 +157,23 @@ impl PatternProblem {
             Self::EmptyList => "at least one value".to_owned(),
             Self::ListInList => "values and operators side by side in one list".to_owned(),
             Self::NotOneOperator { .. } => "exactly one operator in an object".to_owned(),
-            Self::UnknownOperator { .. } | Self::NotYet { .. } => {
-                format!("use one of {}", operator::NAMES.join(", "))
+            Self::UnknownOperator { .. } => format!("use one of {}", operator::NAMES.join(", ")),
+            Self::UnknownForm { operator, .. } => {
+                format!("use one of {}", operator::nested_names(operator).join(", "))
             }
-            Self::UnknownForm { .. } => format!("use one of {}", operator::NESTED_NAMES.join(", ")),
             Self::Operand { takes, .. } => (*takes).to_owned(),
-            Self::TooManyFields { limit } => format!("at most {limit} fields"),
+            Self::WildcardStars => "one star, which stands for any text".to_owned(),
+            Self::WildcardEscape => {
+                r"\* for a star and \\ for a backslash, each backslash doubled in JSON".to_owned()
+            }
+            Self::TooComplex { limit, .. } => {
+                format!("at most {limit}: fewer stars, or fewer repeats of the same text behind them")
+            }
+            Self::NoAlternatives { .. } => "a list of two or more objects of fields".to_owned(),
+            Self::Reserved { .. } => "a field by another name, or the operator in a field's list".to_owned(),
+            Self::TooManyAlternatives { limit } => format!("at most {limit}, over all levels multiplied"),
+            Self::TooManyFields { limit } => format!("at most {limit} fields that must match at once"),
+            Self::TooLong { limit } => format!("at most {limit} bytes"),
         }
     }
 }
@@ -146,10 +189,18 @@ impl fmt::Display for PatternProblem {
             Self::ListInList => f.write_str("a list cannot stand in a list"),
             Self::NotOneOperator { keys } => write!(f, "{keys} keys in a match expression"),
             Self::UnknownOperator { operator } => write!(f, "unknown operator {operator:?}"),
-            Self::NotYet { operator } => write!(f, "this version does not have the operator {operator:?}"),
             Self::UnknownForm { operator, form } => write!(f, "{form:?} cannot stand in {operator:?}"),
             Self::Operand { operator, found, .. } => write!(f, "{operator:?} cannot take {found}"),
+            Self::WildcardStars => f.write_str("two stars side by side in a wildcard"),
+            Self::WildcardEscape => f.write_str("a wildcard has no such escape"),
+            Self::TooComplex { complexity, .. } => {
+                write!(f, "too complex: one value could match {complexity} beginnings of wildcards at once")
+            }
+            Self::NoAlternatives { found } => write!(f, "\"$or\" cannot take {found}"),
+            Self::Reserved { word } => write!(f, "no field inside \"$or\" may be called {word:?}"),
+            Self::TooManyAlternatives { .. } => f.write_str("too many alternatives"),
             Self::TooManyFields { .. } => f.write_str("too many fields"),
+            Self::TooLong { .. } => f.write_str("the pattern is too long"),
         }?;
         write!(f, "; {}", self.expected())
     }

@@ -1,11 +1,11 @@
 //! A field as it is compiled: what one value at one path must be.
 
-use super::parse::{Excluded, Predicate};
 use super::paths::PathId;
+use super::predicate::Predicate;
 use super::table::ValueTable;
-use super::values::{Literal, Value};
+use super::values::Value;
 
-/// Literals up to here are compared one by one.
+/// Predicates up to here are tried one by one.
 const LISTED_MAX: usize = 8;
 
 /// A field of one or many patterns.
@@ -14,81 +14,54 @@ pub(super) struct Leaf {
     pub(super) path: PathId,
     /// Whether no value at all would do: `exists` is false.
     pub(super) may_be_absent: bool,
-    equal: Literals,
-    tests: Vec<Test>,
+    any: AnyOf,
+    but: Vec<AnyOf>,
 }
 
+/// Predicates of which one must hold.
 #[derive(Debug)]
-enum Test {
-    Prefix(Box<str>),
-    Anything,
-    NotOneOf(Literals),
-    NoPrefix(Vec<Box<str>>),
-}
-
-#[derive(Debug)]
-enum Literals {
-    Listed(Vec<Literal>),
+enum AnyOf {
+    Listed(Vec<Predicate>),
     Table(Box<ValueTable>),
 }
 
 impl Leaf {
     pub(super) fn new(path: PathId, predicates: &[Predicate]) -> Self {
-        let mut leaf =
-            Self { path, may_be_absent: false, equal: Literals::new(Vec::new()), tests: Vec::new() };
-        let mut equal = Vec::new();
+        let mut leaf = Self { path, may_be_absent: false, any: AnyOf::Listed(Vec::new()), but: Vec::new() };
+        let mut any = Vec::new();
         for predicate in predicates {
             match predicate {
-                Predicate::Equals(literal) => equal.push(literal.clone()),
-                Predicate::Prefix(prefix) => leaf.tests.push(Test::Prefix(prefix.clone())),
-                Predicate::Exists(true) => leaf.tests.push(Test::Anything),
                 Predicate::Exists(false) => leaf.may_be_absent = true,
-                Predicate::AnythingBut(Excluded::Values(values)) => {
-                    leaf.tests.push(Test::NotOneOf(Literals::new(values.clone())));
-                }
-                Predicate::AnythingBut(Excluded::Prefixes(prefixes)) => {
-                    leaf.tests.push(Test::NoPrefix(prefixes.clone()));
-                }
+                Predicate::AnythingBut(excluded) => leaf.but.push(AnyOf::new(excluded.clone())),
+                other => any.push(other.clone()),
             }
         }
-        leaf.equal = Literals::new(equal);
+        leaf.any = AnyOf::new(any);
         leaf
     }
 
     /// Whether a value that is there will do.
     pub(super) fn accepts(&self, value: Value<'_>) -> bool {
-        self.equal.contain(value) || self.tests.iter().any(|test| test.accepts(value))
+        self.any.holds(value) || self.but.iter().any(|excluded| !excluded.holds(value))
     }
 }
 
-impl Test {
-    fn accepts(&self, value: Value<'_>) -> bool {
-        let starts_with =
-            |prefix: &str| matches!(value, Value::Text(text) if text.starts_with(prefix.as_bytes()));
-        match self {
-            Self::Prefix(prefix) => starts_with(prefix),
-            Self::Anything => true,
-            Self::NotOneOf(literals) => !literals.contain(value),
-            Self::NoPrefix(prefixes) => !prefixes.iter().any(|prefix| starts_with(prefix)),
-        }
-    }
-}
-
-impl Literals {
-    fn new(literals: Vec<Literal>) -> Self {
-        if literals.len() <= LISTED_MAX {
-            return Self::Listed(literals);
+impl AnyOf {
+    fn new(predicates: Vec<Predicate>) -> Self {
+        if predicates.len() <= LISTED_MAX || !predicates.iter().all(ValueTable::holds) {
+            return Self::Listed(predicates);
         }
         let mut table = ValueTable::default();
-        for literal in &literals {
-            table.insert(&Predicate::Equals(literal.clone()), 0);
+        for predicate in &predicates {
+            table.insert(predicate, 0);
         }
+        table.finish();
         Self::Table(Box::new(table))
     }
 
-    fn contain(&self, value: Value<'_>) -> bool {
+    fn holds(&self, value: Value<'_>) -> bool {
         match self {
-            Self::Listed(literals) => literals.iter().any(|literal| literal.equals(value)),
+            Self::Listed(predicates) => predicates.iter().any(|predicate| predicate.accepts(value)),
             Self::Table(table) => {
                 let mut found = false;
                 table.find(value, |_| found = true);

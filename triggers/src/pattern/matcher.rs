@@ -4,17 +4,16 @@
 //! The cost grows with what the event holds at named paths and with the patterns that nearly match, not with the number of
 //! patterns.
 
-use eventail_wire::event::{Event, ValueKind};
+use eventail_wire::event::Event;
 
-use super::compile::{CORRELATION_ID, Compiled, DATA, compile};
+use super::compile::{Compiled, compile};
 use super::consistency::Walk;
 use super::decide::{PlaceId, Question, RuleId};
-use super::facts::{Facts, NONE, Stored};
-use super::leaf::Leaf;
+use super::facts::Facts;
+use super::gather::Gather;
 use super::parse::Pattern;
-use super::paths::{PathId, ROOT};
-use super::scan::{EventTextError, scan};
-use super::values::double;
+use super::scan::EventTextError;
+use super::standing::{Standing, standing};
 
 /// All patterns of a topic, compiled into one structure. Immutable: a reload makes a new one and swaps it in.
 ///
@@ -42,10 +41,23 @@ pub struct Matcher {
 pub struct Scratch {
     facts: Facts,
     walk: Walk,
+    turn: Turn,
+}
+
+/// One event's way through the tree.
+#[derive(Debug, Default)]
+struct Turn {
     places: Vec<PlaceId>,
     /// For each place the last event that came there.
     visited: Vec<u64>,
     event: u64,
+}
+
+impl Turn {
+    fn begin(&mut self, places: usize) {
+        self.visited.resize(self.visited.len().max(places), 0);
+        self.event += 1;
+    }
 }
 
 impl Matcher {
@@ -58,18 +70,18 @@ impl Matcher {
     /// Whether some pattern looks into an event's data. If not, no data is ever read.
     #[must_use]
     pub fn needs_data(&self) -> bool {
-        self.compiled.paths.child(ROOT, DATA.as_bytes()).is_some()
+        self.compiled.names.data.is_some() || self.compiled.names.detail.is_some()
     }
 
     /// Puts the numbers of the patterns that match into `out`, ascending, after clearing it.
     ///
     /// Attributes stand at the top: integers as numbers, booleans as such, all others as strings; `correlationid` always,
     /// as [`Event::correlation_id`] gives it. Data is at `data` if it is JSON by its media type and by its bytes, and
-    /// else absent.
+    /// else absent. An event in EventBridge's shape has EventBridge's names too, as [the module](super) says.
     pub fn matches(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<usize>) {
-        let mut session = Session::new(&self.compiled, event.as_bytes(), Some(event), scratch);
-        session.take_attributes(event);
-        session.run(out);
+        let Scratch { facts, walk, turn } = scratch;
+        let gather = Gather::event(&self.compiled.names, event, facts);
+        Session { compiled: &self.compiled, gather, walk, turn }.run(out);
     }
 
     /// The same for JSON text whose members are the attributes, whatever they are called.
@@ -83,108 +95,31 @@ impl Matcher {
         out: &mut Vec<usize>,
     ) -> Result<(), EventTextError> {
         out.clear();
-        if json.trim_ascii_start().first() != Some(&b'{') {
-            return Err(EventTextError { what: "it does not begin with a brace", at: 0 });
-        }
-        let mut session = Session::new(&self.compiled, json, None, scratch);
-        scan(json, 0, &self.compiled.paths, ROOT, &mut session.scratch.facts)?;
-        session.run(out);
+        let Scratch { facts, walk, turn } = scratch;
+        let gather = Gather::json(&self.compiled.names, json, facts)?;
+        Session { compiled: &self.compiled, gather, walk, turn }.run(out);
         Ok(())
     }
 }
 
-/// How one field of a rule stands when looked at alone.
-enum Standing {
-    /// It cannot be satisfied.
-    Fails,
-    /// It is satisfied whatever list elements are chosen.
-    Holds,
-    /// It depends on the element that is chosen, which gives or takes the value that it needs.
-    Depends,
-}
-
-/// Reads an attribute that every event has.
-type Read = fn(&Event) -> &str;
-
 /// One event on its way through the structure.
 struct Session<'a> {
     compiled: &'a Compiled,
-    bytes: &'a [u8],
-    scratch: &'a mut Scratch,
-    /// The event whose data has not been looked at yet.
-    unread: Option<&'a Event>,
+    gather: Gather<'a>,
+    walk: &'a mut Walk,
+    turn: &'a mut Turn,
 }
 
-impl<'a> Session<'a> {
-    fn new(
-        compiled: &'a Compiled,
-        bytes: &'a [u8],
-        unread: Option<&'a Event>,
-        scratch: &'a mut Scratch,
-    ) -> Self {
-        scratch.facts.begin(compiled.paths.count());
-        scratch.visited.resize(scratch.visited.len().max(compiled.tree.places.len()), 0);
-        scratch.event += 1;
-        Self { compiled, bytes, scratch, unread }
-    }
-
-    fn take_attributes(&mut self, event: &Event) {
-        let named = &self.compiled.attributes;
-        let fixed: [(_, Read); 5] = [
-            (named.id, Event::id),
-            (named.source, Event::source),
-            (named.event_type, Event::event_type),
-            (named.correlation_id, Event::correlation_id),
-            (named.spec_version, |_| "1.0"),
-        ];
-        for (path, read) in fixed {
-            if let Some(path) = path {
-                self.take(path, ValueKind::String, read(event));
-            }
-        }
-        if !named.has_others {
-            return;
-        }
-        let paths = &self.compiled.paths;
-        for attribute in event.optional_attributes().filter(|attribute| attribute.name != CORRELATION_ID) {
-            let step = paths.child(ROOT, attribute.name.as_bytes());
-            if let Some(path) = step.and_then(|step| paths.path(step)) {
-                self.take(path, attribute.kind, attribute.value);
-            }
-        }
-    }
-
-    fn take(&mut self, path: PathId, kind: ValueKind, value: &str) {
-        let stored = match kind {
-            ValueKind::Boolean => Stored::Boolean(value == "true"),
-            // Canonical integers of 32 bits are always held by a double.
-            ValueKind::Integer => double(value.as_bytes()).map_or(Stored::Null, Stored::Number),
-            ValueKind::String => self.place(value),
-        };
-        self.scratch.facts.add(path, stored);
-    }
-
-    /// The place of a value in the event's bytes; a value that is not in them is copied.
-    fn place(&mut self, value: &str) -> Stored {
-        let start = value.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr());
-        let end = start.saturating_add(value.len());
-        if end <= self.bytes.len() {
-            return Stored::Text { start, end };
-        }
-        let unescaped = &mut self.scratch.facts.unescaped;
-        let start = unescaped.len();
-        unescaped.extend_from_slice(value.as_bytes());
-        Stored::Unescaped { start, end: unescaped.len() }
-    }
-
+impl Session<'_> {
     fn run(&mut self, out: &mut Vec<usize>) {
+        self.turn.begin(self.compiled.tree.places.len());
         out.clear();
         out.extend_from_slice(&self.compiled.always);
         let tree = &self.compiled.tree;
-        self.scratch.places.push(0);
-        while let Some(place) = self.scratch.places.pop() {
+        self.turn.places.push(0);
+        while let Some(place) = self.turn.places.pop() {
             for candidate in tree.candidates(place) {
-                let is_sure = candidate.is_sure && self.scratch.facts.elements.is_empty();
+                let is_sure = candidate.is_sure && self.gather.facts.elements.is_empty();
                 if is_sure || self.holds(candidate.rule) {
                     match candidate.pattern {
                         Some(pattern) => out.push(pattern),
@@ -202,36 +137,18 @@ impl<'a> Session<'a> {
 
     /// Goes on to the places that the values at the question's path lead to.
     fn ask(&mut self, question: &Question) {
-        self.reach(question.path);
-        let Scratch { facts, places, visited, event, .. } = &mut *self.scratch;
+        self.gather.reach(question.path);
+        let Turn { places, visited, event } = &mut *self.turn;
+        let facts = &*self.gather.facts;
         places.extend(question.rest);
         // A place is led to from one other, so only several values can lead to it twice.
         let is_single = facts.is_single(question.path);
         for found in facts.at(question.path) {
-            question.answers.find(facts.value(found.value, self.bytes), |place| {
+            question.answers.find(facts.value(found.value, self.gather.bytes), |place| {
                 if is_single || std::mem::replace(&mut visited[place], *event) != *event {
                     places.push(place);
                 }
             });
-        }
-    }
-
-    /// Makes sure that values at the path have been looked for.
-    fn reach(&mut self, path: PathId) {
-        if path < self.compiled.first_data_path {
-            return;
-        }
-        let Some(event) = self.unread.take() else { return };
-        let paths = &self.compiled.paths;
-        let Some(step) = paths.child(ROOT, DATA.as_bytes()) else { return };
-        if !event.has_data() || !event.is_json() {
-            return;
-        }
-        let start = self.bytes.len() - event.data_slice().len();
-        let mark = self.scratch.facts.mark();
-        // Data that is not JSON after all is absent: half of it must not match.
-        if scan(self.bytes, start, paths, step, &mut self.scratch.facts).is_err() {
-            self.scratch.facts.undo(mark);
         }
     }
 
@@ -241,8 +158,8 @@ impl<'a> Session<'a> {
         let (mut depending, mut may_be_absent) = (0, false);
         for &leaf in leaves {
             let leaf = &compiled.leaves[leaf];
-            self.reach(leaf.path);
-            match self.standing(leaf) {
+            self.gather.reach(leaf.path);
+            match standing(leaf, self.gather.facts, self.gather.bytes) {
                 Standing::Fails => return false,
                 Standing::Holds => {}
                 Standing::Depends => {
@@ -254,30 +171,7 @@ impl<'a> Session<'a> {
         if depending == 0 || (depending == 1 && !may_be_absent) {
             return true;
         }
-        let Scratch { facts, walk, .. } = &mut *self.scratch;
-        walk.holds(leaves.iter().map(|&leaf| &compiled.leaves[leaf]), facts, self.bytes)
-    }
-
-    fn standing(&self, leaf: &Leaf) -> Standing {
-        let facts = &self.scratch.facts;
-        let (mut is_outside, mut is_inside, mut accepted_inside) = (false, false, false);
-        for found in facts.at(leaf.path) {
-            let accepted = leaf.accepts(facts.value(found.value, self.bytes));
-            if found.element == NONE {
-                if accepted {
-                    return Standing::Holds;
-                }
-                is_outside = true;
-            } else {
-                is_inside = true;
-                accepted_inside |= accepted;
-            }
-        }
-        match leaf.may_be_absent {
-            _ if accepted_inside => Standing::Depends,
-            true if !is_outside && !is_inside => Standing::Holds,
-            true if !is_outside => Standing::Depends,
-            _ => Standing::Fails,
-        }
+        let leaves = leaves.iter().map(|&leaf| &compiled.leaves[leaf]);
+        self.walk.holds(leaves, self.gather.facts, self.gather.bytes)
     }
 }

@@ -1,33 +1,48 @@
-//! The words of the pattern language, in one place for the parser and for its errors.
-//!
-//! Operators are case-sensitive. Those of the language that this version does not have are listed too, so that a pattern
-//! written for it is refused by the operator's name and not as a mistake.
+//! The words of the pattern language, in one place for the parser and for its errors. They are case-sensitive.
 
+pub(super) const EXACTLY: &str = "exactly";
 pub(super) const PREFIX: &str = "prefix";
-pub(super) const EXISTS: &str = "exists";
+pub(super) const SUFFIX: &str = "suffix";
+pub(super) const EQUALS_IGNORE_CASE: &str = "equals-ignore-case";
+pub(super) const WILDCARD: &str = "wildcard";
 pub(super) const ANYTHING_BUT: &str = "anything-but";
+pub(super) const NUMERIC: &str = "numeric";
+pub(super) const CIDR: &str = "cidr";
+pub(super) const EXISTS: &str = "exists";
 pub(super) const OR: &str = "$or";
 
 /// The operators that stand in a field's list.
-pub(super) const NAMES: &[&str] = &[PREFIX, EXISTS, ANYTHING_BUT];
+pub(super) const NAMES: &[&str] =
+    &[EXACTLY, PREFIX, SUFFIX, EQUALS_IGNORE_CASE, WILDCARD, ANYTHING_BUT, NUMERIC, CIDR, EXISTS];
 
 /// The operators that stand inside another one.
-pub(super) const NESTED_NAMES: &[&str] = &[PREFIX];
-
-const LATER: &[&str] = &["exactly", "suffix", "equals-ignore-case", "wildcard", "numeric", "cidr"];
-const LATER_NESTED_IN_PREFIX: &[&str] = &["equals-ignore-case"];
-const LATER_NESTED_IN_ANYTHING_BUT: &[&str] = &["suffix", "equals-ignore-case", "wildcard"];
-
-/// Whether the language has the operator, though this version has not.
-pub(super) fn is_later(name: &str) -> bool {
-    LATER.contains(&name)
+pub(super) fn nested_names(outer: &str) -> &'static [&'static str] {
+    match outer {
+        ANYTHING_BUT => &[PREFIX, SUFFIX, EQUALS_IGNORE_CASE, WILDCARD],
+        _ => &[EQUALS_IGNORE_CASE],
+    }
 }
 
-/// The same for an operator inside another one.
-pub(super) fn is_later_inside(outer: &str, name: &str) -> bool {
-    match outer {
-        PREFIX => LATER_NESTED_IN_PREFIX.contains(&name),
-        ANYTHING_BUT => LATER_NESTED_IN_ANYTHING_BUT.contains(&name),
-        _ => false,
-    }
+/// Words that no field inside `$or` may be called, beside the operators: AWS keeps them for itself.
+const RESERVED: &[&str] = &[
+    "=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "regex",
+    "not-wildcard",
+    "not-equals-ignore-case",
+    "date-after",
+    "date-on-or-after",
+    "date-before",
+    "date-on-or-before",
+    "in-date-range",
+    "ip-address-in-range",
+    "ip-address-not-in-range",
+];
+
+/// Whether a field inside `$or` may not be called so.
+pub(super) fn is_reserved_in_or(name: &str) -> bool {
+    NAMES.contains(&name) || RESERVED.contains(&name)
 }

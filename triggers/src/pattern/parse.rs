@@ -1,21 +1,31 @@
-//! From a pattern's text to a [`Pattern`]: the grammar of EventBridge, as far as this version has it.
+//! From a pattern's text to a [`Pattern`]: objects, fields and `$or`. What stands in a field's list is read by
+//! [`super::expression`].
 //!
 //! A pattern is flattened: each field is the path to it, joined with dots, and the predicates of which one must hold. So
-//! `{"a": {"b": …}}` and `{"a.b": …}` are one field, and where a pattern names a field twice the last one counts.
+//! `{"a": {"b": …}}` and `{"a.b": …}` are one field, and where a pattern names a field twice the last one counts. A field
+//! inside `$or` is its own: where it is named outside too, both must match.
 
 use super::error::{PatternError, PatternProblem};
+use super::expression;
 use super::operator;
+use super::predicate::Predicate;
+use super::scope::{ALTERNATIVES_MAX, Scope};
 use super::tree::{self, Json, Member, Node};
-use super::values::Literal;
 
-/// Fields in one pattern. The check of array consistency keeps two bits of 128 for each.
+/// Fields that must match at once. The check of array consistency keeps two bits of 128 for each.
 pub const FIELDS_MAX: usize = 64;
 
-/// A pattern: fields that must all match.
+/// Bytes of a pattern's text: two thousand suffice AWS, long lists of values need more.
+pub const PATTERN_BYTES_MAX: usize = 256 << 10;
+
+/// What the wildcards of one pattern may add up to, each counted as [`super::WILDCARD_COMPLEXITY_MAX`] is.
+pub const PATTERN_COMPLEXITY_MAX: usize = 1_000;
+
+/// A pattern: fields that must all match, or several alternatives of such.
 ///
 /// ```
 /// use eventail_triggers::pattern::Pattern;
-/// let pattern = Pattern::parse(r#"{"type": ["order.created"], "data": {"total": [{"exists": true}]}}"#)?;
+/// let pattern = Pattern::parse(r#"{"type": ["order.created"], "data": {"total": [{"numeric": [">", 100]}]}}"#)?;
 /// let error = Pattern::parse(r#"{"type": [{"foo": 1}]}"#).unwrap_err();
 /// assert_eq!((error.line, error.column, error.path.as_str()), (1, 12, ".type[0]"));
 /// # Ok::<(), eventail_triggers::pattern::PatternError>(())
@@ -23,31 +33,19 @@ pub const FIELDS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
     pub(super) fields: Vec<Field>,
+    /// Of which one must match: numbers of fields that must all match, ascending. Never empty.
+    pub(super) alternatives: Vec<Vec<usize>>,
+    complexity: usize,
 }
 
 /// A path, joined with dots, and what may stand there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Field {
     pub(super) path: String,
     /// One of them must hold.
     pub(super) predicates: Vec<Predicate>,
-}
-
-/// What a value may be.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Predicate {
-    Equals(Literal),
-    Prefix(Box<str>),
-    Exists(bool),
-    AnythingBut(Excluded),
-}
-
-/// What a value that is there may not be.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Excluded {
-    /// Strings only or numbers only. Strings are never addresses here.
-    Values(Vec<Literal>),
-    Prefixes(Vec<Box<str>>),
+    /// The field's list as JSON.
+    pub(super) text: String,
 }
 
 impl Pattern {
@@ -56,33 +54,62 @@ impl Pattern {
     /// # Errors
     /// The first thing in the text that is not right, with its place. Nothing is guessed or repaired.
     pub fn parse(json: &str) -> Result<Self, PatternError> {
-        let mut parser = Parser { text: json, path: String::new(), fields: Vec::new() };
-        let root = tree::read(json)
-            .map_err(|(at, what)| PatternError::at(json, at, "", PatternProblem::Syntax { what }))?;
+        let refuse = |at, problem| PatternError::at(json, at, "", problem);
+        if json.len() > PATTERN_BYTES_MAX {
+            return Err(refuse(0, PatternProblem::TooLong { limit: PATTERN_BYTES_MAX }));
+        }
+        let root = tree::read(json).map_err(|(at, what)| refuse(at, PatternProblem::Syntax { what }))?;
         let Json::Object(members) = &root.value else {
-            return Err(parser.refuse(root.at, PatternProblem::NotAnObject));
+            return Err(refuse(root.at, PatternProblem::NotAnObject));
         };
-        parser.object(root.at, members, None)?;
-        Ok(Self { fields: parser.fields })
+        let mut parser = Parser { text: json, ..Parser::default() };
+        let mut scope = Scope::default();
+        parser.object(root.at, members, None, &mut scope)?;
+        parser.finish(&scope)
+    }
+
+    /// What the wildcards of the pattern can cost: for each the most of its beginnings that one value can match at once.
+    #[must_use]
+    pub fn complexity(&self) -> usize {
+        self.complexity
+    }
+
+    /// The fields of each alternative.
+    pub(super) fn alternatives(&self) -> impl Iterator<Item = impl Iterator<Item = &Field>> {
+        self.alternatives.iter().map(|fields| fields.iter().map(|&field| &self.fields[field]))
     }
 }
 
-struct Parser<'a> {
+/// Where something stands, for errors that show only later.
+#[derive(Clone)]
+struct Place {
+    at: usize,
+    path: String,
+}
+
+#[derive(Default)]
+pub(super) struct Parser<'a> {
     text: &'a str,
     /// Where the parser stands, as errors name it.
     path: String,
     fields: Vec<Field>,
+    /// Where each field stands.
+    places: Vec<Place>,
+    first_or: Option<Place>,
+    /// How many `$or` are around.
+    or_depth: usize,
+    pub(super) complexity: usize,
 }
 
-type Parsed<T> = Result<T, PatternError>;
+pub(super) type Parsed<T> = Result<T, PatternError>;
 
 impl Parser<'_> {
-    fn refuse(&self, at: usize, problem: PatternProblem) -> PatternError {
+    pub(super) fn refuse(&self, at: usize, problem: PatternProblem) -> PatternError {
         PatternError::at(self.text, at, &self.path, problem)
     }
 
     /// Runs `inner` one step deeper in the path.
-    fn within<T>(&mut self, step: &str, inner: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+    pub(super) fn within<T>(&mut self, step: &str, inner: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         let length = self.path.len();
         self.path.push_str(step);
         let result = inner(self);
@@ -91,21 +118,33 @@ impl Parser<'_> {
     }
 
     /// `prefix` is the path of the object's field; the root has none, which is not the same as one that is empty.
-    fn object(&mut self, at: usize, members: &[Member], prefix: Option<&str>) -> Parsed<()> {
+    fn object(
+        &mut self,
+        at: usize,
+        members: &[Member],
+        prefix: Option<&str>,
+        scope: &mut Scope,
+    ) -> Parsed<()> {
         if members.is_empty() {
             return Err(self.refuse(at, PatternProblem::EmptyObject));
         }
         for Member { at, name, node } in members {
-            let path = prefix.map_or_else(|| name.clone(), |prefix| format!("{prefix}.{name}"));
             self.within(&format!(".{name}"), |parser| {
                 if name == operator::OR {
-                    return Err(parser.refuse(*at, PatternProblem::NotYet { operator: name.clone() }));
+                    let choice = parser.choice(*at, node, prefix)?;
+                    scope.choices.push(choice);
+                    return Ok(());
                 }
+                if parser.or_depth > 0 && operator::is_reserved_in_or(name) {
+                    return Err(parser.refuse(*at, PatternProblem::Reserved { word: name.clone() }));
+                }
+                let path = prefix.map_or_else(|| name.clone(), |prefix| format!("{prefix}.{name}"));
                 match &node.value {
-                    Json::Object(members) => parser.object(node.at, members, Some(&path)),
+                    Json::Object(members) => parser.object(node.at, members, Some(&path), scope),
                     Json::List(list) => {
                         let predicates = parser.field(node.at, list)?;
-                        parser.keep(*at, Field { path, predicates })
+                        parser.keep(*at, Field { path, predicates, text: node.value.to_string() }, scope);
+                        Ok(())
                     }
                     other => {
                         let found = other.what();
@@ -117,15 +156,29 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn keep(&mut self, at: usize, field: Field) -> Parsed<()> {
-        match self.fields.iter().position(|kept| kept.path == field.path) {
-            Some(known) => self.fields[known] = field,
-            None if self.fields.len() == FIELDS_MAX => {
-                return Err(self.refuse(at, PatternProblem::TooManyFields { limit: FIELDS_MAX }));
-            }
-            None => self.fields.push(field),
+    /// The alternatives of an `$or`.
+    fn choice(&mut self, at: usize, node: &Node, prefix: Option<&str>) -> Parsed<Vec<Scope>> {
+        let place = Place { at, path: self.path.clone() };
+        self.first_or.get_or_insert(place);
+        let list = match &node.value {
+            Json::List(list) if list.len() >= 2 => list,
+            other => return Err(self.refuse(node.at, PatternProblem::NoAlternatives { found: other.what() })),
+        };
+        self.or_depth += 1;
+        let mut choice = Vec::with_capacity(list.len());
+        for (index, node) in list.iter().enumerate() {
+            choice.push(self.within(&format!("[{index}]"), |parser| {
+                let Json::Object(members) = &node.value else {
+                    let found = node.value.what();
+                    return Err(parser.refuse(node.at, PatternProblem::NoAlternatives { found }));
+                };
+                let mut scope = Scope::default();
+                parser.object(node.at, members, prefix, &mut scope)?;
+                Ok(scope)
+            })?);
         }
-        Ok(())
+        self.or_depth -= 1;
+        Ok(choice)
     }
 
     fn field(&mut self, at: usize, list: &[Node]) -> Parsed<Vec<Predicate>> {
@@ -134,117 +187,35 @@ impl Parser<'_> {
         }
         let mut predicates = Vec::with_capacity(list.len());
         for (index, node) in list.iter().enumerate() {
-            predicates.push(self.within(&format!("[{index}]"), |parser| parser.predicate(node))?);
+            let step = format!("[{index}]");
+            predicates.push(self.within(&step, |parser| expression::member(parser, node))?);
         }
         Ok(predicates)
     }
 
-    fn predicate(&mut self, node: &Node) -> Parsed<Predicate> {
-        Ok(Predicate::Equals(match &node.value {
-            Json::Null => Literal::Null,
-            Json::Boolean(truth) => Literal::Boolean(*truth),
-            Json::Number(text) => Literal::number(text),
-            Json::Text(text) => Literal::text_or_address(text),
-            Json::List(_) => return Err(self.refuse(node.at, PatternProblem::ListInList)),
-            Json::Object(members) => return self.expression(self.only(node.at, members)?),
-        }))
-    }
-
-    fn only<'m>(&self, at: usize, members: &'m [Member]) -> Parsed<&'m Member> {
-        match members {
-            [member] => Ok(member),
-            _ => Err(self.refuse(at, PatternProblem::NotOneOperator { keys: members.len() })),
+    fn keep(&mut self, at: usize, field: Field, scope: &mut Scope) {
+        let same = |&&known: &&usize| self.fields[known].path == field.path;
+        if let Some(&known) = scope.fields.iter().find(same) {
+            self.fields[known] = field;
+            return;
         }
+        scope.fields.push(self.fields.len());
+        self.fields.push(field);
+        self.places.push(Place { at, path: self.path.clone() });
     }
 
-    /// An object with one operator. A new operator gets its arm here, its word in [`operator`] and its [`Predicate`].
-    fn expression(&self, member: &Member) -> Parsed<Predicate> {
-        match member.name.as_str() {
-            operator::PREFIX => self.prefix(&member.node),
-            operator::EXISTS => match &member.node.value {
-                Json::Boolean(wanted) => Ok(Predicate::Exists(*wanted)),
-                _ => Err(self.operand(operator::EXISTS, &member.node, "true or false")),
-            },
-            operator::ANYTHING_BUT => self.anything_but(&member.node).map(Predicate::AnythingBut),
-            later if operator::is_later(later) => {
-                Err(self.refuse(member.at, PatternProblem::NotYet { operator: later.to_owned() }))
-            }
-            unknown => {
-                Err(self.refuse(member.at, PatternProblem::UnknownOperator { operator: unknown.to_owned() }))
-            }
+    fn finish(self, scope: &Scope) -> Parsed<Pattern> {
+        let refuse =
+            |place: &Place, problem| Err(PatternError::at(self.text, place.at, &place.path, problem));
+        if let Some(place) = &self.first_or
+            && scope.count() > ALTERNATIVES_MAX
+        {
+            return refuse(place, PatternProblem::TooManyAlternatives { limit: ALTERNATIVES_MAX });
         }
-    }
-
-    fn operand(&self, operator: &'static str, node: &Node, takes: &'static str) -> PatternError {
-        self.refuse(node.at, PatternProblem::Operand { operator, found: node.value.what(), takes })
-    }
-
-    /// Refuses an operator that stands inside `outer`, and says whether the language has it.
-    fn nested(&self, outer: &'static str, member: &Member) -> PatternError {
-        let name = &member.name;
-        let problem = if operator::is_later_inside(outer, name) {
-            PatternProblem::NotYet { operator: format!("{outer}/{name}") }
-        } else {
-            PatternProblem::UnknownForm { operator: outer.to_owned(), form: name.clone() }
-        };
-        self.refuse(member.at, problem)
-    }
-
-    fn prefix(&self, node: &Node) -> Parsed<Predicate> {
-        match &node.value {
-            Json::Text(text) => Ok(Predicate::Prefix(text.as_str().into())),
-            Json::Object(members) => Err(self.nested(operator::PREFIX, self.only(node.at, members)?)),
-            _ => Err(self.operand(operator::PREFIX, node, "a string")),
+        let alternatives = scope.alternatives();
+        if let Some(&field) = alternatives.iter().find_map(|fields| fields.get(FIELDS_MAX)) {
+            return refuse(&self.places[field], PatternProblem::TooManyFields { limit: FIELDS_MAX });
         }
-    }
-
-    fn anything_but(&self, node: &Node) -> Parsed<Excluded> {
-        match &node.value {
-            Json::Text(_) | Json::Number(_) => Ok(Excluded::Values(vec![self.excluded(node)?])),
-            Json::List(nodes) if !nodes.is_empty() => {
-                let values = nodes.iter().map(|node| self.excluded(node)).collect::<Parsed<Vec<_>>>()?;
-                let is_text = |literal: &Literal| matches!(literal, Literal::Text(_));
-                match nodes.iter().zip(&values).find(|(_, value)| is_text(value) != is_text(&values[0])) {
-                    Some((node, _)) => Err(self.operand(operator::ANYTHING_BUT, node, EXCLUDABLE)),
-                    None => Ok(Excluded::Values(values)),
-                }
-            }
-            Json::Object(members) => {
-                let member = self.only(node.at, members)?;
-                if member.name != operator::PREFIX {
-                    return Err(self.nested(operator::ANYTHING_BUT, member));
-                }
-                self.excluded_prefixes(&member.node).map(Excluded::Prefixes)
-            }
-            _ => Err(self.operand(operator::ANYTHING_BUT, node, EXCLUDABLE)),
-        }
-    }
-
-    fn excluded(&self, node: &Node) -> Parsed<Literal> {
-        match &node.value {
-            Json::Text(text) => Ok(Literal::Text(text.as_str().into())),
-            Json::Number(text) => match Literal::number(text) {
-                Literal::LongNumber(_) => {
-                    Err(self.operand(operator::ANYTHING_BUT, node, "numbers that a double can hold"))
-                }
-                literal => Ok(literal),
-            },
-            _ => Err(self.operand(operator::ANYTHING_BUT, node, EXCLUDABLE)),
-        }
-    }
-
-    fn excluded_prefixes(&self, node: &Node) -> Parsed<Vec<Box<str>>> {
-        let one = |node: &Node| match &node.value {
-            Json::Text(text) if !text.is_empty() => Ok(text.as_str().into()),
-            _ => Err(self.operand(operator::PREFIX, node, EXCLUDABLE_PREFIX)),
-        };
-        match &node.value {
-            Json::List(nodes) if !nodes.is_empty() => nodes.iter().map(one).collect(),
-            Json::List(_) => Err(self.operand(operator::PREFIX, node, EXCLUDABLE_PREFIX)),
-            _ => Ok(vec![one(node)?]),
-        }
+        Ok(Pattern { fields: self.fields, alternatives, complexity: self.complexity })
     }
 }
-
-const EXCLUDABLE: &str = "a string, a number, a list of strings or of numbers, or {\"prefix\": …}";
-const EXCLUDABLE_PREFIX: &str = "a string that is not empty, or a list of such";

@@ -60,6 +60,11 @@ impl Paths {
         })
     }
 
+    /// The number of a path, if it has one.
+    pub(super) fn find(&self, path: &str) -> Option<PathId> {
+        self.follow(ROOT, path.as_bytes()).and_then(|step| self.path(step))
+    }
+
     fn add(&mut self, parent: StepId, name: &[u8]) -> StepId {
         let id = self.steps.len();
         self.steps.push(Step::default());

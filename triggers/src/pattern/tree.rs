@@ -1,5 +1,7 @@
 //! A pattern's JSON as a tree that remembers where in the text each value stands, and keeps repeated names.
 
+use std::fmt;
+
 use super::cursor::{Cursor, DEPTH_MAX, Mistake, RawText, TOO_DEEP, unescape};
 
 /// A value and where it begins in the text.
@@ -38,6 +40,34 @@ impl Json {
             Self::List(list) if list.is_empty() => "an empty list",
             Self::List(_) => "such a list",
             Self::Object(_) => "an object",
+        }
+    }
+}
+
+/// Prints it as short as JSON can be, numbers as they were spelt.
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |text: &str| serde_json::Value::from(text);
+        let comma = |at: usize| if at == 0 { "" } else { "," };
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Boolean(truth) => write!(f, "{truth}"),
+            Self::Number(number) => f.write_str(number),
+            Self::Text(value) => write!(f, "{}", text(value)),
+            Self::List(nodes) => {
+                f.write_str("[")?;
+                for (at, node) in nodes.iter().enumerate() {
+                    write!(f, "{}{}", comma(at), node.value)?;
+                }
+                f.write_str("]")
+            }
+            Self::Object(members) => {
+                f.write_str("{")?;
+                for (at, member) in members.iter().enumerate() {
+                    write!(f, "{}{}:{}", comma(at), text(&member.name), member.node.value)?;
+                }
+                f.write_str("}")
+            }
         }
     }
 }
