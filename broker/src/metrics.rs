@@ -120,6 +120,8 @@ table! {
         "0 closed, 1 half open, 2 open, by trigger";
     TRIGGER_RUNNING = Gauge Count "eventail_trigger_running",
         "1 while the trigger delivers, 0 while it is paused, disabled or stopped, by trigger";
+    TRIGGER_NEAR_MISSES = Gauge Count "eventail_trigger_near_misses_events",
+        "Events among the latest of the topic that fail in one field of a pattern that matched none of them, by trigger";
     CALLBACKS = Counter Count "eventail_callbacks_total",
         "Callbacks about events that a target took over, by outcome";
     TRIGGER_CONCURRENCY_LIMIT = Gauge Count "eventail_trigger_concurrency_limit",
@@ -247,6 +249,7 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
             BreakerState::Open => 2.0,
         };
         set(TRIGGER_BREAKER, breaker);
+        set(TRIGGER_NEAR_MISSES, status.near_miss.as_ref().map_or(0, |miss| miss.events) as f64);
         if let Some(concurrency) = &status.concurrency {
             set(TRIGGER_CONCURRENCY_LIMIT, concurrency.limit as f64);
             set(TRIGGER_CONCURRENCY_IN_USE, concurrency.in_use as f64);
@@ -378,6 +381,7 @@ mod tests {
             account,
             last_failure: None,
             concurrency: Some(Limiter::new(LimiterOptions { min: 3, max: 8 }, now).state()),
+            near_miss: None,
             budget: Some(Spending::resume(&budget, now, 9.0).status(&budget, now)),
         };
         metrics::with_local_recorder(&recorder, || {

@@ -136,6 +136,22 @@ pub struct TriggerStatus {
     /// What it has cost today, where it has a budget.
     #[serde(default)]
     pub budget: Option<BudgetStatus>,
+    /// Set where it matched none of the latest events of its topic, and one field of its pattern may be why.
+    #[serde(default)]
+    pub near_miss: Option<NearMiss>,
+}
+
+/// Why a trigger that matches nothing may not do what was meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearMiss {
+    /// The latest events of the topic that were looked at; it matched none of them.
+    pub examined: u64,
+    /// Those among them that fail in this field and no other.
+    pub events: u64,
+    /// The field, what the pattern wants of it, and what the latest of those events has.
+    pub miss: PatternMiss,
+    /// That event's place.
+    pub offset: Offset,
 }
 
 /// A dead letter without its event.

@@ -48,7 +48,11 @@ impl Bucket {
 
     /// Whole tokens that could be taken.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative, at most a u32")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "never negative, at most a u32"
+    )]
     pub fn free(&mut self, now: Timestamp) -> usize {
         self.fill(now);
         (self.tokens + (1.0 - WHOLE)) as usize

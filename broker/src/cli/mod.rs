@@ -25,6 +25,7 @@ mod table;
 mod tail;
 mod topics;
 mod triggers;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -80,6 +81,8 @@ enum Command {
     Topics(topics::Arguments),
     /// List, show, pause, resume or move triggers
     Triggers(triggers::Arguments),
+    /// Tell what happened to an event, and why
+    Why(why::Arguments),
     /// List or show functions: what they did, and what it cost
     Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
@@ -166,6 +169,7 @@ impl Command {
             Self::Tail(arguments) => block_on(tail::run(arguments, screen)),
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
+            Self::Why(arguments) => block_on(why::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
 

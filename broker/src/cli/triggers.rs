@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::api::{Api, Query};
 use super::error::CliError;
 use super::exit::Exit;
-use super::screen::{Screen, snippet};
+use super::screen::{Paint, Screen, snippet, visible};
 use super::table::{Table, facts};
 use super::{Connection, Format, Output};
 use crate::config::Duration;
-use crate::status::{BreakerState, TriggerState, TriggerStatus};
+use crate::status::{BreakerState, NearMiss, TriggerState, TriggerStatus};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,6 +115,7 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
         "PENDING",
         "TARGET",
     ]);
+    let mut near_misses = Vec::new();
     for trigger in api.understand::<Vec<TriggerStatus>>(Value::Array(triggers))? {
         let account = trigger.account;
         let mut row = vec![trigger.name.to_string(), trigger.topic.to_string(), state(&trigger)];
@@ -131,8 +132,14 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
         row.extend(numbers.map(|number| number.to_string()));
         row.push(trigger.target.clone());
         table.row(row);
+        near_misses.extend(trigger.near_miss.as_ref().map(|miss| (trigger.name.clone(), near_miss(miss))));
     }
-    table.print(screen, "There are no triggers: `eventail serve --print-config` shows how to write one.")
+    table.print(screen, "There are no triggers: `eventail serve --print-config` shows how to write one.")?;
+    for (name, text) in near_misses {
+        let label = screen.paint(Paint::Failure, "near miss:");
+        screen.line(&format!("{label} {name} {}", visible(&text)))?;
+    }
+    Ok(())
 }
 
 fn show(trigger: &TriggerStatus, screen: &mut Screen) -> Result<(), CliError> {
@@ -164,6 +171,7 @@ fn show(trigger: &TriggerStatus, screen: &mut Screen) -> Result<(), CliError> {
             ("concurrency", trigger.concurrency.as_ref().map(concurrency).unwrap_or_default()),
             ("budget", trigger.budget.as_ref().map(budget).unwrap_or_default()),
             ("last failure", failure.unwrap_or_default()),
+            ("near miss", trigger.near_miss.as_ref().map(near_miss).unwrap_or_default()),
         ],
     )
 }
@@ -179,6 +187,15 @@ fn concurrency(limiter: &LimiterState) -> String {
     };
     let LimiterState { limit, min, max, in_use, .. } = limiter;
     format!("{limit} at once, of {min} to {max} ({why}); {in_use} in use")
+}
+
+/// Why a trigger that matches nothing may not do what was meant.
+fn near_miss(near: &NearMiss) -> String {
+    let NearMiss { examined, events, miss, offset } = near;
+    format!(
+        "matched none of the latest {examined} events; {events} fail in one field: {} (event {offset})",
+        miss.text
+    )
 }
 
 /// What was spent today.

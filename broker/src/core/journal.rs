@@ -64,7 +64,7 @@ impl Message {
     const fn is_awaited(&self) -> bool {
         match self {
             Self::Entries(_, _, done) => done.is_some(),
-            Self::Snapshot(..) => false,
+            Self::Snapshot(..) | Self::Orphaned(..) | Self::Forgotten(_) => false,
             Self::SnapshotAll(_) | Self::Barrier(_) => true,
         }
     }

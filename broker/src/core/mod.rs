@@ -14,6 +14,7 @@ pub(crate) mod ledger;
 mod letter;
 mod letters;
 mod lookup;
+mod near_misses;
 mod open;
 mod permits;
 mod redrive;
@@ -86,6 +87,7 @@ pub(crate) struct Core {
     letters: Letters,
     lookup: Lookup,
     timeline: Arc<Timeline>,
+    near_misses: near_misses::LookedAt,
     in_flight: Arc<InFlight>,
     stopping: AtomicBool,
     /// Set when lanes stop leasing.

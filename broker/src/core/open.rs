@@ -121,6 +121,7 @@ impl BrokerBuilder {
             letters,
             lookup,
             timeline: Arc::new(timeline),
+            near_misses: super::near_misses::LookedAt::default(),
             in_flight: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::Sender::new(false),

@@ -1,6 +1,7 @@
 //! The broker whole, in one process, with scripted targets and a real disk.
 
 mod calls;
+mod why;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -499,6 +500,7 @@ async fn a_trigger_that_stopped_for_a_dead_letter_goes_on_when_the_event_is_gone
             start: Offset(0),
             dead_letter_topic: topic(),
             redrives: false,
+            timeline: None,
             observer: None,
             seed: 1,
         },

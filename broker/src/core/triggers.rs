@@ -18,6 +18,7 @@ use super::feed::Feed;
 use super::functions::Functions;
 use super::graveyard::Graveyard;
 use super::lane::{Driver, Lane, LaneOptions};
+use super::near_misses::NearMisses;
 use super::permits::Gate;
 use super::replies::Replies;
 use super::topic::Topic;
@@ -48,6 +49,9 @@ impl Triggers {
 pub(crate) struct Trigger {
     pub(crate) lane: Arc<Lane>,
     options: config::Trigger,
+    pattern: Option<Pattern>,
+    /// What a look at the events that it did not match came to.
+    pub(crate) near_misses: NearMisses,
     topic: Arc<Topic>,
     target: Arc<dyn Target>,
     target_text: String,
@@ -164,7 +168,18 @@ impl Core {
             },
         );
         let redrives = tokio::sync::OnceCell::new();
-        Ok((Trigger { lane, options: options.clone(), topic, target, target_text, gate, redrives }, pattern))
+        let trigger = Trigger {
+            lane,
+            options: options.clone(),
+            pattern: pattern.clone(),
+            near_misses: NearMisses::default(),
+            topic,
+            target,
+            target_text,
+            gate,
+            redrives,
+        };
+        Ok((trigger, pattern))
     }
 
     fn start_topic(self: &Arc<Self>, members: Vec<(Arc<Trigger>, Option<Pattern>)>) {
@@ -289,7 +304,23 @@ impl Trigger {
             last_failure: subscription.last_failure().cloned(),
             concurrency: self.gate.as_ref().and_then(|gate| gate.limiter()),
             budget: None,
+            near_miss: self.near_misses.flag(),
         }
+    }
+
+    /// What it wants; `None` is everything.
+    pub(crate) fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_ref()
+    }
+
+    /// The same as text.
+    pub(crate) fn pattern_text(&self) -> Option<&str> {
+        self.options.pattern.as_deref()
+    }
+
+    /// The topic that it reads.
+    pub(crate) fn topic(&self) -> &Arc<Topic> {
+        &self.topic
     }
 
     pub(crate) fn redrives(&self) -> Option<&Arc<Lane>> {

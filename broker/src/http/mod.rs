@@ -28,6 +28,7 @@ mod routes;
 mod server;
 mod sigv4;
 mod stall;
+mod timeline;
 mod topics;
 mod triggers;
 

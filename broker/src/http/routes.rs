@@ -13,7 +13,9 @@ use http::Method;
 
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
-use super::{dead_letters, deliveries, events, functions, health, invoke, publish, topics, triggers};
+use super::{
+    dead_letters, deliveries, events, functions, health, invoke, publish, timeline, topics, triggers,
+};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
 
@@ -48,6 +50,7 @@ routes! {
     GET "/v1/topics/{topic}" => topics::show;
     PUT "/v1/topics/{topic}" => topics::create;
     GET "/v1/events/{id}" => events::find;
+    GET "/v1/events/{id}/timeline" => timeline::answer;
     GET "/v1/triggers" => triggers::list;
     GET "/v1/triggers/{trigger}" => triggers::show;
     POST "/v1/triggers/{trigger}/pause" => triggers::pause;

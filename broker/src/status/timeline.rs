@@ -1,6 +1,7 @@
 //! What is told of one event: where it came in, and what became of it at every trigger.
 
 use eventail_triggers::outcome::RejectReason;
+use eventail_triggers::pattern::{Found, Miss};
 use eventail_wire::{Offset, Timestamp, TopicName};
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +141,17 @@ pub struct PatternMiss {
     pub failed_fields: usize,
     /// All of it in words.
     pub text: String,
+}
+
+impl From<Miss> for PatternMiss {
+    fn from(miss: Miss) -> Self {
+        let text = miss.to_string();
+        let found = match miss.found {
+            Found::Absent | Found::NotJson => None,
+            Found::Value(json) => Some(json),
+        };
+        Self { path: miss.path, expected: miss.expected, found, failed_fields: miss.failed_fields, text }
+    }
 }
 
 /// What a pending event waits for.

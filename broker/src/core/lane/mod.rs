@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eventail_storage::log::{AppendError, Appended, BoxFuture, Log, NewRecord, ReadError, ReadLimit};
 use eventail_triggers::key::KeyPath;
-use eventail_triggers::pattern::{Matcher, Pattern, Scratch};
+use eventail_triggers::pattern::{Matcher, Pattern};
 use eventail_triggers::policy::DeliveryPolicy;
 use eventail_triggers::subscription::{
     CallEnding, Effect, Ending, Entry, Lease, Settled, Snapshot, State as SubscriptionState, Subscription,
@@ -288,13 +288,6 @@ impl Lane {
         drop(state);
         self.ring();
         Box::pin(written)
-    }
-
-    /// Whether the lane's pattern matches an event.
-    pub(crate) fn matches(&self, event: &Event) -> bool {
-        let mut matched = Vec::new();
-        self.matcher.matches(event, &mut Scratch::default(), &mut matched);
-        !matched.is_empty()
     }
 
     /// Whether a call may go now.

@@ -35,6 +35,8 @@ use crate::config::TimelineOptions;
 
 pub(crate) use step::Step;
 
+#[cfg(test)]
+pub(crate) use track::HELD_BYTES_MAX;
 pub(crate) use track::{AttemptEnded, Track};
 
 /// The name of the internal log.
@@ -113,6 +115,12 @@ impl Timeline {
     /// Whether anything is kept.
     pub(crate) fn is_kept(&self) -> bool {
         self.kept.is_some()
+    }
+
+    /// Bytes that wait to be written.
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.shared.held()
     }
 
     /// Where a lane puts its steps down, if they are to be kept.

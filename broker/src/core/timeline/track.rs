@@ -17,7 +17,7 @@ use super::step::{Attempt, Step};
 use crate::metrics::{AttemptEnd, TimelineMetrics};
 
 /// Bytes of all tracks that may wait to be written.
-pub(super) const HELD_BYTES_MAX: usize = 16 << 20;
+pub(crate) const HELD_BYTES_MAX: usize = 16 << 20;
 /// When a page is full: small, since a look-up reads whole pages.
 const PAGE_BYTES: usize = 32 << 10;
 
@@ -104,6 +104,11 @@ impl Shared {
             ready: Mutex::default(),
             wake: Notify::new(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// The pages that wait, each with its steps; from now on they are whoever takes them's.

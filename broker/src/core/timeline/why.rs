@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eventail_storage::log::ReadLimit;
+use eventail_triggers::pattern::Explanation;
 use eventail_wire::{Event, Timestamp};
 
 use super::story::{Facts, Present, Stands, tell};
@@ -153,5 +154,9 @@ fn present(
     let redriven = redriven_at
         .zip(trigger.redrives())
         .map(|(offset, lane)| lane.look(|subscription| Stands::of(subscription, offset, now)));
-    Present { matches: trigger.lane.matches(event), miss: None, stands, redriven }
+    let miss = trigger.pattern().and_then(|pattern| match pattern.explain(event) {
+        Explanation::Match => None,
+        Explanation::NoMatch(miss) => Some(miss.into()),
+    });
+    Present { matches: miss.is_none(), miss, stands, redriven }
 }
