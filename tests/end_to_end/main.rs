@@ -25,3 +25,4 @@ mod quic;
 mod quickstart;
 mod replies;
 mod support;
+mod why;
