@@ -13,5 +13,6 @@ pub mod payload;
 pub mod policy;
 pub mod rate;
 pub mod report;
+pub mod schedule;
 pub mod subscription;
 pub mod target;

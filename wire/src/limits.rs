@@ -74,3 +74,24 @@ pub const INVOKE_SYNC_BYTES_MAX: usize = 6 << 20;
 pub const INVOKE_ASYNC_BYTES_MAX: usize = 1 << 20;
 /// The context of a client that invokes a function, as base64: as AWS Lambda has it.
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+/// How late a scheduled run may go before it counts as missed: as precise as EventBridge's schedules, and time enough to restart a
+/// broker.
+pub const SCHEDULE_LATE_MS: u64 = 60_000;
+/// How far a clock may be set back while schedules wait for it to come to where they were: a zone's error or a leap is less, and more
+/// means that the clock was wrong before.
+pub const SCHEDULE_SET_BACK_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Runs that a listing of schedules tells ahead.
+pub const SCHEDULE_RUNS_SHOWN: usize = 10;
+/// Missed runs of a schedule that are made up for at most: each is an event at once.
+pub const SCHEDULE_MISSED_MAX: u32 = 10_000;
+/// A pattern's text: AWS takes two thousand bytes, long lists of values need more.
+pub const PATTERN_BYTES_MAX: usize = 256 << 10;
+/// The patterns that one pattern with `$or` may stand for, multiplied out: AWS has the same limit.
+pub const PATTERN_ALTERNATIVES_MAX: usize = 1_000;
+/// The most beginnings of one wildcard that the worst value may match at once, counted as AWS' reference implementation
+/// counts them: AWS takes wildcards with 7 and refuses one with 11.
+pub const WILDCARD_COMPLEXITY_MAX: usize = 10;
+/// The same, added up over the wildcards of one pattern.
+pub const PATTERN_COMPLEXITY_MAX: usize = 1_000;
+/// The same, added up over the triggers of one topic: a value that calls for all of them costs a few milliseconds.
+pub const TOPIC_COMPLEXITY_MAX: usize = 20_000;

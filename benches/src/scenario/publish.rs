@@ -181,12 +181,12 @@ async fn acknowledge(
         let duplicate = match handle {
             Handle::One(handle) => {
                 events += 1;
-                handle.await?.duplicate
+                handle.await?.is_duplicate()
             }
             Handle::Many(handle) => {
                 let acks = handle.await?;
                 events += u64::try_from(acks.len())?;
-                acks.iter().any(|ack| ack.duplicate)
+                acks.iter().any(|ack| ack.is_duplicate())
             }
         };
         ensure!(!duplicate, "an event was taken for a duplicate");

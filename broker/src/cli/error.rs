@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use eventail_storage::OpenError;
+use eventail_triggers::pattern::{EventTextError, PatternError};
 use eventail_wire::Code;
 use eventail_wire::cloudevents::CloudEventError;
 
@@ -185,6 +186,33 @@ pub enum CliError {
         /// Why.
         #[from]
         source: RuntimeApiError,
+    },
+    /// A pattern that is none.
+    #[error("{source}")]
+    Pattern {
+        /// What is wrong with it, and what would be right.
+        source: PatternError,
+    },
+    /// A text that should be an event and is no JSON object.
+    #[error("{source}")]
+    EventText {
+        /// What is wrong with it.
+        source: EventTextError,
+    },
+    /// A JSON object that should be a CloudEvent.
+    #[error("the event has `specversion` and is no CloudEvent: {source}")]
+    CloudEvent {
+        /// What is wrong with it.
+        source: CloudEventError,
+    },
+    /// Two things from one standard input.
+    #[error("standard input can be the pattern or the event, not both")]
+    SecondStdin,
+    /// A trigger that a configuration does not have.
+    #[error("the configuration has no trigger {name:?}")]
+    NoTrigger {
+        /// Which.
+        name: String,
     },
     /// The process cannot do what it needs.
     #[error("the process cannot start: {source}")]

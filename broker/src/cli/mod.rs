@@ -13,6 +13,7 @@ mod error;
 mod exit;
 mod functions;
 mod logging;
+mod matching;
 mod publish;
 mod quickstart;
 mod run_function;
@@ -88,6 +89,8 @@ enum Command {
     /// List, show, redrive or purge dead letters
     DeadLetters(dead_letters::Arguments),
 
+    /// Tell whether a pattern matches an event, and if not, why
+    Match(matching::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
     /// Be the process of a function that is built in, for trying functions with nothing installed
@@ -173,6 +176,7 @@ impl Command {
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
 
+            Self::Match(arguments) => matching::run(&arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 /// Files of configuration are small; whatever is larger than this was named by mistake.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+pub const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// A whole file as text.
 ///

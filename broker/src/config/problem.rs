@@ -6,7 +6,7 @@ use eventail_triggers::http::{AddressRangeError, HttpTargetError};
 use eventail_triggers::key::KeyPathError;
 use eventail_triggers::lambda::LambdaTargetError;
 use eventail_triggers::pattern::PatternError;
-use eventail_wire::NameError;
+use eventail_wire::{NameError, TopicName, limits};
 
 use super::units::UnitError;
 use crate::lambda_name::LambdaNameError;
@@ -263,6 +263,29 @@ pub enum Problem {
         /// What it has.
         found: &'static str,
     },
+    /// A pattern's file that cannot be read.
+    #[error("`{key}`: {path} cannot be read: {source}")]
+    PatternFile {
+        /// Whose value.
+        key: String,
+        /// The file.
+        path: String,
+        /// The system's word.
+        source: Arc<std::io::Error>,
+    },
+    /// Wildcards of a topic's triggers that a hostile event could make too much of.
+    #[error(
+        "`{key}`: the wildcards of topic `{topic}` are too complex together: {complexity}, and {} are the limit",
+        limits::TOPIC_COMPLEXITY_MAX
+    )]
+    TooManyWildcards {
+        /// Whose value made it too much.
+        key: String,
+        /// The topic.
+        topic: TopicName,
+        /// What they add up to.
+        complexity: usize,
+    },
     /// A secret that is written into the file.
     #[error("`{key}` is a secret and must not be written into the file")]
     InlineSecret {
@@ -431,6 +454,7 @@ impl Problem {
             Self::Pattern { source, is_json: true, .. } => {
                 format!("look at line {}, column {} of the pattern", source.line, source.column)
             }
+            Self::TooManyWildcards { .. } => "use prefixes and suffixes, or spread them over topics".to_owned(),
             Self::Conflict { conflict: Conflict::DeadLettersReturn, .. } => "name another topic".to_owned(),
             _ => return None,
         })

@@ -291,6 +291,40 @@ fn patterns_are_checked_and_the_mistake_is_pointed_at() {
 }
 
 #[test]
+fn a_pattern_may_be_a_file_of_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |pattern: &str| {
+        std::fs::write(folder.path().join("ship.json"), pattern).unwrap();
+        let text = "[triggers.t]\npattern = { file = \"ship.json\" }\ntarget.http.url = \"http://a/\"";
+        let name = folder.path().join("eventail.toml").display().to_string();
+        Config::parse(&name, text, &environment)
+    };
+    let pattern = "{\"type\": [\"a\"],\n \"$or\": [{\"b\": [1]}, {\"c\": [1]}]}\n";
+    assert_eq!(trigger(&read(pattern).unwrap(), "t").pattern.as_deref(), Some(pattern));
+    let refused = read("{\"type\":\n \"a\"}").unwrap_err().errors()[0].problem().help().unwrap();
+    assert_eq!(refused, "look at line 2, column 2 of the pattern");
+    let missing = trigger_errors("[triggers.t]\npattern = { file = \"nowhere.json\" }");
+    assert!(missing[0].starts_with("2:11 `pattern`: nowhere.json cannot be read"), "{missing:?}");
+    let field = "[triggers.t]\npattern = { file = [\"x\"] }\ntarget.http.url = \"http://a/\"";
+    assert!(parse(field).is_ok(), "a field of this name is still one");
+}
+
+#[test]
+fn wildcards_of_a_topic_have_a_budget_together() {
+    let trigger = |n: usize, topic: &str| {
+        let wildcards = "{ wildcard = \"*a*a*a*a*a\" }, ".repeat(100);
+        format!(
+            "[triggers.t{n}]\ntopic = \"{topic}\"\npattern.subject = [{wildcards}]\ntarget.http.url = \"http://a/\"\n"
+        )
+    };
+    let many = |count: usize| (10..10 + count).map(|n| trigger(n, "orders")).collect::<String>();
+    assert!(parse(&(many(20) + &trigger(90, "other"))).is_ok());
+    let told = errors(&many(21));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("83:") && told[0].contains("21000, and 20000 are the limit"), "{told:?}");
+}
+
+#[test]
 fn urls_headers_and_statuses_of_a_target_are_checked() {
     let target = |keys: &str| errors(&format!("[triggers.t.target.http]\n{keys}"));
     assert_eq!(target(""), ["1:20 [triggers.t.target.http] needs `url`"]);

@@ -20,6 +20,7 @@ pub(super) fn read(
     functions: &mut Functions,
 ) -> BTreeMap<TriggerName, Trigger> {
     let mut triggers = BTreeMap::new();
+    let mut wildcards = pattern::Budget::default();
     let Some(found) = root.get("triggers") else { return triggers };
     for entry in found.entries(reader) {
         let name = TriggerName::new(&entry.key)
@@ -33,6 +34,7 @@ pub(super) fn read(
         let section = Section::new(reader, path, entry.key_span.clone(), table, schema::TRIGGER);
         let trigger = read_trigger(reader, &section, name.as_ref(), functions);
         if let (Some(name), Some(trigger)) = (name, trigger) {
+            wildcards.add(reader, &section, &trigger);
             triggers.insert(name, trigger);
         }
     }

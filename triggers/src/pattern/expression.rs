@@ -2,16 +2,18 @@
 //!
 //! A new operator gets its word in [`operator`], its arm in [`expression`] and its [`Predicate`].
 
+use eventail_wire::limits::{PATTERN_COMPLEXITY_MAX, WILDCARD_COMPLEXITY_MAX};
+
 use super::error::PatternProblem;
 use super::fold::Folded;
 use super::network::Network;
 use super::operator;
-use super::parse::{PATTERN_COMPLEXITY_MAX, Parsed, Parser};
+use super::parse::{Parsed, Parser};
 use super::predicate::Predicate;
 use super::range::NumberRange;
 use super::tree::{Json, Member, Node};
 use super::values::Literal;
-use super::wildcard::{Meaning, WILDCARD_COMPLEXITY_MAX, Wildcard, WildcardMistake};
+use super::wildcard::{Meaning, Wildcard, WildcardMistake};
 
 const EXCLUDABLE: &str = "a string, a number, a list of strings or of numbers, or an object with one of prefix, suffix, \
      equals-ignore-case, wildcard";

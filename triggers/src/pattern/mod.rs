@@ -75,7 +75,5 @@ mod tests;
 pub use error::{PatternError, PatternProblem};
 pub use explain::{Explanation, Found, Miss};
 pub use matcher::{Matcher, Scratch};
-pub use parse::{FIELDS_MAX, PATTERN_BYTES_MAX, PATTERN_COMPLEXITY_MAX, Pattern};
+pub use parse::{FIELDS_MAX, Pattern};
 pub use scan::EventTextError;
-pub use scope::ALTERNATIVES_MAX;
-pub use wildcard::WILDCARD_COMPLEXITY_MAX;

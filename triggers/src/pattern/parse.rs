@@ -5,21 +5,17 @@
 //! `{"a": {"b": …}}` and `{"a.b": …}` are one field, and where a pattern names a field twice the last one counts. A field
 //! inside `$or` is its own: where it is named outside too, both must match.
 
+use eventail_wire::limits::{PATTERN_ALTERNATIVES_MAX, PATTERN_BYTES_MAX};
+
 use super::error::{PatternError, PatternProblem};
 use super::expression;
 use super::operator;
 use super::predicate::Predicate;
-use super::scope::{ALTERNATIVES_MAX, Scope};
+use super::scope::Scope;
 use super::tree::{self, Json, Member, Node};
 
 /// Fields that must match at once. The check of array consistency keeps two bits of 128 for each.
 pub const FIELDS_MAX: usize = 64;
-
-/// Bytes of a pattern's text: two thousand suffice AWS, long lists of values need more.
-pub const PATTERN_BYTES_MAX: usize = 256 << 10;
-
-/// What the wildcards of one pattern may add up to, each counted as [`super::WILDCARD_COMPLEXITY_MAX`] is.
-pub const PATTERN_COMPLEXITY_MAX: usize = 1_000;
 
 /// A pattern: fields that must all match, or several alternatives of such.
 ///
@@ -68,7 +64,8 @@ impl Pattern {
         parser.finish(&scope)
     }
 
-    /// What the wildcards of the pattern can cost: for each the most of its beginnings that one value can match at once.
+    /// What the wildcards of the pattern can cost: for each the most of its beginnings that one value can match at once,
+    /// added up. [`eventail_wire::limits`] has the limits for one, for a pattern and for a topic.
     #[must_use]
     pub fn complexity(&self) -> usize {
         self.complexity
@@ -208,9 +205,9 @@ impl Parser<'_> {
         let refuse =
             |place: &Place, problem| Err(PatternError::at(self.text, place.at, &place.path, problem));
         if let Some(place) = &self.first_or
-            && scope.count() > ALTERNATIVES_MAX
+            && scope.count() > PATTERN_ALTERNATIVES_MAX
         {
-            return refuse(place, PatternProblem::TooManyAlternatives { limit: ALTERNATIVES_MAX });
+            return refuse(place, PatternProblem::TooManyAlternatives { limit: PATTERN_ALTERNATIVES_MAX });
         }
         let alternatives = scope.alternatives();
         if let Some(&field) = alternatives.iter().find_map(|fields| fields.get(FIELDS_MAX)) {

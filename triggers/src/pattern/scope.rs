@@ -1,8 +1,5 @@
 //! `$or` multiplied out: a pattern with it is several patterns, of which one must match.
 
-/// The most patterns that one pattern may stand for. AWS has the same limit.
-pub const ALTERNATIVES_MAX: usize = 1_000;
-
 /// Fields that must all match, and choices of which each must have one that matches.
 #[derive(Debug, Default)]
 pub(super) struct Scope {

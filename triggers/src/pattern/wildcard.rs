@@ -5,10 +5,6 @@
 use super::predicate::Predicate;
 use super::substrings::Substrings;
 
-/// The most beginnings of one wildcard that may be under way at once in the worst value, counted as AWS' reference
-/// implementation counts them. AWS takes wildcards with 7 and refuses one with 11.
-pub const WILDCARD_COMPLEXITY_MAX: usize = 10;
-
 /// What is wrong with a wildcard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WildcardMistake {

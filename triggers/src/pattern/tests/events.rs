@@ -126,3 +126,69 @@ fn scratch_carries_nothing_from_one_event_or_matcher_to_the_next() {
         assert!(out.is_empty());
     }
 }
+
+/// An event as it would come in through EventBridge's shape.
+fn bridged() -> EventBuilder {
+    order()
+        .extension("account", "123456789012")
+        .extension("region", "eu-west-1")
+        .extension("resources", r#"["arn:aws:s3:::a", "arn:aws:s3:::b\u002f"]"#)
+        .time("2026-01-02T03:04:05Z")
+        .data_content_type("application/eventbridge+json")
+        .data(r#"{"total": 12, "tags": ["x"]}"#)
+}
+
+#[test]
+fn names_of_eventbridge_hold_for_events_in_its_shape() {
+    for pattern in [
+        r#"{"detail-type": ["order.created"], "detail": {"total": [{"numeric": [">", 10]}]}}"#,
+        r#"{"resources": ["arn:aws:s3:::b/"], "account": ["123456789012"], "region": [{"prefix": "eu-"}]}"#,
+        r#"{"id": ["o-1"], "source": ["/shop"], "time": [{"prefix": "2026-"}]}"#,
+        r#"{"type": ["order.created"], "data": {"total": [12]}, "detail": {"tags": ["x"]}}"#,
+        r#"{"resources": [{"wildcard": "*s3*a"}]}"#,
+    ] {
+        assert!(holds(pattern, bridged()), "{pattern}");
+    }
+    assert!(holds(
+        r#"{"detail": {"total": [12]}}"#,
+        bridged().data_content_type("Application/EventBridge+json; charset=utf-8")
+    ));
+    for pattern in [
+        r#"{"resources": ["arn:aws:s3:::c"]}"#,
+        r#"{"detail": {"total": [13]}}"#,
+        r#"{"detail-type": ["order.paid"]}"#,
+        r#"{"detail": {"account": ["123456789012"]}}"#,
+    ] {
+        assert!(!holds(pattern, bridged()), "{pattern}");
+    }
+}
+
+#[test]
+fn other_events_do_not_have_the_names_of_eventbridge() {
+    let plain = || bridged().data_content_type("application/json");
+    for pattern in [
+        r#"{"detail": {"total": [12]}}"#,
+        r#"{"detail-type": ["order.created"]}"#,
+        r#"{"resources": ["arn:aws:s3:::a"]}"#,
+    ] {
+        assert!(!holds(pattern, plain()), "{pattern}");
+    }
+    assert!(holds(r#"{"resources": [{"prefix": "[\"arn"}], "data": {"total": [12]}}"#, plain()));
+    assert!(holds(r#"{"detail": ["an extension"]}"#, plain().extension("detail", "an extension")));
+    assert!(!holds(r#"{"detail": ["an extension"]}"#, bridged().extension("detail", "an extension")));
+}
+
+#[test]
+fn resources_that_are_no_list_are_the_text_that_they_are() {
+    let event = |resources: &str| bridged().extension("resources", resources.to_owned());
+    assert!(holds(r#"{"resources": ["arn:x"]}"#, event("arn:x")));
+    assert!(holds(r#"{"resources": ["[arn:x"]}"#, event("[arn:x")));
+    assert!(holds(r#"{"resources": [{"exists": false}]}"#, event("[]")));
+}
+
+#[test]
+fn patterns_by_either_name_need_the_data() {
+    let matcher = |text: &str| Matcher::new(&[Some(Pattern::parse(text).unwrap())]);
+    assert!(matcher(r#"{"detail": {"a": [1]}}"#).needs_data());
+    assert!(!matcher(r#"{"detail-type": ["x"], "resources": ["y"]}"#).needs_data());
+}

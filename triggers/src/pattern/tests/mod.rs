@@ -1,8 +1,11 @@
 //! Tests of the pattern language: what it says, what it refuses, and that the compiled matcher says what a slow one says.
 
+mod alternatives;
 mod events;
+mod explanations;
 mod language;
 mod model;
+mod operators;
 mod refusals;
 
 use super::{Matcher, Pattern, Scratch};
