@@ -8,14 +8,16 @@
 //!
 //! The metrics of the log itself are named and described in the storage crate.
 
+mod delayed;
 mod functions;
 mod handles;
 
 use metrics::{Unit, counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::status::{BreakerState, TopicStatus, TriggerState, TriggerStatus};
+use crate::status::{BreakerState, ConfigStatus, OrphanStatus, TopicStatus, TriggerState, TriggerStatus};
 
+pub use delayed::{DelayedMetrics, record_delayed};
 pub use functions::FunctionMetrics;
 pub use handles::{AttemptEnd, TimelineMetrics, TopicMetrics, TriggerMetrics, class_label, reason_label};
 
@@ -134,6 +136,16 @@ table! {
         "What the trigger has cost since the day (UTC) began, in what the prices are in, by trigger";
     TRIGGER_BUDGET_LEVEL = Gauge Count "eventail_trigger_budget_level",
         "0 within, 1 warning (80 % is spent), 2 spent, by trigger";
+    CONFIG_RELOADS = Counter Count "eventail_config_reloads_total",
+        "Reloads that changed the configuration";
+    CONFIG_RELOAD_FAILURES = Counter Count "eventail_config_reload_failures_total",
+        "Reloads that were refused, so that the last good configuration stayed";
+    CONFIG_LOADED = Gauge Seconds "eventail_config_loaded_timestamp_seconds",
+        "When the configuration took effect that is in effect, as seconds since 1970";
+    CONFIG_NEEDS_RESTART = Gauge Count "eventail_config_restart_keys",
+        "Keys and topics of the configuration that take effect only at the next start";
+    ORPHANED_TRIGGERS = Gauge Count "eventail_orphaned_triggers",
+        "Triggers that are not in the configuration any more and whose state is kept";
     FUNCTION_INVOCATIONS = Counter Count "eventail_function_invocations_total",
         "Calls of functions, by function, trigger and end; throttles and failed starts among them";
     FUNCTION_COLD_STARTS = Counter Count "eventail_function_cold_starts_total",
@@ -156,6 +168,20 @@ table! {
         "Steps of events that were not noted, because the disk refused or did not keep up";
     TIMELINE_BYTES = Gauge Bytes "eventail_timeline_disk_bytes",
         "Bytes of segments of the timeline on disk";
+    DELAYED_HELD = Counter Count "eventail_delayed_held_events_total",
+        "Events that were taken to be held until their time";
+    DELAYED_RELEASED = Counter Count "eventail_delayed_released_events_total",
+        "Held events that were appended to their topics";
+    DELAYED_CANCELLED = Counter Count "eventail_delayed_cancelled_events_total",
+        "Held events that were cancelled";
+    DELAYED_LATENESS_SECONDS = Histogram Seconds "eventail_delayed_lateness_seconds",
+        "Time from the moment for which an event was held to its append";
+    DELAYED_PENDING = Gauge Count "eventail_delayed_pending_events",
+        "Events that are held";
+    DELAYED_PENDING_BYTES = Gauge Bytes "eventail_delayed_pending_bytes",
+        "What held events count against limits.delayed_bytes_max";
+    DELAYED_NEXT_DUE = Gauge Seconds "eventail_delayed_next_due_timestamp_seconds",
+        "When the next held event is due, as Unix time; 0 where none is held";
     HTTP_REQUESTS = Counter Count "eventail_http_requests_total",
         "HTTP requests answered, by route and status";
     HTTP_PANICS = Counter Count "eventail_http_panics_total",
@@ -168,6 +194,8 @@ table! {
 
 const PUBLISH_SECONDS_BUCKETS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const LATENESS_SECONDS_BUCKETS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3_600.0];
 const ATTEMPT_SECONDS_BUCKETS: &[f64] =
     &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
@@ -198,6 +226,7 @@ pub fn describe() {
 pub fn prometheus() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(PUBLISH_SECONDS.to_owned()), PUBLISH_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(DELAYED_LATENESS_SECONDS.to_owned()), LATENESS_SECONDS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(TRIGGER_CALL_EVENTS.to_owned()), CALL_EVENTS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(TRIGGER_ATTEMPT_SECONDS.to_owned()), ATTEMPT_SECONDS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(FUNCTION_INIT_SECONDS.to_owned()), INIT_SECONDS_BUCKETS)?
@@ -213,6 +242,13 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = prometheus()?.install_recorder()?;
     describe();
     Ok(handle)
+}
+
+/// Sets the gauges of the configuration to what the broker tells of it now.
+#[allow(clippy::cast_precision_loss)]
+pub fn record_config(status: &ConfigStatus, orphans: &[OrphanStatus]) {
+    gauge!(CONFIG_NEEDS_RESTART).set(status.needs_restart.len() as f64);
+    gauge!(ORPHANED_TRIGGERS).set(orphans.len() as f64);
 }
 
 /// Sets the gauges of topics and triggers, and the counters of triggers' accounts, to what the broker tells of them now.

@@ -1,5 +1,7 @@
 //! What the broker tells about itself: the shapes that the HTTP API sends, the CLI prints and programs read.
 
+mod config;
+mod delayed;
 mod functions;
 mod timeline;
 
@@ -9,6 +11,11 @@ use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
 use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
 
+pub use config::{
+    ConfigAction, ConfigChange, ConfigFailure, ConfigPart, ConfigStatus, OrphanStatus, ReloadPlan,
+    ReloadReport,
+};
+pub use delayed::{DelayedEvent, DelayedFilter, DelayedState, DelayedStatus};
 pub use functions::{FunctionSummary, InstancesStatus};
 pub use timeline::{
     DeadLetterOrigin, EventTimeline, EventTimelines, HeldBy, PatternMiss, StepTold, StoryOutcome,

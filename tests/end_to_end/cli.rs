@@ -11,7 +11,12 @@ use tokio::io::AsyncWriteExt as _;
 use crate::support::{QUICK, at_rest, trigger};
 
 /// Runs a command against the server; answers its exit code, output and errors.
-async fn run(home: &Home, server: &Server, arguments: &[&str], input: &str) -> (i32, String, String) {
+pub(crate) async fn run(
+    home: &Home,
+    server: &Server,
+    arguments: &[&str],
+    input: &str,
+) -> (i32, String, String) {
     let mut command = home.command(arguments);
     command.env("EVENTAIL_URL", server.url());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -29,7 +34,7 @@ fn texts(output: &Output) -> (i32, String, String) {
 }
 
 #[track_caller]
-fn done((code, output, errors): (i32, String, String)) -> String {
+pub(crate) fn done((code, output, errors): (i32, String, String)) -> String {
     assert_eq!(code, 0, "{output}\n{errors}");
     output
 }

@@ -8,6 +8,7 @@ mod callbacks;
 mod cli;
 mod control;
 mod dead_letters;
+mod delayed;
 mod deliver;
 mod examples;
 mod function_failures;

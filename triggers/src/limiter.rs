@@ -147,6 +147,19 @@ impl Limiter {
         }
     }
 
+    /// Goes on between other bounds with what it has learnt.
+    pub fn set_bounds(&mut self, options: LimiterOptions) {
+        self.min = options.min.max(1);
+        self.max = options.max.max(self.min);
+        self.limit = self.limit.clamp(self.min, self.max);
+        self.ramp_to = self.ramp_to.clamp(self.limit, self.max);
+        if self.limit == self.max {
+            self.reason = LimitReason::AtMax;
+        } else if self.reason == LimitReason::AtMax {
+            self.reason = LimitReason::Growing;
+        }
+    }
+
     /// Calls that the target may get at once.
     #[must_use]
     pub const fn limit(&self) -> usize {

@@ -52,6 +52,8 @@ codes! {
     InvalidName = "invalid_name", 400, false;
     /// A parameter has a value that it cannot have.
     InvalidParameter = "invalid_parameter", 400, false;
+    /// The configuration cannot be loaded; the answer says everything that is wrong with it.
+    InvalidConfig = "invalid_config", 422, false;
     /// An event is larger than `limits.event_bytes_max`.
     EventTooLarge = "event_too_large", 413, false;
     /// A batch has more events or bytes than its limits.

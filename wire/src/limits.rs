@@ -60,8 +60,13 @@ pub const DELAY_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
 pub const DELAYED_EVENTS_MAX: usize = 1_000_000;
 /// Bytes of all events that are held at once. The log that holds them takes twice as much disk.
 pub const DELAYED_BYTES_MAX: usize = 4 << 30;
+/// Delayed events that were released or cancelled and are still known, over all topics: so much longer can they be shown, and their
+/// repeats be recognised before they are held. Past it the oldest are forgotten.
+pub const DELAYED_REMEMBERED_MAX: usize = 100_000;
 /// Functions and triggers (in pairs) that the ledger tells apart; what comes after is counted together. HTTP hosts are among them.
 pub const LEDGER_KEYS_MAX: usize = 1_000;
+/// How long the state of a trigger is kept that is not in the configuration any more.
+pub const ORPHAN_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Hours that the ledger keeps, over all of these: some hundred bytes each. Where there are more, the oldest hours go.
 pub const LEDGER_BUCKETS_MAX: usize = 200_000;
 /// How long the ledger keeps an hour.
@@ -74,6 +79,8 @@ pub const INVOKE_SYNC_BYTES_MAX: usize = 6 << 20;
 pub const INVOKE_ASYNC_BYTES_MAX: usize = 1 << 20;
 /// The context of a client that invokes a function, as base64: as AWS Lambda has it.
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+/// What a trigger's input may be that is not the event itself: what a function may be sent.
+pub const INPUT_BYTES_MAX: usize = 6 << 20;
 /// How late a scheduled run may go before it counts as missed: as precise as EventBridge's schedules, and time enough to restart a
 /// broker.
 pub const SCHEDULE_LATE_MS: u64 = 60_000;

@@ -9,6 +9,7 @@ mod api;
 mod check;
 mod completions;
 mod dead_letters;
+mod delayed;
 mod error;
 mod exit;
 mod functions;
@@ -88,6 +89,8 @@ enum Command {
     Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
     DeadLetters(dead_letters::Arguments),
+    /// List, show or cancel events that are held until their time
+    Delayed(delayed::Arguments),
 
     /// Tell whether a pattern matches an event, and if not, why
     Match(matching::Arguments),
@@ -175,6 +178,7 @@ impl Command {
             Self::Why(arguments) => block_on(why::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
+            Self::Delayed(arguments) => block_on(delayed::run(arguments, screen)),
 
             Self::Match(arguments) => matching::run(&arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),

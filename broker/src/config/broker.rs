@@ -29,6 +29,10 @@ const HEADER_BYTES_LEAST: u64 = 8 << 10;
 const HEADER_BYTES_CEILING: u64 = 1 << 20;
 /// Each topic has an open file.
 const TOPICS_CEILING: u64 = 1_000_000;
+/// Each has a few rows in the index.
+const DELAYED_EVENTS_CEILING: u64 = 100_000_000;
+/// Held events are disk.
+const DELAYED_BYTES_CEILING: u64 = 4 << 40;
 /// A chain of replies longer than this is a loop.
 const HOPS_CEILING: u64 = 1_000;
 
@@ -133,6 +137,14 @@ fn read_limits(reader: &mut Reader<'_>, section: &Section<'_>, limits: &mut Limi
     );
     let hops = section.amount(reader, "hops_max", Count(1)..=Count(HOPS_CEILING));
     set(&mut limits.hops_max, hops.and_then(|hops| u32::try_from(hops).ok()));
+    set(
+        &mut limits.delayed_events_max,
+        count(section.amount(reader, "delayed_events_max", Count(0)..=Count(DELAYED_EVENTS_CEILING))),
+    );
+    set(
+        &mut limits.delayed_bytes_max,
+        count(section.amount(reader, "delayed_bytes_max", bytes(0, DELAYED_BYTES_CEILING))),
+    );
     let timeout = section.amount(reader, "request_timeout", Duration::from_ms(1)..=REQUEST_TIMEOUT_MAX);
     set(&mut limits.request_timeout_ms, timeout);
     let ordered = [

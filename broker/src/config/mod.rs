@@ -18,8 +18,10 @@ mod pattern;
 mod policy;
 mod problem;
 mod reader;
+mod rename;
 mod schema;
 mod secret;
+pub mod source;
 mod suggest;
 mod target;
 mod timeline;
@@ -28,7 +30,7 @@ mod trigger;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::de::DeTable;
@@ -38,6 +40,7 @@ pub use broker::{ListenAt, ListenAtError};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::*;
 pub use problem::{Conflict, Problem};
+pub use source::{ConfigSource, Loaded};
 
 pub use units::{ByteSize, Duration, UnitError};
 
@@ -72,13 +75,18 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
-        let path = path.as_ref();
+        Self::load_with_texts(path.as_ref()).map(|(config, _)| config)
+    }
+
+    /// The same, with every file that was read and its text, the first one first.
+    pub(crate) fn load_with_texts(path: &Path) -> Result<(Self, Vec<(PathBuf, String)>), ConfigErrors> {
         let file_name = path.display().to_string();
         let text = files::read_text(path).map_err(|source| {
             let problem = Problem::Unreadable { source: Arc::new(source) };
             ConfigErrors::new(&file_name, "", vec![(problem, None)], &[])
         })?;
-        Self::parse(&file_name, &text, &|variable| std::env::var(variable).ok())
+        let config = Self::parse(&file_name, &text, &|variable| std::env::var(variable).ok())?;
+        Ok((config, vec![(path.to_owned(), text)]))
     }
 
     /// Reads a text as if it were the file of this name. `environment` looks up the variables that secrets come from.

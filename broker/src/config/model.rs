@@ -75,7 +75,7 @@ impl Default for TimelineOptions {
 }
 
 /// A certificate chain and its key, both PEM.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain.
     pub certificate: PathBuf,
@@ -86,7 +86,7 @@ pub struct TlsFiles {
 pub use eventail_triggers::http::AddressRange;
 
 /// Caps that an operator may move. The defaults and their reasons are in [`eventail_wire::limits`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one event.
     pub event_bytes_max: usize,
@@ -104,12 +104,16 @@ pub struct Limits {
     pub topics_max: usize,
     /// Replies to replies.
     pub hops_max: u32,
+    /// Events that are held until their time.
+    pub delayed_events_max: usize,
+    /// Bytes of all of them.
+    pub delayed_bytes_max: usize,
     /// How long a request may take to arrive whole.
     pub request_timeout_ms: u64,
 }
 
 /// Topics: what holds for all, and what differs for some.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
     /// Whether a publish may create its topic.
     pub auto_create: bool,
@@ -120,7 +124,7 @@ pub struct Topics {
 }
 
 /// How one topic is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicOptions {
     /// When a publish is acknowledged.
     pub durability: Durability,
@@ -149,7 +153,7 @@ pub enum StartPosition {
 }
 
 /// A subscription with a pattern, a target and a delivery policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trigger {
     /// The topic that it reads.
     pub topic: TopicName,
@@ -175,6 +179,8 @@ pub struct Trigger {
     pub dedup: Option<DedupPolicy>,
     /// How fast it may go.
     pub rate_limit: Option<RateLimit>,
+    /// What it was called before: where that trigger is gone and this one has no past of its own, it goes on where that one was.
+    pub renamed_from: Option<TriggerName>,
 }
 
 impl Trigger {
@@ -195,6 +201,7 @@ impl Trigger {
             input: None,
             dedup: None,
             rate_limit: None,
+            renamed_from: None,
         }
     }
 }
@@ -210,6 +217,19 @@ pub enum TargetOptions {
     Lambda(LambdaTargetOptions),
     /// Code of the program that embeds the broker.
     Handler(Arc<dyn Target>),
+}
+
+/// Handlers are equal where they are the same.
+impl PartialEq for TargetOptions {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Http(a), Self::Http(b)) => a == b,
+            (Self::Function(a), Self::Function(b)) => a == b,
+            (Self::Lambda(a), Self::Lambda(b)) => a == b,
+            (Self::Handler(a), Self::Handler(b)) => Arc::ptr_eq(a, b),
+            (Self::Http(_) | Self::Function(_) | Self::Lambda(_) | Self::Handler(_), _) => false,
+        }
+    }
 }
 
 impl std::fmt::Debug for TargetOptions {
@@ -234,6 +254,8 @@ impl Default for Limits {
             header_bytes_max: limits::HEADER_BYTES_MAX,
             topics_max: limits::TOPICS_MAX,
             hops_max: limits::HOPS_MAX,
+            delayed_events_max: limits::DELAYED_EVENTS_MAX,
+            delayed_bytes_max: limits::DELAYED_BYTES_MAX,
             request_timeout_ms: 30_000,
         }
     }

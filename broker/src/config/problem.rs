@@ -379,6 +379,17 @@ pub enum Conflict {
         /// What the ARN has at this place.
         of_arn: String,
     },
+    /// A state cannot be moved from what still has it.
+    #[error("names the trigger `{0}`, which is still in the configuration")]
+    RenamedFromPresent(String),
+    /// One state cannot be moved to two.
+    #[error("names `{old}`, as that of the trigger `{other}` does")]
+    RenamedTwice {
+        /// What both were called.
+        old: String,
+        /// The other one.
+        other: String,
+    },
 }
 
 /// `one of `a`, `b` and `c``.

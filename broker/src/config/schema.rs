@@ -30,6 +30,8 @@ pub(super) const LIMITS: &[&str] = &[
     "header_bytes_max",
     "topics_max",
     "hops_max",
+    "delayed_events_max",
+    "delayed_bytes_max",
     "request_timeout",
 ];
 /// `[egress]`
@@ -74,6 +76,7 @@ pub(super) const TRIGGER: &[&str] = &[
     "parked_max",
     "batch",
     "budget",
+    "renamed_from",
     "retry",
     "breaker",
     "target",

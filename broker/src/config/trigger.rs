@@ -11,6 +11,7 @@ use super::function::Functions;
 use super::model::{DEFAULT_DEAD_LETTER_TOPIC, DEFAULT_KEY, DEFAULT_TOPIC, StartPosition, Trigger};
 use super::problem::{Conflict, Problem};
 use super::reader::{Found, Reader, Section};
+use super::rename::{self, Renames};
 use super::{ledger, pattern, policy, schema, target, topics};
 
 /// Reads `[triggers]`.
@@ -20,6 +21,7 @@ pub(super) fn read(
     functions: &mut Functions,
 ) -> BTreeMap<TriggerName, Trigger> {
     let mut triggers = BTreeMap::new();
+    let mut renames = Renames::default();
     let mut wildcards = pattern::Budget::default();
     let Some(found) = root.get("triggers") else { return triggers };
     for entry in found.entries(reader) {
@@ -34,10 +36,12 @@ pub(super) fn read(
         let section = Section::new(reader, path, entry.key_span.clone(), table, schema::TRIGGER);
         let trigger = read_trigger(reader, &section, name.as_ref(), functions);
         if let (Some(name), Some(trigger)) = (name, trigger) {
+            renames.note(&section, &name, &trigger);
             wildcards.add(reader, &section, &trigger);
             triggers.insert(name, trigger);
         }
     }
+    renames.check(reader, &triggers);
     triggers
 }
 
@@ -63,6 +67,7 @@ fn read_trigger(
     let pattern = section.get("pattern").and_then(|found| pattern::read(reader, &found));
     let start = section.get("start").and_then(|found| start(reader, &found)).unwrap_or_default();
     let budget = ledger::read_budget(reader, section);
+    let renamed_from = section.parsed(reader, "renamed_from", rename::name);
     let target = target::read(reader, (section, name), &policy, functions);
     if let Some(target) = &target {
         policy::fit(reader, section, &mut policy, target);
@@ -80,6 +85,7 @@ fn read_trigger(
         input: None,
         dedup: None,
         rate_limit: None,
+        renamed_from,
     })
 }
 

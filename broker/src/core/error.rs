@@ -117,6 +117,14 @@ pub enum BrokerError {
         /// Why.
         source: eventail_triggers::http::HttpTargetError,
     },
+    /// A trigger's input cannot be made of any event.
+    #[error("trigger `{trigger}`")]
+    Input {
+        /// Whose input.
+        trigger: TriggerName,
+        /// Why.
+        source: eventail_triggers::input::InputError,
+    },
     /// A trigger's Lambda target cannot be made.
     #[error("trigger `{trigger}`")]
     LambdaTarget {
@@ -184,6 +192,63 @@ pub enum BrokerError {
     /// The index does not answer.
     #[error("the index cannot be read")]
     Index(#[from] eventail_storage::index::IndexError),
+    /// What an event says of its delivery does not hold together.
+    #[error("event {index}")]
+    Delay {
+        /// Its place in the batch, from 0.
+        index: usize,
+        /// Why.
+        source: eventail_wire::EventError,
+    },
+    /// An event is to be delivered later than events are held.
+    #[error(
+        "event {index} is to be delivered at {deliver_at}, which is more than {days} days ahead: no event is held longer than that",
+        days = eventail_wire::limits::DELAY_MS_MAX / 86_400_000
+    )]
+    DelayTooLong {
+        /// Its place in the batch, from 0.
+        index: usize,
+        /// Its time.
+        deliver_at: eventail_wire::Timestamp,
+    },
+    /// There would be more held events than may be.
+    #[error(
+        "{events} events would be held until their time, more than `limits.delayed_events_max` of {limit}"
+    )]
+    TooManyDelayed {
+        /// How many.
+        events: u64,
+        /// The limit.
+        limit: usize,
+    },
+    /// Held events would take more bytes than they may.
+    #[error(
+        "events of {bytes} bytes would be held until their time, more than `limits.delayed_bytes_max` of {limit}"
+    )]
+    TooManyDelayedBytes {
+        /// How many.
+        bytes: u64,
+        /// The limit.
+        limit: usize,
+    },
+    /// No delayed event has this handle.
+    #[error("there is no delayed event {id}, or it was released or cancelled some time ago")]
+    UnknownDelayed {
+        /// The handle.
+        id: eventail_wire::HeldId,
+    },
+    /// The event is held no more.
+    #[error("the delayed event {id} was released already: it is in its topic")]
+    DelayedReleased {
+        /// Its handle.
+        id: eventail_wire::HeldId,
+    },
+    /// What the log holds of a delayed event cannot be read.
+    #[error("the log of delayed events has no event at offset {offset}, where one should be")]
+    DelayedRecord {
+        /// The place.
+        offset: Offset,
+    },
     /// The broker is stopping.
     #[error("the broker is stopping")]
     ShuttingDown,
@@ -214,10 +279,16 @@ impl BrokerError {
             Self::Pattern(_)
             | Self::Key(_)
             | Self::Target { .. }
+            | Self::Input { .. }
             | Self::LambdaTarget { .. }
             | Self::UndeclaredFunction { .. }
             | Self::OffsetBeyondEnd { .. } => Code::InvalidParameter,
-            Self::SubscriptionInUse { .. } => Code::Conflict,
+            Self::Delay { source, .. } => source.code(),
+            Self::DelayTooLong { .. } => Code::DelayTooLong,
+            Self::TooManyDelayed { .. } | Self::TooManyDelayedBytes { .. } => Code::TooManyDelayed,
+            Self::UnknownDelayed { .. } => Code::UnknownEvent,
+            Self::DelayedRecord { .. } => Code::StorageCorrupt,
+            Self::SubscriptionInUse { .. } | Self::DelayedReleased { .. } => Code::Conflict,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Open(_) | Self::Letter(_) | Self::Journal { .. } | Self::Index(_) | Self::Task(_) => {
                 Code::Internal

@@ -2,7 +2,7 @@
 //!
 //! The feed reads each event once, asks the compiled matcher once which triggers want it, and puts it into their inboxes.
 //! A trigger that falls behind (its inbox is full) leaves the feed and reads the log by itself; when it has caught up it joins
-//! again. So a slow target holds no memory beyond its inbox, and nobody waits for it. A feed without members reads nothing.
+//! again. The matcher is compiled once for all of them: where one changes, another feed takes over. So a slow target holds no memory beyond its inbox, and nobody waits for it. A feed without members reads nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,6 +57,8 @@ struct State {
     members: usize,
     scratch: Scratch,
     matched: Vec<usize>,
+    /// Whether another one took over.
+    is_closed: bool,
 }
 
 /// The feed of one topic. Seats are numbered as the patterns that it was made with.
@@ -86,6 +88,7 @@ impl Feed {
             members: 0,
             scratch: Scratch::default(),
             matched: Vec::new(),
+            is_closed: false,
         };
         Self { topic, state: Mutex::new(state), joined: Notify::new() }
     }
@@ -120,7 +123,13 @@ impl Feed {
         seat.left_at.map_or(Reach::Member(position), Reach::Left)
     }
 
-    /// Reads and matches until `stop` is set.
+    /// Ends it: another one feeds its triggers from now on.
+    pub(crate) fn close(&self) {
+        self.lock().is_closed = true;
+        self.joined.notify_one();
+    }
+
+    /// Reads and matches until `stop` is set or it is closed.
     pub(crate) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut durable_end = self.topic.log.durable_end();
         let mut tick = tokio::time::interval(TICK);
@@ -138,7 +147,7 @@ impl Feed {
                     _ = stop.wait_for(|stopped| *stopped) => return,
                 },
             }
-            if *stop.borrow() {
+            if *stop.borrow() || self.lock().is_closed {
                 return;
             }
         }

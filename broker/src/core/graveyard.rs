@@ -49,7 +49,7 @@ impl Graveyard {
                 Ok(Burying::Nothing) => return lane.abandon_burial(),
                 Err(error) => error,
             };
-            let topic = &lane.dead_letter_topic;
+            let topic = lane.dead_letter_topic();
             lane.stop_for_burial(&format!("a dead letter cannot be written to `{topic}`: {failure}"));
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
@@ -93,7 +93,7 @@ impl Graveyard {
                 letter::write(&event, &origin, &delivery, &bare)?
             }
         };
-        let dead_letter_topic: &TopicName = &lane.dead_letter_topic;
+        let dead_letter_topic: &TopicName = &lane.dead_letter_topic();
         let topic = core.topic_or_create(dead_letter_topic).await?;
         let appended = topic.append(std::slice::from_ref(&letter)).await?;
         let Some(at) = appended.first() else { return Ok(()) };

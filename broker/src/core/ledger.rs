@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use eventail_storage::log::{Log, NewRecord, ReadLimit};
 use eventail_triggers::ledger::{
@@ -46,13 +47,27 @@ const PAUSED_BY_BUDGET: &str = "its budget of ";
 /// What functions did and cost.
 pub(crate) struct Ledger {
     log: Arc<dyn Log>,
-    prices: Prices,
-    budgets: BTreeMap<TriggerName, Budget>,
+    terms: ArcSwap<Terms>,
     state: Mutex<State>,
     /// Held by whoever writes.
     written: tokio::sync::Mutex<Written>,
     /// Rung when a budget has reached a level.
     reached: Notify,
+}
+
+/// What is decided by the configuration.
+struct Terms {
+    prices: Prices,
+    budgets: BTreeMap<TriggerName, Budget>,
+}
+
+impl Terms {
+    fn of(config: &Config) -> Self {
+        let with_budget = |(name, trigger): (&TriggerName, &crate::config::Trigger)| {
+            trigger.budget.map(|budget| (name.clone(), budget))
+        };
+        Self { prices: config.prices, budgets: config.triggers.iter().filter_map(with_budget).collect() }
+    }
 }
 
 struct State {
@@ -61,6 +76,8 @@ struct State {
     spendings: BTreeMap<TriggerName, Spending>,
     /// Levels that budgets have reached, to be told.
     reached: Vec<(TriggerName, BudgetLevel)>,
+    /// Triggers whose budget is new, and which it may have to pause though it was spent before.
+    renewed: BTreeSet<TriggerName>,
 }
 
 #[derive(Default)]
@@ -82,33 +99,49 @@ impl Ledger {
     ) -> Result<Arc<Self>, BrokerError> {
         let mut book = replay(log.as_ref()).await?;
         book.prune(now);
-        let with_budget = |(name, trigger): (&TriggerName, &crate::config::Trigger)| {
-            trigger.budget.map(|budget| (name.clone(), budget))
+        let terms = Terms::of(config);
+        let resume = |(name, budget): (&TriggerName, &Budget)| {
+            (name.clone(), Spending::resume(budget, now, book.spent_today(now, name)))
         };
-        let budgets: BTreeMap<_, _> = config.triggers.iter().filter_map(with_budget).collect();
-        let spendings = budgets
-            .iter()
-            .map(|(name, budget)| (name.clone(), Spending::resume(budget, now, book.spent_today(now, name))))
-            .collect();
-        let state = State { book, metrics: HashMap::new(), spendings, reached: Vec::new() };
+        let spendings = terms.budgets.iter().map(resume).collect();
+        let renewed = terms.budgets.keys().cloned().collect();
+        let state = State { book, metrics: HashMap::new(), spendings, reached: Vec::new(), renewed };
         Ok(Arc::new(Self {
             log,
-            prices: config.prices,
-            budgets,
+            terms: ArcSwap::from_pointee(terms),
             state: Mutex::new(state),
             written: tokio::sync::Mutex::default(),
             reached: Notify::new(),
         }))
     }
 
+    /// Goes by the prices and budgets of another configuration. What was spent counts.
+    pub(crate) fn adopt(&self, config: &Config, now: Timestamp) {
+        let new = Terms::of(config);
+        let mut state = self.state();
+        let State { book, spendings, renewed, .. } = &mut *state;
+        let old = self.terms.load();
+        spendings.retain(|name, _| new.budgets.contains_key(name));
+        for (name, budget) in
+            new.budgets.iter().filter(|(name, budget)| old.budgets.get(*name) != Some(*budget))
+        {
+            spendings.insert(name.clone(), Spending::resume(budget, now, book.spent_today(now, name)));
+            renewed.insert(name.clone());
+        }
+        self.terms.store(Arc::new(new));
+        drop(state);
+        self.reached.notify_one();
+    }
+
     /// Counts one call of a function, which delivered so many events (0 where it failed, or where it was for no event). `trigger` is
     /// on whose behalf; `None` for those who call a function directly.
     pub(crate) fn record(&self, now: Timestamp, trigger: Option<&TriggerName>, report: &Report, events: u32) {
-        let cost = self.prices.cost(report);
         let mut state = self.state();
-        let State { book, metrics, spendings, reached } = &mut *state;
+        let terms = self.terms.load();
+        let cost = terms.prices.cost(report);
+        let State { book, metrics, spendings, reached, .. } = &mut *state;
         let key = book.key(&report.function, trigger);
-        let memory_used_mb = book.record(now, &key, report, events, cost).memory_used_mb;
+        let memory_used_mb = book.record(now, &key, report, events, cost);
         let counted = match metrics.get(&key) {
             Some(known) => Arc::clone(known),
             None => {
@@ -119,7 +152,7 @@ impl Ledger {
         };
         let mut has_reached = false;
         if let Some(trigger) = trigger
-            && let Some(budget) = self.budgets.get(trigger)
+            && let Some(budget) = terms.budgets.get(trigger)
             && let Some(spending) = spendings.get_mut(trigger)
             && let Some(level) = spending.add(budget, now, cost)
         {
@@ -142,7 +175,8 @@ impl Ledger {
 
     /// What a trigger with a budget has cost today.
     pub(crate) fn budget_status(&self, now: Timestamp, trigger: &TriggerName) -> Option<BudgetStatus> {
-        let budget = self.budgets.get(trigger)?;
+        let terms = self.terms.load();
+        let budget = terms.budgets.get(trigger)?;
         self.state().spendings.get(trigger).map(|spending| spending.status(budget, now))
     }
 
@@ -225,7 +259,7 @@ impl Core {
             let mut flush = tokio::time::interval(FLUSH_EVERY);
             flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
             // Those whose budget is spent and who were not paused for it yet.
-            let mut to_pause: BTreeSet<TriggerName> = ledger.budgets.keys().cloned().collect();
+            let mut to_pause: BTreeSet<TriggerName> = BTreeSet::new();
             loop {
                 let (is_flush, is_end) = tokio::select! {
                     _ = flush.tick() => (true, false),
@@ -249,7 +283,11 @@ impl Core {
     /// that is not.
     async fn mind_budgets(&self, to_pause: &mut BTreeSet<TriggerName>) {
         let now = self.clock.now();
-        let reached = std::mem::take(&mut self.ledger.state().reached);
+        let reached = {
+            let mut state = self.ledger.state();
+            to_pause.append(&mut state.renewed);
+            std::mem::take(&mut state.reached)
+        };
         for (trigger, level) in reached {
             let Some(status) = self.ledger.budget_status(now, &trigger) else { continue };
             let (spent, per_day) = (status.spent, status.per_day);

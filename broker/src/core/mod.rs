@@ -3,7 +3,9 @@
 //! [`Broker`] is the handle that everybody holds; [`Core`] is what stands behind it. Nothing here knows of sockets: the HTTP API,
 //! the QUIC server and the CLI call the handle, as does a program that embeds the broker.
 
+mod assembly;
 mod callbacks;
+mod delayed;
 mod error;
 mod feed;
 mod functions;
@@ -16,8 +18,11 @@ mod letters;
 mod lookup;
 mod near_misses;
 mod open;
+mod orphans;
 mod permits;
 mod redrive;
+mod redrive_lanes;
+pub(crate) mod reload;
 mod replies;
 mod subscriber;
 #[cfg(test)]
@@ -48,9 +53,11 @@ use crate::status::{
 
 pub use error::BrokerError;
 pub use open::BrokerBuilder;
+pub use reload::ReloadError;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
 use callbacks::Callbacks;
+use delayed::Delayed;
 use functions::Functions;
 use journal::Journal;
 use ledger::Ledger;
@@ -73,6 +80,10 @@ pub struct Broker {
 pub(crate) struct Core {
     /// What the broker runs with now: exchanged whole, so that whoever loads it once sees one configuration.
     config: ArcSwap<Config>,
+    /// Held by whoever exchanges triggers.
+    changing: tokio::sync::Mutex<()>,
+    reloads: reload::Reloads,
+    orphans: orphans::Orphans,
     clock: Arc<dyn Clock>,
     observer: Option<Arc<dyn Observer>>,
     store: Arc<DiskStore>,
@@ -88,6 +99,7 @@ pub(crate) struct Core {
     lookup: Lookup,
     timeline: Arc<Timeline>,
     near_misses: near_misses::LookedAt,
+    delayed: Delayed,
     in_flight: Arc<InFlight>,
     stopping: AtomicBool,
     /// Set when lanes stop leasing.
@@ -164,23 +176,16 @@ impl Broker {
             Some(topic) => topic,
             None => core.topic_for_publish(topic).await?,
         };
-        let appended = core.append(&topic, &events).await.inspect_err(|error| {
-            topic.metrics.refused(error.code(), events.len() as u64);
-        })?;
-        core.lookup.appended(appended.last().map(|last| last.offset), appended.len());
-        for at in appended.iter().filter(|at| at.duplicate) {
-            core.timeline.duplicate(&topic.name, at.offset);
+        if !events.iter().any(Event::has_delay) {
+            return core.append_now(&topic, &events).await;
         }
-        if let Some(observer) = &core.observer {
-            for (event, at) in events.iter().zip(&appended).filter(|(_, at)| !at.duplicate) {
-                let (topic, event) = (topic.name.clone(), event.clone());
-                observer.observe(&Observation::Appended { topic, offset: at.offset, event });
-            }
-        }
-        Ok(appended
-            .into_iter()
-            .map(|at| Published::Appended { offset: at.offset, duplicate: at.duplicate })
-            .collect())
+        // In a task of its own, so that what was begun ends even if the caller does not wait for it.
+        let (core, count) = (Arc::clone(core), events.len() as u64);
+        tokio::spawn(async move {
+            let published = core.publish_delayed(&topic, events).await;
+            published.inspect_err(|error| topic.metrics.refused(error.code(), count))
+        })
+        .await?
     }
 
     /// Reads at most `limit` events from an offset on. Where there is nothing yet it waits up to `wait` for something to come.
@@ -431,6 +436,48 @@ impl Core {
         self.config.load_full()
     }
 
+    /// Appends a publish within its limits and tells who wants to know.
+    async fn append_now(
+        &self,
+        topic: &topic::Topic,
+        events: &[Event],
+    ) -> Result<Vec<Published>, BrokerError> {
+        let appended = self.append(topic, events).await.inspect_err(|error| {
+            topic.metrics.refused(error.code(), events.len() as u64);
+        })?;
+        self.announce(topic, events, &appended);
+        let place = |at: Appended| Published::Appended { offset: at.offset, duplicate: at.duplicate };
+        Ok(appended.into_iter().map(place).collect())
+    }
+
+    /// Appends events that were taken before: no limit stands in their way any more.
+    async fn append_taken(
+        &self,
+        topic: &topic::Topic,
+        events: &[Event],
+    ) -> Result<Vec<Appended>, BrokerError> {
+        let begun = tokio::time::Instant::now();
+        let appended = topic.append(events).await?;
+        let bytes = events.iter().map(|event| event.as_bytes().len() as u64).sum();
+        topic.count(&appended, bytes, begun.elapsed());
+        self.announce(topic, events, &appended);
+        Ok(appended)
+    }
+
+    /// Tells the index and the observer what was appended.
+    fn announce(&self, topic: &topic::Topic, events: &[Event], appended: &[Appended]) {
+        self.lookup.appended(appended.last().map(|last| last.offset), appended.len());
+        for at in appended.iter().filter(|at| at.duplicate) {
+            self.timeline.duplicate(&topic.name, at.offset);
+        }
+        if let Some(observer) = &self.observer {
+            for (event, at) in events.iter().zip(appended).filter(|(_, at)| !at.duplicate) {
+                let (topic, event) = (topic.name.clone(), event.clone());
+                observer.observe(&Observation::Appended { topic, offset: at.offset, event });
+            }
+        }
+    }
+
     /// Appends a publish within its limits, and counts it.
     async fn append(&self, topic: &topic::Topic, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         let begun = tokio::time::Instant::now();
@@ -440,13 +487,7 @@ impl Core {
             (bytes, self.in_flight.enter(bytes, limits.in_flight_bytes_max)?)
         };
         let appended = Appending::new(topic.append(events), room).await?;
-        let duplicates = appended.iter().filter(|at| at.duplicate).count() as u64;
-        topic.metrics.published(
-            events.len() as u64 - duplicates,
-            duplicates,
-            bytes as u64,
-            begun.elapsed().as_secs_f64(),
-        );
+        topic.count(&appended, bytes as u64, begun.elapsed());
         Ok(appended)
     }
 }

@@ -78,7 +78,7 @@ impl Core {
         let begun = Instant::now();
         let mut by_topic: BTreeMap<_, Vec<Arc<Trigger>>> = BTreeMap::new();
         for trigger in self.triggers.all() {
-            let end = trigger.topic().end();
+            let end = trigger.topic.end();
             let mut known = trigger.near_misses.lock();
             if trigger.pattern().is_none() || known.end == Some(end) {
                 continue;
@@ -88,11 +88,11 @@ impl Core {
                 continue;
             }
             drop(known);
-            by_topic.entry(trigger.topic().name.clone()).or_default().push(trigger);
+            by_topic.entry(trigger.topic.name.clone()).or_default().push(trigger);
         }
         for mut triggers in by_topic.into_values() {
             let Some(first) = triggers.first() else { continue };
-            let (end, events) = latest(first.topic()).await;
+            let (end, events) = latest(&first.topic).await;
             // Those that were looked at the longest ago come first, so that everyone's turn comes.
             triggers.sort_by_key(|trigger| trigger.near_misses.lock().end);
             for trigger in triggers {

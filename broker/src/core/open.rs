@@ -16,6 +16,7 @@ use rand::rngs::{SmallRng, StdRng};
 use tokio::sync::watch;
 
 use super::callbacks::Callbacks;
+use super::delayed::Tuning;
 use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
 use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
@@ -24,7 +25,7 @@ use super::timeline::Timeline;
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, ConfigSource};
 use crate::status::Observer;
 
 /// The folder of the logs in the data folder.
@@ -41,6 +42,7 @@ pub struct BrokerBuilder {
     disk: Arc<dyn Disk>,
     observer: Option<Arc<dyn Observer>>,
     seed: Option<u64>,
+    source: Option<Arc<dyn ConfigSource>>,
 }
 
 impl std::fmt::Debug for BrokerBuilder {
@@ -51,7 +53,14 @@ impl std::fmt::Debug for BrokerBuilder {
 
 impl BrokerBuilder {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, clock: Arc::new(SystemClock), disk: Arc::new(OsDisk), observer: None, seed: None }
+        Self {
+            config,
+            clock: Arc::new(SystemClock),
+            disk: Arc::new(OsDisk),
+            observer: None,
+            seed: None,
+            source: None,
+        }
     }
 
     /// Lets `observer` see every step of every event.
@@ -82,12 +91,20 @@ impl BrokerBuilder {
         self
     }
 
+    /// Says where the configuration came from, so that it can be loaded again.
+    #[must_use]
+    pub fn source(mut self, source: Arc<dyn ConfigSource>) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// Opens the broker: recovers the logs, rebuilds what is missing, starts the triggers. It needs a tokio runtime.
     ///
     /// # Errors
     /// Where the data folder cannot be used or is corrupt, or a trigger cannot be made.
     pub async fn open(self) -> Result<Broker, BrokerError> {
-        let Self { config, clock, disk, observer, seed } = self;
+        let Self { config, clock, disk, observer, seed, source } = self;
+        let config = Arc::new(config);
         let store = open_store(config.data_dir.join(LOGS_DIR), disk, Arc::clone(&clock)).await?;
         let journal_options = LogOptions {
             durability: Durability::Buffered,
@@ -102,12 +119,16 @@ impl BrokerBuilder {
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
         let timeline =
             Timeline::open(&store, Arc::clone(&index), &config.timeline, Arc::clone(&clock)).await?;
+        let delayed = Core::open_delayed(&store, Arc::clone(&index), Tuning::default()).await?;
         let lookup = Lookup::new(index);
         let tokens = seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let core = Arc::new(Core {
             seeds: AtomicU64::new(seed.unwrap_or_else(|| SmallRng::from_os_rng().next_u64())),
-            functions: super::functions::Functions::new(&config.functions, &clock),
-            config: ArcSwap::from_pointee(config),
+            functions: super::functions::Functions::default(),
+            reloads: super::reload::Reloads::new(Arc::clone(&config), source, clock.now()),
+            config: ArcSwap::new(Arc::clone(&config)),
+            changing: tokio::sync::Mutex::default(),
+            orphans: super::orphans::Orphans::default(),
             permits: super::permits::Permits::new(Arc::clone(&clock)),
             clock,
             observer,
@@ -122,6 +143,7 @@ impl BrokerBuilder {
             lookup,
             timeline: Arc::new(timeline),
             near_misses: super::near_misses::LookedAt::default(),
+            delayed,
             in_flight: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::Sender::new(false),
@@ -132,11 +154,13 @@ impl BrokerBuilder {
         core.tasks.spawn_below("journal", journal_task.run(core.ended.subscribe()));
         core.open_topics().await?;
         core.letters.catch_up(&core).await?;
-        core.start_triggers().await?;
+        let prepared = core.prepare(config).await?;
+        core.install(prepared).await;
         core.start_upkeep();
         core.start_ledger();
         core.start_indexing();
         core.start_timeline();
+        super::delayed::start(&core);
         Ok(Broker { core })
     }
 }
@@ -150,7 +174,7 @@ impl Core {
         names.insert(TopicName::new(DEFAULT_TOPIC)?);
         names.extend(self.config().topics.named.keys().cloned());
         for name in names {
-            let options = self.topic_options(&name);
+            let options = super::topics::topic_options(&self.config(), &name);
             let log = open_log(&self.store, name.to_string(), log_options(&options)).await?;
             self.topics.insert(Topic::new(name, log, &options));
         }

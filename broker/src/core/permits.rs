@@ -32,13 +32,13 @@ impl Permits {
         Self { clock, shared: Mutex::default() }
     }
 
-    /// Caps the calls of all triggers with this key. To be said before [`Permits::gate`] is asked for one of them.
-    pub(crate) fn cap(&self, key: &str, calls_max: usize) {
+    /// Caps the calls of all triggers with this key.
+    #[cfg(test)]
+    fn cap(&self, key: &str, calls_max: usize) {
         self.shared(key).lock().cap = Some(calls_max);
     }
 
-    /// What stands before the target of a trigger, if anything has to. To be asked once for each trigger, before any of them
-    /// runs: a shared limit goes from the least to the most that one of them allows.
+    /// What stands before the target of a trigger, if anything has to. To be asked behind [`Permits::tune`]: a shared limit goes from the least to the most that one of them allows.
     pub(crate) fn gate(&self, key: Option<&str>, policy: &DeliveryPolicy) -> Option<Arc<Gate>> {
         let adapts =
             policy.concurrency_min.map(|min| LimiterOptions { min, max: policy.concurrency.max(min) });
@@ -51,6 +51,30 @@ impl Permits {
             gate.lock().widen(options, self.clock.now());
         }
         Some(gate)
+    }
+
+    /// Sets every cap, and the bounds of every limit that is shared, to what these keys and users of targets make of them.
+    pub(crate) fn tune<'p>(
+        &self,
+        caps: &BTreeMap<String, usize>,
+        users: impl Iterator<Item = (Option<String>, &'p DeliveryPolicy)>,
+    ) {
+        let mut bounds: BTreeMap<String, LimiterOptions> = BTreeMap::new();
+        for (key, policy) in users {
+            let (Some(key), Some(min)) = (key, policy.concurrency_min) else { continue };
+            let max = policy.concurrency.max(min);
+            let known = bounds.entry(key).or_insert(LimiterOptions { min, max });
+            *known = LimiterOptions { min: known.min.min(min), max: known.max.max(max) };
+        }
+        caps.keys().for_each(|key| drop(self.shared(key)));
+        for (key, gate) in self.lock().iter() {
+            let mut state = gate.lock();
+            state.cap = caps.get(key).copied();
+            if let Some(&options) = bounds.get(key) {
+                state.bound(options, self.clock.now());
+            }
+            state.wake_next();
+        }
     }
 
     fn shared(&self, key: &str) -> Arc<Gate> {
@@ -96,7 +120,15 @@ impl State {
             max: options.max.max(known.max),
         });
         if known.is_none_or(|known| (known.min, known.max) != (options.min, options.max)) {
-            self.limiter = Some(Limiter::new(options, now));
+            self.bound(options, now);
+        }
+    }
+
+    /// Sets the limit's bounds, and keeps what it has learnt.
+    fn bound(&mut self, options: LimiterOptions, now: Timestamp) {
+        match &mut self.limiter {
+            Some(limiter) => limiter.set_bounds(options),
+            None => self.limiter = Some(Limiter::new(options, now)),
         }
     }
 

@@ -10,8 +10,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::letter;
 use super::letters::Mark;
+use super::redrive_lanes::redrive_log_name;
 use super::timeline::Step;
-use super::triggers::redrive_log_name;
 use super::{BrokerError, Core};
 use crate::status::{BulkResult, DeadLetterFilter, DeadLetterSummary, Observation, RedriveRequest};
 
@@ -94,7 +94,7 @@ pub(super) async fn redrive(core: &Arc<Core>, request: &RedriveRequest) -> Resul
 
 /// Redrives one dead letter; `false` where somebody else did, or purged it, since it was chosen.
 async fn redrive_one(core: &Arc<Core>, letter: &DeadLetterSummary) -> Result<bool, BrokerError> {
-    let trigger = core.triggers.get(&letter.trigger)?;
+    core.triggers.get(&letter.trigger)?;
     let stored = core.letters.stored(core, &letter.topic, letter.offset).await?;
     if letter::is_of_subscriber(&stored) {
         // A subscriber may have a trigger's name, and still is another one.
@@ -104,7 +104,7 @@ async fn redrive_one(core: &Arc<Core>, letter: &DeadLetterSummary) -> Result<boo
     if core.letters.redriven(&letter.topic, letter.offset)? != Some(letter.redriven) {
         return Ok(false);
     }
-    let lane = core.redrive_lane(&trigger).await?;
+    let lane = core.redrive_lane(&letter.trigger).await?;
     let log = redrive_log_name(&letter.trigger);
     let failed = |source| BrokerError::Append { log: log.clone(), source };
     // Durable here before it is marked there: a crash between repeats a redrive and never loses one.

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -24,12 +24,22 @@ pub(crate) struct Topic {
     pub(crate) name: TopicName,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) metrics: TopicMetrics,
-    durability: Durability,
+    is_sync: AtomicBool,
 }
 
 impl Topic {
     pub(crate) fn new(name: TopicName, log: Arc<dyn Log>, options: &TopicOptions) -> Self {
-        Self { metrics: TopicMetrics::new(&name), name, log, durability: options.durability }
+        Self {
+            metrics: TopicMetrics::new(&name),
+            name,
+            log,
+            is_sync: AtomicBool::new(options.durability == Durability::Sync),
+        }
+    }
+
+    /// Notes that its log is kept otherwise from now on.
+    pub(crate) fn set_durability(&self, durability: Durability) {
+        self.is_sync.store(durability == Durability::Sync, Ordering::Relaxed);
     }
 
     /// Appends events as they are. The append is under way when this returns, so that calls keep their order.
@@ -47,6 +57,12 @@ impl Topic {
         let appending = self.log.append(records);
         let log = self.name.clone();
         async move { appending.await.map_err(|source| BrokerError::Append { log: log.to_string(), source }) }
+    }
+
+    /// Counts events that were appended.
+    pub(crate) fn count(&self, appended: &[Appended], bytes: u64, took: std::time::Duration) {
+        let duplicates = appended.iter().filter(|at| at.duplicate).count() as u64;
+        self.metrics.published(appended.len() as u64 - duplicates, duplicates, bytes, took.as_secs_f64());
     }
 
     pub(crate) fn start(&self) -> Offset {
@@ -80,10 +96,7 @@ impl Topic {
             bytes,
             segments,
             oldest_at,
-            durability: match self.durability {
-                Durability::Sync => "sync".to_owned(),
-                Durability::Buffered => "buffered".to_owned(),
-            },
+            durability: if self.is_sync.load(Ordering::Relaxed) { "sync" } else { "buffered" }.to_owned(),
             refusal,
             dedup_ids,
             dedup_bytes,

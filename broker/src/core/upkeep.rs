@@ -58,6 +58,7 @@ impl Core {
                 }
                 let Some(core) = core.upgrade() else { return };
                 core.apply_retention().await;
+                core.forget_orphans().await;
                 core.tidy_index().await;
             }
         });
@@ -99,7 +100,10 @@ impl Core {
             return Ok(());
         }
         tracing::info!("the broker stops taking events");
+        // A reload that is under way ends first: what it starts must be stopped too.
+        let changing = self.changing.lock().await;
         self.stop.send_replace(true);
+        drop(changing);
         let mut lanes = std::mem::take(&mut *self.tasks.lanes.lock().unwrap_or_else(PoisonError::into_inner));
         let drain_ms = self.config().drain_ms;
         let drain = Duration::from_millis(drain_ms);

@@ -12,7 +12,7 @@ use super::problem::{Problem, Reply, json, json_bytes};
 use super::query::{Parameters, offset};
 use super::server::Phase;
 use crate::config;
-use crate::status::{EventPlace, StoredEvent, TopicStatus};
+use crate::status::{DelayedEvent, EventPlace, StoredEvent, TopicStatus};
 
 const LIMIT_DEFAULT: usize = 100;
 
@@ -103,6 +103,7 @@ fn page(events: &[StoredEvent], next: Offset, end: Offset) -> Vec<u8> {
 #[derive(Serialize)]
 struct Places {
     places: Vec<EventPlace>,
+    held: Vec<DelayedEvent>,
 }
 
 /// `GET /v1/events/{id}`
@@ -110,11 +111,12 @@ pub(super) async fn find(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
     let id = call.segment("id");
     let places = call.api.broker.find_event(id).await?;
-    if places.is_empty() {
+    let held = call.api.broker.find_delayed(id).await?;
+    if places.is_empty() && held.is_empty() {
         let id: String = id.chars().take(limits::NAME_BYTES_MAX).collect();
         return Err(Problem::new(Code::UnknownEvent, format!("no topic holds an event with the id {id:?}")));
     }
-    json(StatusCode::OK, &Places { places })
+    json(StatusCode::OK, &Places { places, held })
 }
 
 #[cfg(test)]

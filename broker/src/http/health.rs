@@ -28,6 +28,11 @@ pub(super) async fn metrics(call: Call) -> Result<Reply, Problem> {
         Some(exposition) => {
             call.api.broker.look_for_near_misses().await;
             crate::metrics::record(&call.api.broker.topics(), &call.api.broker.triggers());
+            crate::metrics::record_config(
+                &call.api.broker.config_status(),
+                &call.api.broker.orphaned_triggers(),
+            );
+            crate::metrics::record_delayed(&call.api.broker.delayed_status());
             exposition.render()
         }
         None => String::new(),

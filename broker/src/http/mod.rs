@@ -15,6 +15,7 @@ mod api;
 mod body;
 mod connection;
 mod dead_letters;
+mod delayed;
 mod deliveries;
 mod events;
 mod functions;

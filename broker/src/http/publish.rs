@@ -3,10 +3,13 @@
 //! The content type tells the mode (CloudEvents HTTP binding). A request that carries no CloudEvents header at all is a plain
 //! body: the data of one event whose attributes are query parameters.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use eventail_wire::cloudevents::{
     BatchLimits, CloudEventError, Mode, decode_batch, decode_binary, decode_structured,
 };
+use eventail_wire::event::delay::{Delay, parse_duration_ms};
 use eventail_wire::{Code, Event, EventError, TopicName};
 use http::{HeaderMap, StatusCode, header, request};
 
@@ -18,6 +21,8 @@ use crate::status::Published;
 
 /// The attributes that a plain body takes from the query.
 const PLAIN_PARAMETERS: &[&str] = &["type", "source", "id", "subject", "time"];
+/// What the query may say of any request: when its events are to be delivered.
+const PARAMETERS: &[&str] = &["type", "source", "id", "subject", "time", "deliver_at", "delay"];
 
 /// The route's handler.
 pub(super) async fn answer(call: Call) -> Result<Reply, Problem> {
@@ -38,9 +43,10 @@ where
 {
     let content_type = content_type(&parts.headers)?;
     let mode = Mode::of_content_type(content_type)?;
-    let query = Parameters::parse(parts.uri.query(), PLAIN_PARAMETERS)?;
+    let query = Parameters::parse(parts.uri.query(), PARAMETERS)?;
+    let delay = delay(&query)?;
     let plain = mode == Mode::Binary && !has_cloudevents_headers(&parts.headers);
-    if !plain && !query.is_empty() {
+    if !plain && PLAIN_PARAMETERS.iter().any(|name| query.get(name).is_some()) {
         let why = "type, source, id, subject and time are parameters for plain bodies; a CloudEvent carries its own";
         return Err(Problem::parameter(why));
     }
@@ -58,9 +64,37 @@ where
             decode_batch(&body, BatchLimits { events_max, bytes_max })?
         }
     };
+    let events = match delay {
+        Some(delay) => events.into_iter().map(|event| delayed(event, delay)).collect::<Result<_, _>>()?,
+        None => events,
+    };
     check_sizes(api, &events, mode)?;
     let published = api.broker.publish(topic, events).await?;
     Ok(json_bytes(StatusCode::OK, results(&published)))
+}
+
+/// When the query says that the events of the request are to be delivered.
+fn delay(query: &Parameters) -> Result<Option<Delay>, Problem> {
+    let at = query.time("deliver_at")?;
+    let expected = "a number and a unit (ms, s, m, h or d), such as 15m";
+    let after_ms = query.parsed("delay", expected, parse_duration_ms)?;
+    match (at, after_ms) {
+        (Some(_), Some(_)) => {
+            Err(Problem::parameter("`deliver_at` and `delay` say the same in two ways: give one of them"))
+        }
+        (at, after_ms) => Ok(at.map(Delay::At).or(after_ms.map(Delay::AfterMs))),
+    }
+}
+
+/// The event with what the query says; an event that says it by itself is left as it is.
+fn delayed(event: Event, delay: Delay) -> Result<Event, EventError> {
+    if event.has_delay() {
+        return Ok(event);
+    }
+    match delay {
+        Delay::At(at) => event.to_builder().deliver_at(at).build(),
+        Delay::AfterMs(ms) => event.to_builder().deliver_after(Duration::from_millis(ms)).build(),
+    }
 }
 
 /// The body's limit by mode. JSON may spell an event's bytes twice as long (escapes, base64), so one structured event has

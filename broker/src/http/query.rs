@@ -31,11 +31,6 @@ impl Parameters {
         Ok(Self { given })
     }
 
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.given.is_empty()
-    }
-
     /// A parameter's text.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.given.iter().find(|(there, _)| *there == name).map(|(_, value)| value.as_str())

@@ -14,7 +14,7 @@ use http::Method;
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
 use super::{
-    dead_letters, deliveries, events, functions, health, invoke, publish, timeline, topics, triggers,
+    dead_letters, delayed, deliveries, events, functions, health, invoke, publish, timeline, topics, triggers,
 };
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
@@ -51,6 +51,9 @@ routes! {
     PUT "/v1/topics/{topic}" => topics::create;
     GET "/v1/events/{id}" => events::find;
     GET "/v1/events/{id}/timeline" => timeline::answer;
+    GET "/v1/delayed" => delayed::list;
+    GET "/v1/delayed/{id}" => delayed::show;
+    DELETE "/v1/delayed/{id}" => delayed::cancel;
     GET "/v1/triggers" => triggers::list;
     GET "/v1/triggers/{trigger}" => triggers::show;
     POST "/v1/triggers/{trigger}/pause" => triggers::pause;

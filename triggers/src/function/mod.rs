@@ -55,7 +55,7 @@ use logs::Names;
 use pool::Admission;
 
 /// A function that runs on this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionOptions {
     /// What it is called: by triggers, by the Invoke API and in `AWS_LAMBDA_FUNCTION_NAME`.
     pub name: FunctionName,
@@ -82,7 +82,7 @@ pub struct FunctionOptions {
 }
 
 /// A trigger's use of a local function.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionTargetOptions {
     /// Which function.
     pub function: FunctionName,

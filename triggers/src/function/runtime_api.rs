@@ -258,7 +258,12 @@ async fn response(
         }
         Read::Broken => return refuse(&TRUNCATED),
     };
-    if host.settle(running, id, result) { reply } else { refuse(&INVALID_REQUEST_ID) }
+    if !host.settle(running, id, result) {
+        return refuse(&INVALID_REQUEST_ID);
+    }
+    // Whoever waits for the answer gets it first: the instance has nothing to do with this reply but to ask for more.
+    tokio::task::yield_now().await;
+    reply
 }
 
 async fn error(host: &Arc<Host>, running: &Running, id: &str, headers: &HeaderMap, body: Incoming) -> Reply {

@@ -56,6 +56,13 @@ impl Endpoint {
 }
 
 impl Endpoint {
+    /// The whole URL with another path and query.
+    pub(super) fn with_path(&self, path: PathAndQuery) -> Uri {
+        let mut parts = self.absolute_form.clone().into_parts();
+        parts.path_and_query = Some(path);
+        Uri::from_parts(parts).unwrap_or_else(|_| self.absolute_form.clone())
+    }
+
     /// `host:port`, in lower case.
     pub(super) fn host_and_port(&self) -> String {
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::time::Instant;
 
-use crate::outcome::{Outcome, Response, RetryClass};
+use super::dynamic::DynamicError;
+use crate::outcome::{Outcome, RejectReason, Response, RetryClass};
 
 /// Why options make no target. Nothing of a secret is ever shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +36,23 @@ pub enum HttpTargetError {
     HeaderValue {
         /// Its name.
         name: http::HeaderName,
+    },
+    /// A place for a value of the event in scheme, host or port.
+    #[error("a target's host and port cannot come from the event: only path, query and headers have places")]
+    DynamicHost,
+    /// A place in the URL that is none.
+    #[error("a place in a target's URL is wrong: {why}")]
+    UrlPlace {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A place in a header's value that is none.
+    #[error("a place in the value of the header `{name}` is wrong: {why}")]
+    HeaderPlace {
+        /// The header's name.
+        name: http::HeaderName,
+        /// What is wrong with it.
+        why: String,
     },
     /// A signing secret is none.
     #[error("signing secret {index}: {why}")]
@@ -95,6 +113,8 @@ fn suggestion(address: IpAddr) -> String {
 pub(crate) enum AttemptError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Dynamic(#[from] DynamicError),
     #[error("the connection broke before the request was sent")]
     Unsent { source: hyper::Error },
     #[error("the connection broke before the answer was whole")]
@@ -106,6 +126,10 @@ pub(crate) enum AttemptError {
 impl AttemptError {
     pub(crate) fn into_outcome(self) -> Outcome {
         let (class, status) = match &self {
+            Self::Dynamic(error) => {
+                let response = Response { error: error.to_string(), ..Response::default() };
+                return Outcome::Reject { reason: RejectReason::Transform, response, disable: false };
+            }
             Self::Connect(_) | Self::Unsent { .. } => (RetryClass::Unreachable, None),
             Self::Broken { status, .. } => (RetryClass::Failed, *status),
             Self::Timeout { .. } => (RetryClass::Timeout, None),

@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 
+use super::dynamic::OwnPath;
 use super::endpoint::Endpoint;
 
 pub(crate) type Outgoing = Request<Full<Bytes>>;
@@ -55,16 +56,18 @@ impl Link {
         mut request: Outgoing,
         endpoint: &Endpoint,
     ) -> Result<Response<Incoming>, TrySendError<Outgoing>> {
+        let own_path = request.extensions().get::<OwnPath>().map(|OwnPath(path)| path.clone());
         match self {
             Self::Http1(http1) => {
-                *request.uri_mut() = endpoint.origin_form.clone();
+                *request.uri_mut() = own_path.map_or_else(|| endpoint.origin_form.clone(), Uri::from);
                 request.headers_mut().insert(HOST, endpoint.authority.clone());
                 let answer = http1.sender.try_send_request(request);
                 drive(&mut http1.driver, answer).await
             }
             Self::Http2(sender) => {
                 // The host is a pseudo-header there, taken from the URI.
-                *request.uri_mut() = endpoint.absolute_form.clone();
+                *request.uri_mut() =
+                    own_path.map_or_else(|| endpoint.absolute_form.clone(), |path| endpoint.with_path(path));
                 request.headers_mut().remove(HOST);
                 sender.try_send_request(request).await
             }

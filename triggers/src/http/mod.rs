@@ -19,6 +19,7 @@ mod body;
 mod caller;
 mod classify;
 mod connect;
+mod dynamic;
 mod egress;
 mod endpoint;
 mod error;
@@ -107,13 +108,14 @@ pub enum StatusMeaning {
 }
 
 /// What an HTTP target needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTargetOptions {
-    /// Where to: `http` or `https`, no user info.
+    /// Where to: `http` or `https`, no user info. Path and query may have places for values of the event, such as
+    /// `{$.data.id}` or `{$.data.id|none}`.
     pub url: http::Uri,
     /// How the event is put into the request.
     pub mode: HttpMode,
-    /// Headers that every request carries; their values may be secrets.
+    /// Headers that every request carries; their values may be secrets, and may have the same places.
     pub headers: Vec<(http::HeaderName, Secret)>,
     /// Standard Webhooks signing secrets (`whsec_…`), the newest first; each signs.
     pub signing_secrets: Vec<Secret>,

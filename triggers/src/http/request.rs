@@ -14,14 +14,18 @@ use http::{Method, Request};
 use http_body_util::Full;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
+use super::dynamic::has_place;
 use super::error::HttpTargetError;
 use super::link::Outgoing;
 use super::signature::Signer;
 use super::{CALLBACK_TOKEN_HEADER, HttpMode, HttpTargetOptions, batch};
+use crate::payload::{self, PayloadShape};
 use crate::target::Invocation;
 
 pub(crate) static AGENT: HeaderValue =
     HeaderValue::from_static(concat!("eventail/", env!("CARGO_PKG_VERSION")));
+static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
+static TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 static CE_SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
 static CE_ID: HeaderName = HeaderName::from_static("ce-id");
 static CE_SOURCE: HeaderName = HeaderName::from_static("ce-source");
@@ -53,6 +57,8 @@ pub(super) struct Template {
     /// The same for a batch.
     batch_headers: HeaderMap,
     signer: Signer,
+    /// A content type that the configuration gives: it stands for inputs, which have none of their own.
+    content_type: Option<HeaderValue>,
 }
 
 impl Template {
@@ -64,12 +70,16 @@ impl Template {
             if is_reserved(name) {
                 return Err(HttpTargetError::ReservedHeader { name: name.clone() });
             }
+            if has_place(secret.expose()) {
+                continue;
+            }
             let mut value = HeaderValue::from_str(secret.expose())
                 .map_err(|_| HttpTargetError::HeaderValue { name: name.clone() })?;
             // It prints as "Sensitive" wherever a request is debugged, and HTTP/2 keeps it out of its compression table.
             value.set_sensitive(true);
             given.append(name, value);
         }
+        let content_type = given.get(CONTENT_TYPE).cloned();
         headers.extend(given);
         let mut batch_headers = headers.clone();
         batch_headers.insert(CONTENT_TYPE, HeaderValue::from_static(BATCH_MEDIA_TYPE));
@@ -81,7 +91,7 @@ impl Template {
             HttpMode::Raw => {}
         }
         let signer = Signer::new(&options.signing_secrets)?;
-        Ok(Self { mode: options.mode, headers, batch_headers, signer })
+        Ok(Self { mode: options.mode, headers, batch_headers, signer, content_type })
     }
 
     /// The request of one attempt, without URI and Host: those depend on the connection.
@@ -91,6 +101,7 @@ impl Template {
         headers.reserve(USUAL_HEADERS);
         let trace = event.traceparent();
         let body = match self.mode {
+            _ if invocation.input.is_some() => self.put_input(invocation, &trace, &mut headers),
             HttpMode::Binary => {
                 put_attributes(event, &trace, &mut headers);
                 event.data().unwrap_or_default()
@@ -111,11 +122,27 @@ impl Template {
         post(headers, body)
     }
 
+    /// The input in place of the event: its headers, and its bytes for the body. Attributes are headers where they always are.
+    fn put_input(&self, invocation: &Invocation, trace: &str, headers: &mut HeaderMap) -> Bytes {
+        let Some(input) = &invocation.input else { return Bytes::new() };
+        if self.mode == HttpMode::Binary {
+            put_attributes(&invocation.event, trace, headers);
+        }
+        let own = if input.is_json { &APPLICATION_JSON } else { &TEXT_PLAIN };
+        headers.insert(CONTENT_TYPE, self.content_type.as_ref().unwrap_or(own).clone());
+        input.bytes.clone()
+    }
+
     /// The request of one attempt at several events. What differs between them stands in the body.
     pub(super) fn batch_request(&self, batch: &[Invocation], deadline: Timestamp) -> Outgoing {
         let mut headers = self.batch_headers.clone();
         headers.reserve(USUAL_HEADERS);
-        let body = batch::encode(batch);
+        let body = if batch.iter().any(|invocation| invocation.input.is_some()) {
+            headers.insert(CONTENT_TYPE, self.content_type.as_ref().unwrap_or(&APPLICATION_JSON).clone());
+            payload::encode_batch(PayloadShape::CloudEvent, batch)
+        } else {
+            batch::encode(batch)
+        };
         let mut texts = Texts(BytesMut::with_capacity(256));
         put(&mut headers, &EVENTAIL_BATCH_SIZE, texts.text(batch.len()));
         if let Some(first) = batch.first() {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::Body;
 use super::caller::Caller;
 use super::classify::{Verdict, Wanted};
+use super::dynamic::Dynamic;
 use super::egress::Egress;
 use super::error::{AttemptError, HttpTargetError};
 use super::request::Template;
@@ -25,6 +26,8 @@ use crate::target::{Answer, BoxFuture, Invocation, Target};
 pub struct HttpTarget {
     caller: Caller,
     template: Template,
+    /// What of its requests differs from event to event, if anything.
+    dynamic: Option<Dynamic>,
     statuses: BTreeMap<u16, StatusMeaning>,
     callback: bool,
     /// As reports name it.
@@ -38,6 +41,7 @@ impl HttpTarget {
     /// # Errors
     /// The first option that cannot be used. No error shows a secret.
     pub fn new(options: HttpTargetOptions, egress: Egress) -> Result<Self, HttpTargetError> {
+        let dynamic = Dynamic::new(&options)?;
         let caller = Caller::new(&options.url, egress, options.idle_connections)?;
         let template = Template::new(&options)?;
         Ok(Self {
@@ -45,6 +49,7 @@ impl HttpTarget {
             shared_key: caller.endpoint().origin(),
             caller,
             template,
+            dynamic,
             statuses: options.statuses,
             callback: options.callback,
         })
@@ -66,9 +71,29 @@ impl HttpTarget {
         attempted.unwrap_or_else(|_| Err(AttemptError::Timeout { after_ms: budget.as_millis() }))
     }
 
+    /// Whether requests differ from event to event beyond what events themselves bring: then there is one for each.
+    #[must_use]
+    pub const fn is_dynamic(&self) -> bool {
+        self.dynamic.is_some()
+    }
+
+    async fn invoke_each(&self, batch: Vec<Invocation>) -> Answer<BatchOutcome> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for invocation in batch {
+            outcomes.push(self.invoke(invocation).await.outcome);
+        }
+        BatchOutcome::Each(outcomes).into()
+    }
+
     async fn attempt(&self, sent: &Sent<'_>, deadline: Instant) -> Result<Answered, AttemptError> {
         let request = match sent {
-            Sent::One(invocation) => self.template.request(invocation),
+            Sent::One(invocation) => {
+                let mut request = self.template.request(invocation);
+                if let Some(dynamic) = &self.dynamic {
+                    dynamic.apply(&invocation.event, &mut request)?;
+                }
+                request
+            }
             Sent::Batch(batch, _) => self.template.batch_request(batch, sent.deadline()),
         };
         let judge = |head: &Parts| {
@@ -167,6 +192,10 @@ impl Target for HttpTarget {
 
     fn invoke_batch(&self, batch: Vec<Invocation>) -> BoxFuture<'_, Answer<BatchOutcome>> {
         Box::pin(async move {
+            if self.dynamic.is_some() {
+                // Each has a URL or headers of its own, and so a request of its own.
+                return self.invoke_each(batch).await;
+            }
             let Some(first) = batch.first() else { return BatchOutcome::Each(Vec::new()).into() };
             let begun = Instant::now();
             let (outcome, init_ms) = match self.send(&Sent::Batch(&batch, first), begun).await {

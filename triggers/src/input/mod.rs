@@ -6,7 +6,12 @@
 
 mod document;
 mod error;
+mod jq;
 mod path;
+pub(crate) mod percent;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -15,9 +20,13 @@ use eventail_wire::{Event, Offset, Timestamp, TopicName, TriggerName};
 
 pub use document::EVENTBRIDGE_MEDIA_TYPE;
 pub use error::{InputError, TextPlace, TransformError};
+pub use jq::{JQ_BYTES_MAX, JQ_STEPS_MAX};
 pub use path::{PATH_STEPS_MAX, PathValue, ValuePath, ValuePathError};
+pub use template::TEMPLATE_PATHS_MAX;
 
 use crate::payload::json;
+use jq::Jq;
+use template::Template;
 
 /// What a trigger says of its target's input, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +78,8 @@ pub struct Input(Kind);
 enum Kind {
     Path(ValuePath),
     Constant(Bytes),
+    Template(Template),
+    Jq(Jq),
 }
 
 impl Input {
@@ -80,7 +91,8 @@ impl Input {
         Ok(Self(match options {
             InputOptions::Path(path) => Kind::Path(path.parse()?),
             InputOptions::Constant(text) => Kind::Constant(constant(text)?),
-            InputOptions::Template { .. } | InputOptions::Jq(_) => unreachable!(),
+            InputOptions::Template { paths, template } => Kind::Template(Template::compile(template, paths)?),
+            InputOptions::Jq(text) => Kind::Jq(Jq::compile(text)?),
         }))
     }
 
@@ -97,6 +109,8 @@ impl Input {
                 value.write_json(&mut out);
                 Ok(Rendered { bytes: out.into(), is_json: true })
             }
+            Kind::Template(template) => template.render(context),
+            Kind::Jq(jq) => jq.render(context),
             Kind::Constant(bytes) => Ok(Rendered { bytes: bytes.clone(), is_json: true }),
         }
     }

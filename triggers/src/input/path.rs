@@ -86,6 +86,13 @@ impl<'a> PathValue<'a> {
         }
     }
 
+    /// Its text, if it is no object and no list.
+    #[must_use]
+    pub fn scalar(&self) -> Option<Cow<'_, str>> {
+        let is_container = matches!(&self.0, Repr::Json(text) if text.starts_with(['{', '[']));
+        (!is_container).then(|| self.text())
+    }
+
     /// Appends it as a JSON value.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match &self.0 {

@@ -66,7 +66,7 @@ impl InvocationType {
 }
 
 /// A trigger's use of an AWS Lambda function.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LambdaTargetOptions {
     /// A name, a partial or a full ARN; either ARN may end in a qualifier.
     pub function: String,

@@ -67,21 +67,20 @@ impl Book {
         Key { function: OTHERS.into(), trigger: None }
     }
 
-    /// Counts one call. The bucket as it is then is answered.
-    pub fn record(&mut self, now: Timestamp, key: &Key, report: &Report, events: u32, cost: f64) -> &Bucket {
+    /// Counts one call, and answers the most memory that a run of its hour had.
+    pub fn record(&mut self, now: Timestamp, key: &Key, report: &Report, events: u32, cost: f64) -> u32 {
         let hour = now.0 / HOUR_MS;
-        if !self.pages.contains_key(key) {
-            self.pages.insert(key.clone(), VecDeque::new());
-        }
         let Self { pages, changed } = self;
-        let pages = pages.entry(key.clone()).or_default();
-        let page = page_of(pages, hour);
+        let page = match pages.get_mut(key) {
+            Some(pages) => page_of(pages, hour),
+            None => page_of(pages.entry(key.clone()).or_default(), hour),
+        };
         page.bucket.add(report, events, cost);
         if !page.changed {
             page.changed = true;
             changed.push((key.clone(), hour));
         }
-        &page.bucket
+        page.bucket.memory_used_mb
     }
 
     /// Takes in what was written: it takes the place of what is there of the same key and hour.

@@ -7,6 +7,8 @@
 //! | `sqs` | `{"Records":[…]}` with one record | the same with all of them |
 //! | `raw` | the data | an array of data |
 //!
+//! Where a trigger has an `input`, that stands in place of the event: it is the payload, or the `body` of an SQS record.
+//!
 //! It promises that a payload is always JSON, because every runtime parses it, and that JSON data keeps its spelling. Other
 //! data becomes a JSON string where it is text; what is not even text is Base64, and each shape says how that is told. It
 //! writes straight into one buffer and must not build a tree of the event.
@@ -25,6 +27,7 @@ use eventail_wire::cloudevents::write_structured_correlated;
 pub use answer::{partial, settle_one};
 pub use trace::trace_header;
 
+use crate::input::Rendered;
 use crate::target::Invocation;
 
 /// What an envelope adds to its event, roughly: room for it is made at once.
@@ -113,11 +116,22 @@ fn room(shape: PayloadShape, invocation: &Invocation) -> usize {
 }
 
 fn write(place: Place<'_>, shape: PayloadShape, invocation: &Invocation, out: &mut Vec<u8>) {
+    if let Some(input) = invocation.input.as_ref().filter(|_| shape != PayloadShape::Sqs) {
+        return write_input(input, out);
+    }
     match shape {
         PayloadShape::CloudEvent => write_structured_correlated(&invocation.event, out),
         PayloadShape::EventBridge => eventbridge::write(place, invocation, out),
         PayloadShape::Sqs => sqs::write(place, invocation, out),
         PayloadShape::Raw => write_raw(invocation, out),
+    }
+}
+
+/// An input is the payload: JSON as it is, text as a string.
+fn write_input(input: &Rendered, out: &mut Vec<u8>) {
+    match std::str::from_utf8(&input.bytes) {
+        Ok(text) if !input.is_json => json::string(text, out),
+        _ => out.extend_from_slice(&input.bytes),
     }
 }
 

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `messageId` | the delivery's id, the same on every attempt: partial failures name it |
 //! | `receiptHandle` | the delivery's id and the attempt |
-//! | `body` | the data as it is where it is text, else as Base64 (and `content-transfer-encoding` says so); none is `""` |
+//! | `body` | the trigger's input; without one the data as it is where it is text, else as Base64 (and `content-transfer-encoding` says so); none is `""` |
 //! | `attributes` | the attempt, when the event was appended, `partitionkey` as the group, the trace |
 //! | `messageAttributes` | the event's attributes, named as in HTTP's binary mode (`ce-id` …, `content-type`) |
 //! | `eventSourceARN` | the topic |
@@ -53,7 +53,10 @@ pub(super) fn write(place: Place<'_>, invocation: &Invocation, out: &mut Vec<u8>
 
 /// The body, and whether it is Base64.
 fn body(invocation: &Invocation) -> (Cow<'_, str>, bool) {
-    let data = invocation.event.data_slice();
+    let data = match &invocation.input {
+        Some(input) => &input.bytes,
+        None => invocation.event.data_slice(),
+    };
     match std::str::from_utf8(data) {
         Ok(text) => (text.into(), false),
         Err(_) => {

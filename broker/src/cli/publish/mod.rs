@@ -18,10 +18,12 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use self::batch::{Batch, Envelope};
 use self::progress::Progress;
 use super::api::{Api, JSON, Query};
+use super::dead_letters::parse_time;
 use super::error::CliError;
 use super::exit::Exit;
 use super::screen::Screen;
 use super::{Connection, Format, Output};
+use crate::config::Duration;
 use crate::status::Published;
 
 const EXAMPLES: &str = "\
@@ -32,6 +34,7 @@ Examples:
   eventail publish orders --type order.created order.json
   echo '{\"total\":7}' | eventail publish orders --type order.created --source /shop --id o-7
   eventail publish orders event.cloudevents.json
+  eventail publish orders --delay 15m reminder.cloudevents.json
   eventail publish orders --ndjson events.ndjson
   zcat dump.ndjson.gz | eventail publish orders --ndjson --type order.imported --id dump-1";
 
@@ -70,10 +73,23 @@ pub(super) struct Arguments {
     /// Events of one request with --ndjson
     #[arg(long, default_value_t = 1000, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     batch: u64,
+    /// When to deliver the events (RFC 3339); the broker holds them until then. An event that says so by itself is left as it is
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "delay")]
+    deliver_at: Option<Timestamp>,
+    /// How long to hold the events before they are delivered, such as 15m; 366d at most
+    #[arg(long, value_name = "DURATION")]
+    delay: Option<Duration>,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
     output: Output,
+}
+
+impl Arguments {
+    /// A query that says when the events are to be delivered, too.
+    fn with_delay(&self, query: Query) -> Query {
+        query.with("deliver_at", self.deliver_at).with("delay", self.delay)
+    }
 }
 
 /// What the broker answers to a publish.
@@ -172,7 +188,7 @@ async fn publish_one(api: &mut Api, arguments: &Arguments, body: Bytes) -> Resul
             .with("source", Some(&arguments.source))
             .with("id", Some(id))
             .with("subject", arguments.subject.as_ref());
-        let path = format!("{path}{}", query.as_str());
+        let path = format!("{path}{}", arguments.with_delay(query).as_str());
         api.send(Method::POST, &path, &arguments.content_type, body).await?
     } else {
         let content_type = match serde_json::from_slice::<serde_json::Value>(&body) {
@@ -180,6 +196,7 @@ async fn publish_one(api: &mut Api, arguments: &Arguments, body: Bytes) -> Resul
             Ok(value) if value.get("specversion").is_some() => STRUCTURED,
             _ => return Err(CliError::NotAnEvent { name: input_name(&arguments.file) }),
         };
+        let path = format!("{path}{}", arguments.with_delay(Query::default()).as_str());
         api.send(Method::POST, &path, content_type, body).await?
     };
     let mut tally = Tally::default();
@@ -238,7 +255,8 @@ async fn send(
     batch: &mut Batch,
     tally: &mut Tally,
 ) -> Result<(), CliError> {
-    let path = format!("/v1/topics/{}/events", arguments.topic);
+    let delay = arguments.with_delay(Query::default());
+    let path = format!("/v1/topics/{}/events{}", arguments.topic, delay.as_str());
     let lines = batch.lines();
     match api.send::<Results>(Method::POST, &path, BATCH, batch.take()).await {
         Ok(results) => {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::Consignment;
 use super::drive::{Driver, describe};
+use super::inputs::with_refused;
 use crate::core::callbacks::{Reply, Signal, Waiting};
 use crate::core::permits::Permit;
 
@@ -139,8 +140,15 @@ impl Driver {
             }
             Err(error) => return (lease.offset, Some((unreachable_because(error.to_string()), None))),
         };
-        let (event, mut invocation) = self.invocation(&lease, stored);
+        let (event, invocation) = self.invocation(&lease, stored);
         let offset = invocation.offset;
+        let mut invocation = match self.with_input(invocation) {
+            Ok(invocation) => invocation,
+            Err(ending) => {
+                self.log(&event, &lease, &ending);
+                return (offset, Some((ending, None)));
+            }
+        };
         let waiting = self.open_callback(&mut invocation);
         let most = self.time_of(&lease);
         let outcome = match tokio::time::timeout(most, self.target.invoke(invocation)).await {
@@ -186,13 +194,22 @@ impl Driver {
         let count = consignments.len();
         let mut sent = Vec::with_capacity(count);
         let mut batch = Vec::with_capacity(count);
+        let mut refused = Vec::new();
         for (at, Consignment { lease, event }) in consignments.into_iter().enumerate() {
             match self.stored(&lease, event).await {
                 Ok(Some(stored)) => {
                     let (event, invocation) = self.invocation(&lease, stored);
                     origins[at] = invocation.offset;
-                    sent.push((at, lease, event));
-                    batch.push(invocation);
+                    match self.with_input(invocation) {
+                        Ok(invocation) => {
+                            sent.push((at, lease, event));
+                            batch.push(invocation);
+                        }
+                        Err(ending) => {
+                            self.log(&event, &lease, &ending);
+                            refused.push((at, ending));
+                        }
+                    }
                 }
                 // The others go without it.
                 Ok(None) => {}
@@ -201,7 +218,8 @@ impl Driver {
         }
         let waiting = batch.first_mut().and_then(|first| self.open_callback(first));
         if batch.is_empty() {
-            return lost("retention took the events".to_owned());
+            let (none, _) = lost("retention took the events".to_owned())?;
+            return Some((with_refused(none, count, refused), None));
         }
         let most = self.time_of(&first);
         let outcome = match tokio::time::timeout(most, self.target.invoke_batch(batch)).await {
@@ -230,7 +248,7 @@ impl Driver {
                 CallEnding::Each(endings) => self.log(event, lease, &endings[*at]),
             }
         }
-        Some((ending, reply))
+        Some((with_refused(ending, count, refused), reply))
     }
 
     /// The event of a lease, from memory or from the log. `None` where retention took it.

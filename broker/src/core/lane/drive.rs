@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventail_triggers::input::Input;
 use eventail_triggers::outcome::Response;
 use eventail_triggers::subscription::{CallEnding, Ending, Lease, Settled, Verdict};
 use eventail_triggers::target::Target;
@@ -33,6 +34,8 @@ const SETTLE_MAX: usize = 512;
 pub(crate) struct Driver {
     pub(crate) lane: Arc<Lane>,
     pub(crate) target: Arc<dyn Target>,
+    /// What the target gets in place of events, if anything.
+    pub(crate) input: Option<Arc<Input>>,
     pub(crate) feed: Option<(Arc<Feed>, usize)>,
     pub(crate) replies: Option<Replies>,
     pub(crate) graveyard: Arc<Graveyard>,

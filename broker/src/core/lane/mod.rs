@@ -10,6 +10,7 @@
 
 mod calling;
 mod drive;
+mod inputs;
 mod intake;
 
 use std::collections::HashMap;
@@ -66,9 +67,7 @@ pub(crate) struct Lane {
     pub(crate) name: Arc<str>,
     pub(crate) trigger: TriggerName,
     pub(crate) topic: TopicName,
-    pub(crate) dead_letter_topic: TopicName,
     pub(crate) metrics: TriggerMetrics,
-    pub(crate) timeline: Option<Arc<Timeline>>,
     /// Where it puts down what happens.
     pub(crate) track: Option<Arc<Track>>,
     redrives: bool,
@@ -98,6 +97,8 @@ struct State {
     name: Arc<str>,
     /// The lane that takes and leases; the others settle what they have.
     generation: u64,
+    /// Where what is given up goes, under whichever configuration it was tried.
+    dead_letter_topic: TopicName,
     subscription: Subscription,
     held: HashMap<Offset, Event>,
     held_bytes: usize,
@@ -142,6 +143,7 @@ impl Lane {
         let state = State {
             name: Arc::clone(&options.name),
             generation: 0,
+            dead_letter_topic: options.dead_letter_topic.clone(),
             subscription,
             held: HashMap::new(),
             held_bytes: 0,
@@ -170,12 +172,10 @@ impl Lane {
         let track = timeline.as_ref().and_then(|timeline| timeline.track(name, topic, trigger));
         Arc::new(Self {
             metrics: TriggerMetrics::new(&options.trigger),
-            timeline: options.timeline,
             track,
             name: options.name,
             trigger: options.trigger,
             topic: options.topic,
-            dead_letter_topic: options.dead_letter_topic,
             redrives: options.redrives,
             batches: options.policy.batch.is_some(),
             observer: options.observer,
@@ -199,6 +199,7 @@ impl Lane {
         if *state.subscription.policy() != options.policy {
             state.subscription.set_policy(options.policy.clone());
         }
+        state.dead_letter_topic.clone_from(&options.dead_letter_topic);
         let (generation, old_name) = (state.generation, Arc::clone(&state.name));
         drop(state);
         drop(intake);
@@ -246,6 +247,11 @@ impl Lane {
         records: Vec<NewRecord>,
     ) -> impl Future<Output = Result<Vec<Appended>, AppendError>> + use<> {
         self.log.append(records)
+    }
+
+    /// Where dead letters go now.
+    pub(crate) fn dead_letter_topic(&self) -> TopicName {
+        self.lock().dead_letter_topic.clone()
     }
 
     /// What wakes whoever drives the lane.

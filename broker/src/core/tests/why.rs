@@ -1,6 +1,6 @@
 //! What is told of an event, through a whole broker.
 
-use eventail_triggers::outcome::{Outcome, RejectReason, Response, RetryClass};
+use eventail_triggers::outcome::{Outcome, Response, RetryClass};
 
 use super::*;
 use crate::core::timeline::{HELD_BYTES_MAX, TIMELINE_LOG};

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use eventail_triggers::ledger::{Bucket, Budget, BudgetAction, Spending, Summary};
 use eventail_triggers::limiter::{Limiter, LimiterOptions};
 use eventail_triggers::outcome::{RejectReason, Response};
-use eventail_wire::{Code, Offset, Timestamp, TopicName, TriggerName};
+use eventail_wire::{Code, HeldId, Offset, Timestamp, TopicName, TriggerName};
 use serde_json::Value;
 
 use super::super::OPENAPI;
 use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
 use crate::status::{
-    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterOrigin, DeadLetterSummary, EventPlace,
-    EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus, NearMiss, PatternMiss,
-    Readiness, RedriveRequest, StoryOutcome, TopicStatus, TriggerState, TriggerStatus, TriggerStory,
-    WaitsFor,
+    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterOrigin, DeadLetterSummary, DelayedEvent,
+    DelayedState, EventPlace, EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus,
+    NearMiss, PatternMiss, Readiness, RedriveRequest, StoryOutcome, TopicStatus, TriggerState, TriggerStatus,
+    TriggerStory, WaitsFor,
 };
 
 fn document() -> Value {
@@ -144,6 +144,20 @@ fn the_shapes_are_those_that_are_sent() {
     check_shape("Account", Account::default());
     check_shape("BulkResult", BulkResult::default());
     check_shape("Readiness", Readiness { ready: true, problems: Vec::new() });
+    let delayed = DelayedEvent {
+        id: HeldId(1),
+        topic: name(),
+        deliver_at: at,
+        held_at: at,
+        event_id: String::new(),
+        event_source: String::new(),
+        event_type: String::new(),
+        bytes: 1,
+        state: DelayedState::Held,
+        ended_at: None,
+        offset: None,
+    };
+    check_shape("DelayedEvent", delayed);
     check_shape("EventPlace", EventPlace { topic: name(), offset, source: String::new() });
     let topic = TopicStatus {
         name: name(),

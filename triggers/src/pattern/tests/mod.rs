@@ -8,7 +8,7 @@ mod model;
 mod operators;
 mod refusals;
 
-use super::{Matcher, Pattern, Scratch};
+use super::{Explanation, Matcher, Pattern, Scratch};
 
 /// Whether one pattern matches one event, both as text.
 fn holds(pattern: &str, event: &str) -> bool {

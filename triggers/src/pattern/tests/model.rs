@@ -1,13 +1,15 @@
 //! The compiled matcher against a slow and obvious one: try every way to give each field a value or its absence.
 
+mod wanted;
+
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use eventail_wire::event::{Event, ValueKind};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::{Matcher, Pattern, Scratch};
+use super::{Explanation, Matcher, Pattern, Scratch};
+use wanted::{PLAINS, Wanted, wanted};
 
 #[derive(Clone, Debug)]
 enum Tree {
@@ -17,37 +19,16 @@ enum Tree {
     Object(Vec<(&'static str, Tree)>),
 }
 
+/// A pattern: what each path may be, and objects of which one must match, at the top or in a field.
 #[derive(Clone, Debug)]
-enum Wanted {
-    /// As JSON text.
-    Exact(&'static str),
-    Prefix(&'static str),
-    Exists(bool),
-    Not(Vec<&'static str>),
-    NotPrefixed(Vec<&'static str>),
+struct Model {
+    fields: BTreeMap<&'static str, Vec<Wanted>>,
+    choices: Vec<(Option<&'static str>, Vec<Model>)>,
 }
 
-/// A pattern: what each path may be.
-type Model = BTreeMap<&'static str, Vec<Wanted>>;
+/// A field of one alternative.
+type Field<'m> = (String, &'m [Wanted]);
 
-const PLAINS: &[&str] = &[
-    "\"x\"",
-    "\"y\"",
-    "\"xy\"",
-    "\"\"",
-    "\"\\u0078\"",
-    "1",
-    "1e0",
-    "2",
-    "100000000000000000001",
-    "true",
-    "null",
-    "\"::1\"",
-    "\"0:0::1\"",
-];
-const TEXTS: &[&str] = &["\"x\"", "\"y\"", "\"xy\"", "\"::1\""];
-const NUMBERS: &[&str] = &["1", "1.0", "2"];
-const PREFIXES: &[&str] = &["\"x\"", "\"xy\"", "\"y\""];
 const PATHS: &[&str] = &["a", "b", "a.a", "a.b", "a.c", "b.a", "b.c", "a.b.a", "a.b.c", "a.a.b", "b.a.a"];
 
 /// A value in the event: where it stands, in which elements of which lists, and its text.
@@ -92,65 +73,13 @@ fn is_compatible(left: &[(usize, usize)], right: &[(usize, usize)]) -> bool {
     left.iter().all(|(list, index)| right.iter().all(|(other, at)| list != other || index == at))
 }
 
-fn equals(literal: &str, found: &str) -> bool {
-    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-    match (parse(literal), parse(found)) {
-        (serde_json::Value::Number(left), serde_json::Value::Number(right)) => {
-            // The only number here that no double holds.
-            let is_long = |text: &str| text.len() > 20;
-            literal == found || (!is_long(literal) && !is_long(found) && left.as_f64() == right.as_f64())
-        }
-        (left, right) => left == right,
-    }
-}
-
-fn string(text: &str) -> Option<String> {
-    serde_json::from_str(text).ok()
-}
-
-impl Wanted {
-    fn accepts(&self, found: &str) -> bool {
-        let address = |text: &str| string(text).and_then(|text| text.parse::<IpAddr>().ok());
-        let begins =
-            |prefix: &str| string(found).is_some_and(|text| text.starts_with(&string(prefix).unwrap()));
-        match self {
-            Self::Exact(literal) => {
-                equals(literal, found)
-                    || address(literal).is_some_and(|wanted| address(found) == Some(wanted))
-            }
-            Self::Prefix(prefix) => begins(prefix),
-            Self::Exists(wanted) => *wanted,
-            Self::Not(literals) => !literals.iter().any(|literal| equals(literal, found)),
-            Self::NotPrefixed(prefixes) => !prefixes.iter().any(|prefix| begins(prefix)),
-        }
-    }
-
-    fn print(&self) -> String {
-        match self {
-            Self::Exact(literal) => (*literal).to_owned(),
-            Self::Prefix(prefix) => format!("{{\"prefix\":{prefix}}}"),
-            Self::Exists(wanted) => format!("{{\"exists\":{wanted}}}"),
-            Self::Not(literals) => format!("{{\"anything-but\":[{}]}}", literals.join(",")),
-            Self::NotPrefixed(prefixes) => {
-                format!("{{\"anything-but\":{{\"prefix\":[{}]}}}}", prefixes.join(","))
-            }
-        }
-    }
-}
-
 /// Whether the fields that are left can be given something that agrees with what was chosen.
-fn can_match(
-    fields: &[(&&str, &Vec<Wanted>)],
-    places: &[Place],
-    chosen: &[(usize, usize)],
-    absent: &[&str],
-) -> bool {
+fn can_match(fields: &[Field<'_>], places: &[Place], chosen: &[(usize, usize)], absent: &[&str]) -> bool {
     let Some(((path, wanted), rest)) = fields.split_first() else {
         let is_left = |place: &Place| is_compatible(&place.elements, chosen);
         return absent.iter().all(|path| !places.iter().any(|place| place.path == **path && is_left(place)));
     };
-    for place in places.iter().filter(|place| place.path == **path && is_compatible(&place.elements, chosen))
-    {
+    for place in places.iter().filter(|place| place.path == *path && is_compatible(&place.elements, chosen)) {
         if wanted.iter().any(|wanted| wanted.accepts(place.text)) {
             let chosen = [chosen, &place.elements].concat();
             if can_match(rest, places, &chosen, absent) {
@@ -162,21 +91,43 @@ fn can_match(
         && can_match(rest, places, chosen, &[absent, &[path]].concat())
 }
 
+impl Model {
+    /// The fields of every alternative, `prefix` before their paths.
+    fn alternatives(&self, prefix: &str) -> Vec<Vec<Field<'_>>> {
+        let path = |path: &str| if prefix.is_empty() { path.to_owned() } else { format!("{prefix}.{path}") };
+        let mut alternatives =
+            vec![self.fields.iter().map(|(name, wanted)| (path(name), &wanted[..])).collect::<Vec<_>>()];
+        for (below, models) in &self.choices {
+            let prefix = below.map_or_else(|| prefix.to_owned(), path);
+            let branches: Vec<_> = models.iter().flat_map(|model| model.alternatives(&prefix)).collect();
+            alternatives = alternatives
+                .iter()
+                .flat_map(|fields| branches.iter().map(|branch| [&fields[..], branch].concat()))
+                .collect();
+        }
+        alternatives
+    }
+
+    fn print(&self) -> String {
+        let field = |(path, wanted): (&&str, &Vec<Wanted>)| {
+            let wanted: Vec<String> = wanted.iter().map(Wanted::print).collect();
+            format!("\"{path}\":[{}]", wanted.join(","))
+        };
+        let choice = |(below, models): &(Option<&str>, Vec<Self>)| {
+            let models: Vec<String> = models.iter().map(Self::print).collect();
+            let or = format!("\"$or\":[{}]", models.join(" , "));
+            below.map_or_else(|| or.clone(), |below| format!("\"{below}\":{{{or}}}"))
+        };
+        let members: Vec<String> =
+            self.fields.iter().map(field).chain(self.choices.iter().map(choice)).collect();
+        format!("{{{}}}", members.join(", "))
+    }
+}
+
 fn slowly(model: &Model, event: &Tree) -> bool {
     let mut found = Vec::new();
     places(event, "", &mut Vec::new(), &mut 0, &mut found);
-    can_match(&model.iter().collect::<Vec<_>>(), &found, &[], &[])
-}
-
-fn print_pattern(model: &Model) -> String {
-    let fields: Vec<String> = model
-        .iter()
-        .map(|(path, wanted)| {
-            let wanted: Vec<String> = wanted.iter().map(Wanted::print).collect();
-            format!("\"{path}\":[{}]", wanted.join(","))
-        })
-        .collect();
-    format!("{{{}}}", fields.join(", "))
+    model.alternatives("").iter().any(|fields| can_match(fields, &found, &[], &[]))
 }
 
 fn print_event(tree: &Tree) -> String {
@@ -190,23 +141,24 @@ fn print_event(tree: &Tree) -> String {
     }
 }
 
-fn wanted() -> impl Strategy<Value = Wanted> {
-    prop_oneof![
-        4 => select(PLAINS).prop_map(Wanted::Exact),
-        1 => select(&["\"\"", "\"x\"", "\"xy\"", "\":\""][..]).prop_map(Wanted::Prefix),
-        2 => any::<bool>().prop_map(Wanted::Exists),
-        1 => subsequence(TEXTS, 1..=3).prop_map(Wanted::Not),
-        1 => subsequence(NUMBERS, 1..=2).prop_map(Wanted::Not),
-        1 => subsequence(PREFIXES, 1..=2).prop_map(Wanted::NotPrefixed),
-    ]
-}
-
-fn model() -> impl Strategy<Value = Model> {
-    (1usize..=4).prop_flat_map(|fields| {
+fn fields(most: usize) -> impl Strategy<Value = BTreeMap<&'static str, Vec<Wanted>>> {
+    (1..=most).prop_flat_map(|fields| {
         let paths = subsequence(PATHS, fields);
         let wanted = prop::collection::vec(prop::collection::vec(wanted(), 1..=3), fields);
         (paths, wanted).prop_map(|(paths, wanted)| paths.into_iter().zip(wanted).collect())
     })
+}
+
+fn model() -> impl Strategy<Value = Model> {
+    let flat = fields(4).prop_map(|fields| Model { fields, choices: Vec::new() });
+    let small = fields(2).prop_map(|fields| Model { fields, choices: Vec::new() });
+    let nested = small.prop_recursive(2, 8, 3, |inner| {
+        let models = prop::collection::vec(inner, 2..=3);
+        let choice = (select(&[None, None, Some("a"), Some("b.a")][..]), models);
+        (fields(2), prop::collection::vec(choice, 1..=2))
+            .prop_map(|(fields, choices)| Model { fields, choices })
+    });
+    prop_oneof![2 => flat, 1 => nested]
 }
 
 /// Few names and few values, so that patterns match often; names with dots only where they name nothing twice, because then
@@ -241,7 +193,7 @@ proptest! {
         models in prop::collection::vec(model(), 1..12),
         events in prop::collection::vec(object(node()), 1..4),
     ) {
-        let texts: Vec<String> = models.iter().map(print_pattern).collect();
+        let texts: Vec<String> = models.iter().map(Model::print).collect();
         let patterns: Vec<Option<Pattern>> = texts.iter().map(|text| Some(Pattern::parse(text).unwrap())).collect();
         let matcher = Matcher::new(&patterns);
         let (mut scratch, mut out) = (Scratch::default(), Vec::new());
@@ -250,6 +202,14 @@ proptest! {
             matcher.matches_json(text.as_bytes(), &mut scratch, &mut out).unwrap();
             let slow: Vec<usize> = (0..models.len()).filter(|&n| slowly(&models[n], event)).collect();
             prop_assert_eq!(&out, &slow, "{:?} of {}", texts, text);
+            for (number, pattern) in patterns.iter().flatten().enumerate() {
+                let explanation = pattern.explain_json(text.as_bytes()).unwrap();
+                prop_assert_eq!(explanation.is_match(), slow.contains(&number), "{} of {}", texts[number], text);
+                if let Explanation::NoMatch(miss) = explanation {
+                    let is_named = models[number].alternatives("").iter().flatten().any(|(path, _)| *path == miss.path);
+                    prop_assert!(is_named && miss.failed_fields > 0, "{:?}", miss);
+                }
+            }
         }
     }
 }
@@ -262,7 +222,7 @@ proptest! {
         count in 1i32..3,
     ) {
         let patterns: Vec<Option<Pattern>> = models.iter().map(|model| {
-            let pattern = print_pattern(model);
+            let pattern = model.print();
             Some(Pattern::parse(&format!("{{\"data\": {pattern}, \"count\": [1], \"b\": [\"x\", {{\"exists\": false}}]}}")).unwrap())
         }).collect();
         let matcher = Matcher::new(&patterns);

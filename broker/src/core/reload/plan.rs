@@ -1,0 +1,244 @@
+//! In what two configurations differ, and what of it a running broker can take over. Pure.
+//!
+//! Everything about triggers, functions and topics takes effect at once, as do `drain`, `egress.allow`, `limits.topics_max`,
+//! `limits.hops_max`, `prices` and `invoke.keys`. The data folder, the listeners, the certificate, the other limits (which listeners
+//! tell their peers), and whether a topic deduplicates at all wait for the next start: [`in_effect`] is the configuration that a
+//! broker runs with until then.
+
+use std::collections::BTreeMap;
+
+use eventail_wire::{FunctionName, TopicName, TriggerName};
+
+use crate::config::{Config, Limits, TopicOptions, Topics, Trigger};
+use crate::status::{ConfigAction, ConfigChange, ConfigPart, ReloadPlan};
+
+/// What a reload from `running` to `new` changes. `has_past` tells whether something is kept of a trigger of this topic and name that is
+/// not running.
+pub(crate) fn plan(
+    running: &Config,
+    new: &Config,
+    has_past: &dyn Fn(&TopicName, &TriggerName) -> bool,
+) -> ReloadPlan {
+    let mut changes = settings(running, new);
+    changes.extend(topics(&running.topics, &new.topics));
+    changes.extend(functions(running, new));
+    changes.extend(triggers(running, new, has_past));
+    ReloadPlan { changes }
+}
+
+/// The new configuration with what a running broker cannot take over left as it is.
+pub(crate) fn in_effect(running: &Config, new: &Config) -> Config {
+    let mut config = new.clone();
+    config.data_dir.clone_from(&running.data_dir);
+    (config.http, config.quic) = (running.http, running.quic);
+    config.tls.clone_from(&running.tls);
+    config.limits =
+        Limits { topics_max: new.limits.topics_max, hops_max: new.limits.hops_max, ..running.limits.clone() };
+    keep_deduplication(&running.topics.defaults, &mut config.topics.defaults);
+    for (name, options) in &mut config.topics.named {
+        // A topic that is new may be there already all the same, under the defaults.
+        keep_deduplication(options_of(&running.topics, name), options);
+    }
+    config
+}
+
+fn keep_deduplication(running: &TopicOptions, new: &mut TopicOptions) {
+    if switches_deduplication(running, new) {
+        new.dedup_window_ms = running.dedup_window_ms;
+    }
+}
+
+fn change(part: ConfigPart, name: impl ToString, action: ConfigAction) -> ConfigChange {
+    ConfigChange { part, name: name.to_string(), action, keys: Vec::new(), from: None, needs_restart: false }
+}
+
+fn settings(running: &Config, new: &Config) -> Vec<ConfigChange> {
+    let (old_limits, limits) = (&running.limits, &new.limits);
+    let at_once = [
+        ("drain", running.drain_ms != new.drain_ms),
+        ("egress.allow", running.egress_allow != new.egress_allow),
+        ("topics.auto_create", running.topics.auto_create != new.topics.auto_create),
+        ("limits.topics_max", old_limits.topics_max != limits.topics_max),
+        ("limits.hops_max", old_limits.hops_max != limits.hops_max),
+        ("prices", running.prices != new.prices),
+        ("invoke.keys", running.invoke_keys != new.invoke_keys),
+    ];
+    let at_start = [
+        ("data_dir", running.data_dir != new.data_dir),
+        ("listen.http", running.http != new.http),
+        ("listen.quic", running.quic != new.quic),
+        ("tls", running.tls != new.tls),
+        ("limits.event_bytes_max", old_limits.event_bytes_max != limits.event_bytes_max),
+        ("limits.batch_events_max", old_limits.batch_events_max != limits.batch_events_max),
+        ("limits.batch_bytes_max", old_limits.batch_bytes_max != limits.batch_bytes_max),
+        ("limits.connections_max", old_limits.connections_max != limits.connections_max),
+        ("limits.in_flight_bytes_max", old_limits.in_flight_bytes_max != limits.in_flight_bytes_max),
+        ("limits.header_bytes_max", old_limits.header_bytes_max != limits.header_bytes_max),
+        ("limits.request_timeout", old_limits.request_timeout_ms != limits.request_timeout_ms),
+    ];
+    let of = |(key, differs): (&str, bool), needs_restart| {
+        let changed = change(ConfigPart::Setting, key, ConfigAction::Changed);
+        differs.then_some(ConfigChange { needs_restart, ..changed })
+    };
+    let at_once = at_once.into_iter().filter_map(|key| of(key, false));
+    at_once.chain(at_start.into_iter().filter_map(|key| of(key, true))).collect()
+}
+
+/// None ever goes by itself: one that is not named any more is kept as the defaults say.
+fn topics(running: &Topics, new: &Topics) -> Vec<ConfigChange> {
+    let mut changes = Vec::new();
+    if running.defaults != new.defaults {
+        let changed = change(ConfigPart::Setting, "topics", ConfigAction::Changed);
+        changes.push(topic_change(changed, &running.defaults, &new.defaults));
+    }
+    let mut names: Vec<&TopicName> = running.named.keys().chain(new.named.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let action = match (running.named.get(name), new.named.get(name)) {
+            (None, Some(_)) => ConfigAction::Added,
+            (Some(_), None) => ConfigAction::Removed,
+            (Some(old), Some(new)) if old != new => ConfigAction::Changed,
+            _ => continue,
+        };
+        let (old, new) = (options_of(running, name), options_of(new, name));
+        changes.push(topic_change(change(ConfigPart::Topic, name, action), old, new));
+    }
+    changes
+}
+
+fn options_of<'c>(topics: &'c Topics, name: &TopicName) -> &'c TopicOptions {
+    topics.named.get(name).unwrap_or(&topics.defaults)
+}
+
+fn topic_change(change: ConfigChange, old: &TopicOptions, new: &TopicOptions) -> ConfigChange {
+    let keys = differing([
+        ("durability", old.durability != new.durability),
+        ("segment_bytes", old.segment_bytes != new.segment_bytes),
+        ("retention_age", old.retention_age_ms != new.retention_age_ms),
+        ("retention_bytes", old.retention_bytes != new.retention_bytes),
+        ("dedup_window", old.dedup_window_ms != new.dedup_window_ms),
+        ("dedup_ids_max", old.dedup_ids_max != new.dedup_ids_max),
+    ]);
+    let needs_restart = switches_deduplication(old, new);
+    ConfigChange { keys, needs_restart, ..change }
+}
+
+/// A log that is open remembers ids or does not.
+const fn switches_deduplication(old: &TopicOptions, new: &TopicOptions) -> bool {
+    (old.dedup_window_ms == 0) != (new.dedup_window_ms == 0)
+}
+
+fn functions(running: &Config, new: &Config) -> Vec<ConfigChange> {
+    let mut names: Vec<&FunctionName> = running.functions.keys().chain(new.functions.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let of = |name: &FunctionName| match (running.functions.get(name), new.functions.get(name)) {
+        (None, Some(_)) => Some(change(ConfigPart::Function, name, ConfigAction::Added)),
+        (Some(_), None) => Some(change(ConfigPart::Function, name, ConfigAction::Removed)),
+        (Some(old), Some(new)) if old != new => {
+            let keys = differing([
+                ("command", old.command != new.command),
+                ("directory", old.directory != new.directory),
+                ("environment", old.environment != new.environment),
+                ("handler", old.handler != new.handler),
+                ("memory", old.memory_mb != new.memory_mb),
+                ("timeout", old.timeout_ms != new.timeout_ms),
+                ("init_timeout", old.init_timeout_ms != new.init_timeout_ms),
+                ("min_instances", old.min_instances != new.min_instances),
+                ("max_instances", old.max_instances != new.max_instances),
+                ("idle_timeout", old.idle_timeout_ms != new.idle_timeout_ms),
+            ]);
+            Some(ConfigChange { keys, ..change(ConfigPart::Function, name, ConfigAction::Changed) })
+        }
+        _ => None,
+    };
+    names.into_iter().filter_map(of).collect()
+}
+
+fn triggers(
+    running: &Config,
+    new: &Config,
+    has_past: &dyn Fn(&TopicName, &TriggerName) -> bool,
+) -> Vec<ConfigChange> {
+    let mut changes = BTreeMap::new();
+    let mut moved = Vec::new();
+    for (name, trigger) in &new.triggers {
+        let action = match running.triggers.get(name) {
+            Some(old) if old == trigger => continue,
+            Some(old) => {
+                let keys = trigger_keys(old, trigger);
+                let changed = change(ConfigPart::Trigger, name, ConfigAction::Changed);
+                changes.insert(name.clone(), ConfigChange { keys, ..changed });
+                continue;
+            }
+            None if has_past(&trigger.topic, name) => ConfigAction::Resumed,
+            None => ConfigAction::Added,
+        };
+        let mut change = change(ConfigPart::Trigger, name, action);
+        if action == ConfigAction::Added
+            && let Some(old) = renamed_from(running, new, trigger, has_past)
+        {
+            moved.push(old);
+            (change.action, change.from) = (ConfigAction::Renamed, Some(old.to_string()));
+        }
+        changes.insert(name.clone(), change);
+    }
+    for name in running.triggers.keys().filter(|name| !new.triggers.contains_key(name)) {
+        if !moved.contains(&name) {
+            changes.insert(name.clone(), change(ConfigPart::Trigger, name, ConfigAction::Removed));
+        }
+    }
+    changes.into_values().collect()
+}
+
+/// What a trigger without a past takes over, if there is something.
+fn renamed_from<'c>(
+    running: &Config,
+    new: &Config,
+    trigger: &'c Trigger,
+    has_past: &dyn Fn(&TopicName, &TriggerName) -> bool,
+) -> Option<&'c TriggerName> {
+    let old = trigger.renamed_from.as_ref().filter(|old| !new.triggers.contains_key(*old))?;
+    // Offsets of one topic mean nothing in another.
+    let runs = running.triggers.get(old).is_some_and(|old| old.topic == trigger.topic);
+    (runs || has_past(&trigger.topic, old)).then_some(old)
+}
+
+/// The keys in which two triggers differ, as the file has them.
+fn trigger_keys(old: &Trigger, new: &Trigger) -> Vec<String> {
+    let (was, is) = (&old.policy, &new.policy);
+    let mut keys = differing([
+        ("topic", old.topic != new.topic),
+        ("pattern", old.pattern != new.pattern),
+        ("target", old.target != new.target),
+        ("key", old.key != new.key),
+        ("start", old.start != new.start),
+        ("dead_letter_topic", old.dead_letter_topic != new.dead_letter_topic),
+        ("reply_topic", old.reply_topic != new.reply_topic),
+        ("budget", old.budget != new.budget),
+        ("input", old.input != new.input),
+        ("dedup", old.dedup != new.dedup),
+        ("rate_limit", old.rate_limit != new.rate_limit),
+        ("renamed_from", old.renamed_from != new.renamed_from),
+        ("concurrency", (was.concurrency, was.concurrency_min) != (is.concurrency, is.concurrency_min)),
+        ("batch", was.batch != is.batch),
+        ("timeout", was.timeout_ms != is.timeout_ms),
+        ("ordering", was.ordering != is.ordering),
+        ("parked_max", was.parked_max != is.parked_max),
+        ("retry.max_attempts", was.max_attempts != is.max_attempts),
+        ("retry.max_age", was.max_age_ms != is.max_age_ms),
+        ("retry.backoff_initial", was.backoff_initial_ms != is.backoff_initial_ms),
+        ("retry.backoff_max", was.backoff_max_ms != is.backoff_max_ms),
+        ("retry.retry_after_max", was.retry_after_max_ms != is.retry_after_max_ms),
+        ("breaker.failures", was.breaker_failures != is.breaker_failures),
+        ("breaker.open", was.breaker_open_ms != is.breaker_open_ms),
+        ("breaker.open_max", was.breaker_open_max_ms != is.breaker_open_max_ms),
+    ]);
+    keys.sort_unstable();
+    keys
+}
+
+fn differing<const N: usize>(keys: [(&str, bool); N]) -> Vec<String> {
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
+}
