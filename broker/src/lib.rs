@@ -10,5 +10,7 @@ pub mod metrics;
 pub mod quic;
 pub mod status;
 
-pub use core::{Broker, BrokerBuilder, BrokerError, Delivery, ReloadError, SubscribeOptions, Subscriber};
+pub use core::{
+    Broker, BrokerBuilder, BrokerError, Delivery, ReloadError, ReplayError, SubscribeOptions, Subscriber,
+};
 pub use eventail_wire::frame::{CallbackAction, CallbackOutcome};

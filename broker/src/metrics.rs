@@ -15,7 +15,9 @@ mod handles;
 use metrics::{Unit, counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::status::{BreakerState, ConfigStatus, OrphanStatus, TopicStatus, TriggerState, TriggerStatus};
+use crate::status::{
+    BreakerState, ConfigStatus, OrphanStatus, ReplayTotals, TopicStatus, TriggerState, TriggerStatus,
+};
 
 pub use delayed::{DelayedMetrics, record_delayed};
 pub use functions::FunctionMetrics;
@@ -168,6 +170,10 @@ table! {
         "Steps of events that were not noted, because the disk refused or did not keep up";
     TIMELINE_BYTES = Gauge Bytes "eventail_timeline_disk_bytes",
         "Bytes of segments of the timeline on disk";
+    REPLAYS_RUNNING = Gauge Count "eventail_replays_running",
+        "Replays that are under way or wait for their trigger";
+    REPLAYED_EVENTS = Counter Count "eventail_replayed_events_total",
+        "Events of replays that were settled, by outcome (delivered, dead_lettered, expired)";
     DELAYED_HELD = Counter Count "eventail_delayed_held_events_total",
         "Events that were taken to be held until their time";
     DELAYED_RELEASED = Counter Count "eventail_delayed_released_events_total",
@@ -242,6 +248,19 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = prometheus()?.install_recorder()?;
     describe();
     Ok(handle)
+}
+
+/// Sets what is told of replays to what the broker tells of them now.
+#[allow(clippy::cast_precision_loss)]
+pub fn record_replays(totals: &ReplayTotals) {
+    gauge!(REPLAYS_RUNNING).set(totals.running as f64);
+    for (outcome, count) in [
+        ("delivered", totals.account.delivered),
+        ("dead_lettered", totals.account.dead_lettered),
+        ("expired", totals.account.expired),
+    ] {
+        counter!(REPLAYED_EVENTS, "outcome" => outcome).absolute(count);
+    }
 }
 
 /// Sets the gauges of the configuration to what the broker tells of it now.

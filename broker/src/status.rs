@@ -4,6 +4,9 @@ mod config;
 mod delayed;
 mod functions;
 mod timeline;
+mod replays;
+
+use std::sync::Arc;
 
 use eventail_triggers::ledger::BudgetStatus;
 use eventail_triggers::limiter::LimiterState;
@@ -20,6 +23,10 @@ pub use functions::{FunctionSummary, InstancesStatus};
 pub use timeline::{
     DeadLetterOrigin, EventTimeline, EventTimelines, HeldBy, PatternMiss, StepTold, StoryOutcome,
     TimelineRequest, TimelineStep, TriggerStory, Via, WaitsFor,
+};
+pub use replays::{
+    ReplayPoint, ReplayPointError, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ReplayTotals,
+    TypeCount,
 };
 
 /// Where one event of a publish is: in its topic, or held until its time.
@@ -200,6 +207,9 @@ pub struct DeadLetterSummary {
     pub redriven: u32,
     /// Whether it was purged.
     pub purged: bool,
+    /// The replay that it comes from, where it was not the live event that failed.
+    #[serde(default)]
+    pub replay: Option<String>,
 }
 
 /// A dead letter whole.
@@ -321,6 +331,8 @@ pub enum Observation {
         response: Option<Response>,
         /// When it will be tried again.
         next_at: Option<Timestamp>,
+        /// The replay that it was made for, if not for the live event.
+        replay: Option<Arc<str>>,
     },
     /// A dead letter was written.
     DeadLettered {
@@ -334,6 +346,8 @@ pub enum Observation {
         dead_letter_offset: Offset,
         /// Why.
         reason: RejectReason,
+        /// The replay that it comes from, if not the live event.
+        replay: Option<Arc<str>>,
     },
     /// A dead letter was handed to its trigger again.
     Redriven {

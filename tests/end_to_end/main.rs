@@ -24,6 +24,8 @@ mod outages;
 mod publish;
 mod quic;
 mod quickstart;
+mod reload;
+mod replay;
 mod replies;
 mod support;
 mod why;

@@ -41,6 +41,15 @@ impl Server {
 
     /// The same with a configuration that stands in a file.
     pub(crate) async fn start_with(home: &Home, config: &Path) -> Self {
+        Self::start_serving(home, config, &[]).await
+    }
+
+    /// The same without watching that file.
+    pub async fn start_unwatched(home: &Home, config: &Path) -> Self {
+        Self::start_serving(home, config, &["--no-watch"]).await
+    }
+
+    async fn start_serving(home: &Home, config: &Path, arguments: &[&str]) -> Self {
         let config = config.display().to_string();
         let mut number = 0;
         let log = loop {
@@ -54,6 +63,7 @@ impl Server {
         let errors = output.try_clone().expect("a second handle of the log file");
         let child = home
             .command(&["serve", "--config", &config, "--log-format", "json"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
@@ -127,6 +137,12 @@ impl Server {
     pub fn terminate(&self) {
         let id = i32::try_from(self.process_id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(id, Signal::TERM).expect("the process can be signalled");
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        let id = i32::try_from(self.process_id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(id, Signal::HUP).expect("the process can be signalled");
     }
 
     /// Waits for its end.

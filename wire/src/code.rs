@@ -84,6 +84,8 @@ codes! {
     UnknownTrigger = "unknown_trigger", 404, false;
     /// The function does not exist, or did nothing that is still known.
     UnknownFunction = "unknown_function", 404, false;
+    /// The replay does not exist, or ended too long ago.
+    UnknownReplay = "unknown_replay", 404, false;
     /// The event or dead letter does not exist, or retention took it.
     UnknownEvent = "unknown_event", 404, false;
     /// The offset lies before what retention kept.

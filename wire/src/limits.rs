@@ -54,6 +54,12 @@ pub const RESPONSE_BODY_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
 pub const LEASE_MS_MAX: u64 = 60 * 60 * 1000;
 /// How long a callback is held open for its answer: by then the target's own answer was read, or the target waits for us.
 pub const CALLBACK_WAIT_MS: u64 = 1_000;
+/// Replays under way at once: each reads its log and calls a target beside the live events.
+pub const REPLAYS_RUNNING_MAX: usize = 16;
+/// Replays that are told of after their end; where there are more, the oldest go.
+pub const REPLAYS_KEPT_MAX: usize = 1_000;
+/// How long a replay is told of after its end.
+pub const REPLAYS_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// How far ahead an event may be held: a year, be it a leap year. Beyond that nobody knows what the event means.
 pub const DELAY_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
 /// Events that are held at once: each is some hundred bytes of index beside its own on disk, and none in memory.

@@ -289,6 +289,7 @@ fn show(api: &Api, answer_of_api: Value, format: Format, screen: &mut Screen) ->
                 "redriven",
                 if letter.redriven > 0 { format!("{} times", letter.redriven) } else { String::new() },
             ),
+            ("of replay", letter.replay.clone().unwrap_or_default()),
             ("purged", if letter.purged { "yes".to_owned() } else { String::new() }),
         ],
     )?;

@@ -268,6 +268,9 @@ impl CliError {
             Self::Refused { code: Code::UnknownTrigger, .. } => {
                 "`eventail triggers` lists those that exist".to_owned()
             }
+            Self::Refused { code: Code::UnknownReplay, .. } => {
+                "`eventail replays` lists those that are known".to_owned()
+            }
             Self::Refused { code, .. } if code.is_retryable() => "the same may succeed later".to_owned(),
             Self::NotAnEvent { .. } | Self::Line { problem: LineProblem::NotAnEvent, .. } => {
                 "give --type to publish it as the data of an event".to_owned()
@@ -332,6 +335,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn is_absence(code: Code) -> bool {
     matches!(
         code,
-        Code::NotFound | Code::UnknownTopic | Code::UnknownTrigger | Code::UnknownEvent | Code::OffsetTrimmed
+        Code::NotFound
+            | Code::UnknownTopic
+            | Code::UnknownTrigger
+            | Code::UnknownReplay
+            | Code::UnknownEvent
+            | Code::OffsetTrimmed
     )
 }

@@ -8,6 +8,7 @@
 mod api;
 mod check;
 mod completions;
+mod config;
 mod dead_letters;
 mod delayed;
 mod error;
@@ -17,6 +18,8 @@ mod logging;
 mod matching;
 mod publish;
 mod quickstart;
+mod replay;
+mod replays;
 mod run_function;
 mod screen;
 mod serve;
@@ -28,6 +31,7 @@ mod tail;
 mod topics;
 mod triggers;
 mod why;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -85,10 +89,16 @@ enum Command {
     Triggers(triggers::Arguments),
     /// Tell what happened to an event, and why
     Why(why::Arguments),
+    /// Show what the broker runs with, what a reload would change, or reload
+    Config(config::Arguments),
     /// List or show functions: what they did, and what it cost
     Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
     DeadLetters(dead_letters::Arguments),
+    /// Deliver a part of a topic once more, beside the live events
+    Replay(replay::Arguments),
+    /// List, show or cancel replays
+    Replays(replays::Arguments),
     /// List, show or cancel events that are held until their time
     Delayed(delayed::Arguments),
 
@@ -176,8 +186,11 @@ impl Command {
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
             Self::Why(arguments) => block_on(why::run(arguments, screen)),
+            Self::Config(arguments) => block_on(config::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
+            Self::Replay(arguments) => block_on(replay::run(arguments, screen)),
+            Self::Replays(arguments) => block_on(replays::run(arguments, screen)),
             Self::Delayed(arguments) => block_on(delayed::run(arguments, screen)),
 
             Self::Match(arguments) => matching::run(&arguments, screen),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use tracing::info;
@@ -12,11 +13,15 @@ use super::logging::{self, LogFormat, LogLevel};
 use super::screen::{Paint, Screen};
 use super::server::Server;
 use super::signals::Signals;
-use crate::config::{Config, DEFAULT_FILE, FILE_NAME, ListenAt};
+use super::watch::Reloader;
+use crate::config::source::{FileSource, Overrides};
+use crate::config::{Config, ConfigSource, DEFAULT_FILE, ListenAt};
 use crate::metrics;
 
 const EXAMPLES: &str = "\
 Without --config, eventail.toml of the working directory is read if it is there.
+
+The file is read again when it changes, and at SIGHUP; one with errors changes nothing. See `eventail config`.
 
 SIGTERM and SIGINT stop in order: no more requests are taken, attempts under way may end within the
 drain time, everything is synced, exit code 0. A second signal ends at once (143 or 130).
@@ -43,6 +48,9 @@ pub(super) struct Arguments {
     /// Where QUIC listens: an address and a port, or off
     #[arg(long, value_name = "ADDRESS")]
     quic: Option<ListenAt>,
+    /// Do not watch the configuration; SIGHUP and `eventail config reload` still load it again
+    #[arg(long)]
+    no_watch: bool,
     /// How log lines look
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
@@ -60,44 +68,50 @@ pub(super) fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, Cli
         screen.raw(DEFAULT_FILE)?;
         return Ok(Exit::Done);
     }
-    let config = configuration(&arguments)?;
+    let configured = configuration(&arguments)?;
     logging::start(arguments.log_format, &arguments.log_level);
     let runtime = super::server::runtime().map_err(|source| CliError::Runtime { source })?;
-    let exit = runtime.block_on(serve(config, arguments.log_format, screen));
+    let exit = runtime.block_on(serve(configured, &arguments, screen));
     // Whatever still blocks a thread belongs to a broker that is stopped.
     runtime.shutdown_background();
     exit
 }
 
 /// The file, or the defaults where there is none, with what the command line says on top.
-fn configuration(arguments: &Arguments) -> Result<Config, CliError> {
-    let mut config = match &arguments.config {
-        Some(file) => Config::load(file)?,
-        None if Path::new(FILE_NAME).exists() => Config::load(FILE_NAME)?,
-        None => Config::standalone(),
+fn configuration(arguments: &Arguments) -> Result<(Config, Option<Arc<dyn ConfigSource>>), CliError> {
+    let overrides = Overrides {
+        data_dir: arguments.data_dir.clone(),
+        http: arguments.http.map(|ListenAt(address)| address),
+        quic: arguments.quic.map(|ListenAt(address)| address),
     };
-    if let Some(data_dir) = &arguments.data_dir {
-        config.data_dir.clone_from(data_dir);
+    match arguments.config.clone().or_else(FileSource::default_path) {
+        Some(file) => {
+            let (source, config) = FileSource::open(file, overrides)?;
+            Ok((config, Some(Arc::new(source))))
+        }
+        None => Ok((overrides.over(Config::standalone()), None)),
     }
-    if let Some(ListenAt(address)) = arguments.http {
-        config.http = address;
-    }
-    if let Some(ListenAt(address)) = arguments.quic {
-        config.quic = address;
-    }
-    Ok(config)
 }
 
-async fn serve(config: Config, format: LogFormat, screen: &mut Screen) -> Result<Exit, CliError> {
+async fn serve(
+    (config, source): (Config, Option<Arc<dyn ConfigSource>>),
+    arguments: &Arguments,
+    screen: &mut Screen,
+) -> Result<Exit, CliError> {
     let mut signals = Signals::new().map_err(|source| CliError::Runtime { source })?;
     let exposition = metrics::install().map_err(|source| CliError::Metrics { source })?;
     let data_dir = config.data_dir.clone();
     let server = tokio::select! {
-        started = Server::start(config, None, Some(exposition)) => started?,
+        started = Server::start(config, None, Some(exposition), source) => started?,
         exit = signals.next() => return Ok(exit),
     };
-    announce(&server, &data_dir, format, screen)?;
-    signals.next().await;
+    let reloader = Reloader::new(server.broker().clone(), !arguments.no_watch)
+        .map_err(|source| CliError::Runtime { source })?;
+    announce(&server, &data_dir, arguments.log_format, screen)?;
+    tokio::select! {
+        _ = signals.next() => {}
+        () = reloader.run() => {}
+    }
     info!("stopping; a second signal ends at once");
     tokio::select! {
         stopped = server.stop() => stopped.map_err(|source| CliError::Stop { source })?,

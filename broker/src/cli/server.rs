@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use tokio::runtime::Runtime;
 
 use super::error::CliError;
-use crate::config::Config;
+use crate::config::{Config, ConfigSource};
 use crate::http::{self, HttpOptions, HttpServer};
 use crate::quic::{self, QuicServer};
 use crate::status::Observer;
@@ -30,12 +30,16 @@ impl Server {
         config: Config,
         observer: Option<Arc<dyn Observer>>,
         exposition: Option<PrometheusHandle>,
+        source: Option<Arc<dyn ConfigSource>>,
     ) -> Result<Self, CliError> {
         let data_dir = config.data_dir.clone();
         let (http_at, quic_at) = (config.http, config.quic);
         let mut builder = Broker::builder(config);
         if let Some(observer) = observer {
             builder = builder.observer(observer);
+        }
+        if let Some(source) = source {
+            builder = builder.source(source);
         }
         let broker = builder.open().await.map_err(|source| CliError::Open { data_dir, source })?;
         let mut server = Self { broker, http: None, quic: None };
@@ -63,6 +67,11 @@ impl Server {
             self.quic = Some(serving.map_err(|source| CliError::Quic { source })?);
         }
         Ok(())
+    }
+
+    /// The broker itself.
+    pub(super) const fn broker(&self) -> &Broker {
+        &self.broker
     }
 
     /// Where HTTP is, if it is.

@@ -13,12 +13,13 @@ use super::screen::{Paint, Screen, snippet, visible};
 use super::table::{Table, facts};
 use super::{Connection, Format, Output};
 use crate::config::Duration;
-use crate::status::{BreakerState, NearMiss, TriggerState, TriggerStatus};
+use crate::status::{BreakerState, NearMiss, OrphanStatus, TriggerState, TriggerStatus};
 
 const EXAMPLES: &str = "\
 Examples:
   eventail triggers
   eventail triggers show ship
+  eventail triggers --orphaned
   eventail triggers pause ship --reason 'warehouse moves'
   eventail triggers resume ship
   eventail triggers skip-to ship --latest";
@@ -29,6 +30,9 @@ Examples:
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
+    /// List those that left the configuration and whose state is kept
+    #[arg(long, global = true)]
+    orphaned: bool,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -76,6 +80,9 @@ pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exi
     let format = arguments.output.output;
     let path = |trigger: &TriggerName, verb: &str| format!("/v1/triggers/{trigger}{verb}");
     let answer: Value = match arguments.action.unwrap_or(Action::List) {
+        Action::List if arguments.orphaned => {
+            return list_orphans(&mut api, format, screen).await.map(|()| Exit::Done);
+        }
         Action::List => return list(&mut api, format, screen).await.map(|()| Exit::Done),
         Action::Show { trigger } => api.get(&path(&trigger, "")).await?,
         Action::Pause { trigger, reason } => {
@@ -140,6 +147,30 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
         screen.line(&format!("{label} {name} {}", visible(&text)))?;
     }
     Ok(())
+}
+
+async fn list_orphans(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), CliError> {
+    let mut answer: Value = api.get("/v1/triggers?orphaned=true").await?;
+    if format == Format::Json {
+        return screen.json(&answer);
+    }
+    let header =
+        ["TRIGGER", "TOPIC", "SINCE", "FORGOTTEN AT", "LAG", "RETRYING", "DELIVERED", "DEAD", "EXPIRED"];
+    let mut table = Table::new(&header);
+    for orphan in api.understand::<Vec<OrphanStatus>>(answer["triggers"].take())? {
+        let account = orphan.account;
+        let mut row = vec![
+            orphan.name.to_string(),
+            orphan.topic.to_string(),
+            orphan.orphaned_at.to_string(),
+            orphan.forgotten_at.to_string(),
+        ];
+        let numbers =
+            [orphan.lag, orphan.retrying, account.delivered, account.dead_lettered, account.expired];
+        row.extend(numbers.map(|number| number.to_string()));
+        table.row(row);
+    }
+    table.print(screen, "Every trigger that has a state is in the configuration.")
 }
 
 fn show(trigger: &TriggerStatus, screen: &mut Screen) -> Result<(), CliError> {

@@ -436,4 +436,22 @@ fn the_timeline_is_bounded_and_can_be_left_out() {
     let told = errors("[timeline]\nbytes_max = \"1KiB\"\nsize = 1\n");
     assert!(told.iter().any(|error| error.contains("bytes_max") && error.contains("1MiB")), "{told:?}");
     assert!(told.iter().any(|error| error.contains("size")), "{told:?}");
+fn a_trigger_may_say_what_it_was_called_before() {
+    let target = |name: &str| format!("[triggers.{name}.target.http]\nurl = \"http://a/\"\n");
+    let config = parse(&format!("[triggers.t]\nrenamed_from = \"s\"\n{}", target("t"))).unwrap();
+    assert_eq!(trigger(&config, "t").renamed_from.as_ref().unwrap().as_str(), "s");
+    let text = format!("[triggers.t]\nrenamed_from = \"s\"\n{}{}", target("t"), target("s"));
+    let wanted = "2:16 `renamed_from` names the trigger `s`, which is still in the configuration";
+    assert_eq!(errors(&text), [wanted]);
+    let text = format!(
+        "[triggers.t]\nrenamed_from = \"s\"\n{}[triggers.u]\nrenamed_from = \"s\"\n{}",
+        target("t"),
+        target("u")
+    );
+    assert_eq!(errors(&text), ["6:16 `renamed_from` names `s`, as that of the trigger `t` does"]);
+    let text = format!("[triggers.t]\nrenamed_from = \"t\"\n{}", target("t"));
+    assert_eq!(
+        errors(&text),
+        ["2:16 `renamed_from` names the trigger `t`, which is still in the configuration"]
+    );
 }

@@ -6,7 +6,7 @@
 //! one where each subscription is. Those of other topics are left alone. What is under way ends under the driver that began it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use eventail_storage::log::Log;
 use eventail_triggers::function::{Function, FunctionTarget};
@@ -163,6 +163,7 @@ impl Core {
             }
         }
         self.mind_names(&config);
+        self.replays.rebind();
     }
 
     /// A trigger with its lane: that of its subscription, if there is one, or a new one.
@@ -194,6 +195,7 @@ impl Core {
             gate,
             feed: None,
             redrives: OnceLock::new(),
+            replays: Mutex::default(),
         }
     }
 
@@ -247,6 +249,7 @@ impl Core {
             start: draft.start,
             dead_letter_topic: draft.options.dead_letter_topic.clone(),
             redrives: false,
+            replay: None,
             observer: self.observer.clone(),
             timeline: Some(Arc::clone(&self.timeline)),
             seed: self.next_seed(),
@@ -272,6 +275,17 @@ impl Core {
         lane: &Arc<Lane>,
         feed: Option<(Arc<Feed>, usize)>,
     ) {
+        let driver = self.driver(trigger, lane, feed);
+        self.tasks.spawn_lane("trigger", Arc::new(driver).run(self.stop.subscribe()));
+    }
+
+    /// What drives a lane of a trigger.
+    pub(super) fn driver(
+        self: &Arc<Self>,
+        trigger: &Trigger,
+        lane: &Arc<Lane>,
+        feed: Option<(Arc<Feed>, usize)>,
+    ) -> Driver {
         let config = self.config();
         let replies =
             trigger.options.reply_topic.as_ref().and_then(|name| self.topics.get(name)).map(|topic| {
@@ -282,7 +296,7 @@ impl Core {
                     track: lane.track.clone(),
                 }
             });
-        let driver = Driver {
+        Driver {
             lane: Arc::clone(lane),
             target: Arc::clone(&trigger.target),
             input: trigger.input.clone(),
@@ -297,8 +311,7 @@ impl Core {
                 .map(|gate| gate.seat(&trigger.options.policy, Arc::clone(lane.wake()))),
             callbacks: Arc::clone(&self.callbacks),
             ledger: Arc::clone(&self.ledger),
-        };
-        self.tasks.spawn_lane("trigger", Arc::new(driver).run(self.stop.subscribe()));
+        }
     }
 
     /// Every topic that a trigger needs; answers the one that it reads. They are made now rather than at the first failure: a trigger that
@@ -340,6 +353,7 @@ impl Core {
             policy: trigger.options.policy.clone(),
             dead_letter_topic: trigger.options.dead_letter_topic.clone(),
             redrives: true,
+            replay: None,
             observer: self.observer.clone(),
             timeline: Some(Arc::clone(&self.timeline)),
             seed: self.next_seed(),

@@ -62,6 +62,29 @@ pub enum BrokerError {
         /// Its offset.
         offset: Offset,
     },
+    /// The replay does not exist, or ended too long ago.
+    #[error("there is no replay `{id}`")]
+    UnknownReplay {
+        /// What was asked for.
+        id: String,
+    },
+    /// There are as many replays under way as there may be.
+    #[error("{limit} replays are under way, as many as there may be: wait for one to end, or cancel one")]
+    TooManyReplays {
+        /// The limit.
+        limit: usize,
+    },
+    /// The trigger is held, and what holds it would hold its replay.
+    #[error("trigger `{trigger}` does not deliver now ({reason}): resume it, or replay to another target")]
+    ReplayOfPaused {
+        /// The trigger.
+        trigger: TriggerName,
+        /// What holds it.
+        reason: String,
+    },
+    /// What was asked for is no replay.
+    #[error(transparent)]
+    Replay(#[from] super::ReplayError),
     /// An event is too large.
     #[error("event {index} has {bytes} bytes, more than `limits.event_bytes_max` of {limit}")]
     EventTooLarge {
@@ -271,6 +294,8 @@ impl BrokerError {
             Self::UnknownTrigger(_) => Code::UnknownTrigger,
             Self::UnknownFunction { .. } => Code::UnknownFunction,
             Self::UnknownDeadLetter { .. } => Code::UnknownEvent,
+            Self::UnknownReplay { .. } => Code::UnknownReplay,
+            Self::TooManyReplays { .. } => Code::Overloaded,
             Self::EventTooLarge { .. } => Code::EventTooLarge,
             Self::BatchEvents { .. } | Self::BatchBytes { .. } => Code::BatchTooLarge,
             Self::Overloaded { .. } | Self::TooManyCallbacks { .. } => Code::Overloaded,
@@ -282,13 +307,16 @@ impl BrokerError {
             | Self::Input { .. }
             | Self::LambdaTarget { .. }
             | Self::UndeclaredFunction { .. }
-            | Self::OffsetBeyondEnd { .. } => Code::InvalidParameter,
+            | Self::OffsetBeyondEnd { .. }
+            | Self::Replay(_) => Code::InvalidParameter,
             Self::Delay { source, .. } => source.code(),
             Self::DelayTooLong { .. } => Code::DelayTooLong,
             Self::TooManyDelayed { .. } | Self::TooManyDelayedBytes { .. } => Code::TooManyDelayed,
             Self::UnknownDelayed { .. } => Code::UnknownEvent,
             Self::DelayedRecord { .. } => Code::StorageCorrupt,
-            Self::SubscriptionInUse { .. } | Self::DelayedReleased { .. } => Code::Conflict,
+            Self::SubscriptionInUse { .. } | Self::DelayedReleased { .. } | Self::ReplayOfPaused { .. } => {
+                Code::Conflict
+            }
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Open(_) | Self::Letter(_) | Self::Journal { .. } | Self::Index(_) | Self::Task(_) => {
                 Code::Internal

@@ -9,7 +9,7 @@ use eventail_triggers::subscription::DeadLetterOrder;
 use eventail_wire::{Event, TopicName};
 use tokio::sync::watch;
 
-use super::lane::Lane;
+use super::lane::{Lane, Unpacked};
 use super::letter::{self, Origin};
 use super::timeline::Step;
 use super::{BrokerError, Core};
@@ -82,8 +82,8 @@ impl Graveyard {
         order: &DeadLetterOrder,
         stored: Event,
     ) -> Result<(), BrokerError> {
-        let (event, topic, offset) = lane.unpack(order.offset, stored);
-        let origin = Origin { trigger: lane.trigger.clone(), topic, offset };
+        let Unpacked { event, topic, offset, replay } = lane.unpack(order.offset, stored);
+        let origin = Origin { trigger: lane.trigger.clone(), topic, offset, replay };
         let delivery = format!("{}/{}", lane.name, order.offset);
         let letter = match letter::write(&event, &origin, &delivery, order) {
             Ok(letter) => letter,
@@ -130,6 +130,7 @@ impl Graveyard {
                 dead_letter_topic: dead_letter_topic.clone(),
                 dead_letter_offset: at.offset,
                 reason: order.reason,
+                replay: origin.replay,
             });
         }
         Ok(())

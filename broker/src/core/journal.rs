@@ -214,6 +214,15 @@ impl Journal {
         true
     }
 
+    /// Lets go of the states of those lanes that nobody uses and that are over.
+    pub(crate) fn forget_all(&self, is_over: impl Fn(&str) -> bool) {
+        let over: Vec<Arc<str>> =
+            lock(&self.registry).dormant.keys().filter(|name| is_over(name)).map(Arc::clone).collect();
+        for name in over {
+            self.forget(&name);
+        }
+    }
+
     /// Whether a lane of this name has a state.
     pub(crate) fn knows(&self, lane: &str) -> bool {
         let registry = lock(&self.registry);

@@ -1,12 +1,15 @@
 //! A dead letter as a record of an ordinary topic: the event, unchanged, with attributes that tell where it came from, why it was
 //! given up and how often it was tried. Taking these attributes away gives the event back, byte for byte.
 
+use std::sync::Arc;
+
 use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
 use eventail_triggers::subscription::DeadLetterOrder;
 use eventail_wire::{Event, EventError, Offset, Timestamp, TopicName, TriggerName, ValueKind};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
+use super::replays::ONE_OFF_LANE_PREFIX;
 use super::topic::DELIVERY_ATTRIBUTE;
 use crate::status::{DeadLetter, DeadLetterSummary};
 
@@ -27,13 +30,16 @@ const STATUS: &str = "eventailstatus";
 const BODY: &str = "eventailresponse";
 const ERROR: &str = "eventailerror";
 const LOG: &str = "eventaillog";
+const REPLAY: &str = "eventailreplay";
 
 /// Where an event was before it was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) trigger: TriggerName,
     pub(crate) topic: TopicName,
     pub(crate) offset: Offset,
+    /// The replay that delivered it, if it was not the live event.
+    pub(crate) replay: Option<Arc<str>>,
 }
 
 /// Makes the record. `delivery` is unique per giving up: a repeat after a crash is the same dead letter, a second failure after a
@@ -56,6 +62,9 @@ pub(crate) fn write(
         .extension(LAST_ATTEMPT, order.last_attempt_at.to_string());
     if let Some(class) = &order.class {
         letter = letter.extension(CLASS, word(class));
+    }
+    if let Some(replay) = &origin.replay {
+        letter = letter.extension(REPLAY, &**replay);
     }
     if let Some(status) = order.response.status {
         letter = letter.attribute(STATUS, status.to_string(), ValueKind::Integer);
@@ -99,6 +108,7 @@ pub(crate) fn read(topic: &TopicName, offset: Offset, at: Timestamp, letter: &Ev
         },
         redriven: 0,
         purged: false,
+        replay: attribute(REPLAY).map(str::to_owned),
     };
     Some(DeadLetter { summary, event })
 }
@@ -109,12 +119,16 @@ pub(crate) fn origin_of(letter: &Event) -> Option<Origin> {
         trigger: TriggerName::new(letter.attribute(TRIGGER)?).ok()?,
         topic: TopicName::new(letter.attribute(TOPIC)?).ok()?,
         offset: Offset(letter.attribute(OFFSET)?.parse().ok()?),
+        replay: letter.attribute(REPLAY).map(Into::into),
     })
 }
 
-/// Whether it was a subscriber that gave up, and no trigger.
-pub(crate) fn is_of_subscriber(letter: &Event) -> bool {
-    letter.attribute(DELIVERY_ATTRIBUTE).is_some_and(|delivery| delivery.starts_with("subscriber/"))
+/// Whether it was no trigger that gave up, but a subscriber, or a replay to a target of its own.
+pub(crate) fn is_of_no_trigger(letter: &Event) -> bool {
+    let is_other = |delivery: &str| {
+        ["subscriber/", ONE_OFF_LANE_PREFIX].iter().any(|prefix| delivery.starts_with(prefix))
+    };
+    letter.attribute(DELIVERY_ATTRIBUTE).is_some_and(is_other)
 }
 
 /// The event of a dead letter, as it was published.
@@ -184,8 +198,12 @@ mod tests {
             .json_data("{}")
             .build()
             .unwrap();
-        let origin =
-            Origin { trigger: "ship".parse().unwrap(), topic: "orders".parse().unwrap(), offset: Offset(7) };
+        let origin = Origin {
+            trigger: "ship".parse().unwrap(),
+            topic: "orders".parse().unwrap(),
+            offset: Offset(7),
+            replay: Some("mi0zy1k2".into()),
+        };
         let letter = write(&event, &origin, "trigger/ship/7", &order()).unwrap();
         let topic: TopicName = "dead-letters".parse().unwrap();
         let read = read(&topic, Offset(0), Timestamp(5), &letter).unwrap();
@@ -196,6 +214,7 @@ mod tests {
             (read.summary.reason, read.summary.class),
             (RejectReason::MaxAttempts, Some(RetryClass::Failed))
         );
+        assert_eq!(read.summary.replay.as_deref(), Some("mi0zy1k2"));
         assert_eq!((read.summary.attempts, read.summary.first_attempt_at), (3, Timestamp(1_000)));
     }
 
@@ -206,7 +225,12 @@ mod tests {
             builder = builder.extension(format!("a{number}"), "x".repeat(500));
         }
         let event = builder.build().unwrap();
-        let origin = Origin { trigger: "a".parse().unwrap(), topic: "b".parse().unwrap(), offset: Offset(0) };
+        let origin = Origin {
+            trigger: "a".parse().unwrap(),
+            topic: "b".parse().unwrap(),
+            offset: Offset(0),
+            replay: None,
+        };
         let letter = write(&event, &origin, "d", &order()).unwrap();
         assert_eq!(event_of(&letter).unwrap().as_bytes(), event.as_bytes());
     }

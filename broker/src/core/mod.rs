@@ -23,6 +23,7 @@ mod permits;
 mod redrive;
 mod redrive_lanes;
 pub(crate) mod reload;
+mod replays;
 mod replies;
 mod subscriber;
 #[cfg(test)]
@@ -54,6 +55,7 @@ use crate::status::{
 pub use error::BrokerError;
 pub use open::BrokerBuilder;
 pub use reload::ReloadError;
+pub use replays::ReplayError;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
 use callbacks::Callbacks;
@@ -65,6 +67,7 @@ use letters::Letters;
 use lookup::Lookup;
 use permits::Permits;
 use timeline::Timeline;
+use replays::Replays;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -96,6 +99,7 @@ pub(crate) struct Core {
     functions: Functions,
     subscribers: subscriber::Subscribers,
     letters: Letters,
+    replays: Replays,
     lookup: Lookup,
     timeline: Arc<Timeline>,
     near_misses: near_misses::LookedAt,

@@ -22,6 +22,7 @@ use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
 use super::timeline::Timeline;
+use super::replays::{REPLAYS_LOG, Replays};
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
 use crate::clock::SystemClock;
@@ -119,6 +120,9 @@ impl BrokerBuilder {
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
         let timeline =
             Timeline::open(&store, Arc::clone(&index), &config.timeline, Arc::clone(&clock)).await?;
+        let replays_options = LogOptions { segment_bytes: JOURNAL_SEGMENT_BYTES, ..LogOptions::default() };
+        let replays_log = open_log(&store, REPLAYS_LOG.to_owned(), replays_options).await?;
+        let replays = Replays::open(replays_log, &journal).await?;
         let delayed = Core::open_delayed(&store, Arc::clone(&index), Tuning::default()).await?;
         let lookup = Lookup::new(index);
         let tokens = seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
@@ -140,6 +144,7 @@ impl BrokerBuilder {
             callbacks: Callbacks::new(tokens),
             subscribers: super::subscriber::Subscribers::default(),
             letters,
+            replays,
             lookup,
             timeline: Arc::new(timeline),
             near_misses: super::near_misses::LookedAt::default(),
@@ -156,6 +161,7 @@ impl BrokerBuilder {
         core.letters.catch_up(&core).await?;
         let prepared = core.prepare(config).await?;
         core.install(prepared).await;
+        core.start_replays();
         core.start_upkeep();
         core.start_ledger();
         core.start_indexing();

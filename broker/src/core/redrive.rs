@@ -96,8 +96,8 @@ pub(super) async fn redrive(core: &Arc<Core>, request: &RedriveRequest) -> Resul
 async fn redrive_one(core: &Arc<Core>, letter: &DeadLetterSummary) -> Result<bool, BrokerError> {
     core.triggers.get(&letter.trigger)?;
     let stored = core.letters.stored(core, &letter.topic, letter.offset).await?;
-    if letter::is_of_subscriber(&stored) {
-        // A subscriber may have a trigger's name, and still is another one.
+    if letter::is_of_no_trigger(&stored) {
+        // What gave up may have a trigger's name, and still is another one.
         return Err(BrokerError::UnknownTrigger(letter.trigger.clone()));
     }
     let _marking = core.letters.marking().await;

@@ -164,6 +164,7 @@ impl Core {
                         start,
                         dead_letter_topic,
                         redrives: false,
+                        replay: None,
                         observer: None,
                         timeline: None,
                         seed: self.next_seed(),

@@ -3,6 +3,7 @@
 mod calls;
 mod reload;
 mod why;
+mod replays;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -502,6 +503,7 @@ async fn a_trigger_that_stopped_for_a_dead_letter_goes_on_when_the_event_is_gone
             dead_letter_topic: topic(),
             redrives: false,
             timeline: None,
+            replay: None,
             observer: None,
             seed: 1,
         },

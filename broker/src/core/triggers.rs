@@ -1,7 +1,7 @@
 //! Triggers: lanes that a target empties, with a second lane for what is redriven.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use eventail_triggers::input::Input;
@@ -59,11 +59,16 @@ pub(crate) struct Trigger {
     /// The feed of its topic and its seat there, where the topic has one.
     pub(super) feed: Option<(Arc<Feed>, usize)>,
     pub(super) redrives: OnceLock<Arc<Lane>>,
+    /// The lanes of its replays.
+    pub(super) replays: Mutex<Vec<Weak<Lane>>>,
 }
 
 impl Trigger {
     pub(crate) async fn pause(&self, reason: &str) -> Result<(), BrokerError> {
         for lane in self.lanes() {
+            lane.change(|subscription| subscription.pause(reason.to_owned())).await?;
+        }
+        for lane in self.replays() {
             lane.change(|subscription| subscription.pause(reason.to_owned())).await?;
         }
         tracing::info!(trigger = %self.lane.trigger, topic = %self.topic.name, reason, "trigger paused");
@@ -72,6 +77,9 @@ impl Trigger {
 
     pub(crate) async fn resume(&self) -> Result<(), BrokerError> {
         for lane in self.lanes() {
+            lane.change(|subscription| subscription.resume()).await?;
+        }
+        for lane in self.replays() {
             lane.change(|subscription| subscription.resume()).await?;
         }
         tracing::info!(trigger = %self.lane.trigger, topic = %self.topic.name, "trigger resumed");
@@ -165,6 +173,38 @@ impl Trigger {
     pub(super) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
         std::iter::once(&self.lane).chain(self.redrives.get())
     }
+
+    /// Its pattern, as text.
+    pub(crate) fn pattern(&self) -> Option<&str> {
+        self.options.pattern.as_deref()
+    }
+
+    /// Ties the lane of a replay to the trigger: what holds the trigger, now or later, holds its replays.
+    pub(crate) async fn attach(&self, lane: &Arc<Lane>) -> Result<(), BrokerError> {
+        {
+            let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+            replays.retain(|lane| lane.strong_count() > 0);
+            replays.push(Arc::downgrade(lane));
+        }
+        // Looked at after it is tied, and the live lane is held first: so no pause is missed.
+        let held = self.lane.look(|main| (main.state(), main.reason().unwrap_or_default().to_owned()));
+        match held {
+            (subscription::State::Paused, reason) => lane.change(|replay| replay.pause(reason)).await,
+            (subscription::State::Disabled, reason) => lane.change(|replay| replay.disable(reason)).await,
+            (subscription::State::Running | subscription::State::Stopped, _)
+                if lane.look(Subscription::state) != subscription::State::Running =>
+            {
+                lane.change(|replay| replay.resume()).await
+            }
+            (subscription::State::Running | subscription::State::Stopped, _) => Ok(()),
+        }
+    }
+
+    /// The lanes of its replays.
+    fn replays(&self) -> Vec<Arc<Lane>> {
+        let replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        replays.iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
 fn state_of(subscription: &Subscription) -> TriggerState {
@@ -176,7 +216,7 @@ fn state_of(subscription: &Subscription) -> TriggerState {
     }
 }
 
-fn account(subscription: &Subscription) -> Account {
+pub(crate) fn account(subscription: &Subscription) -> Account {
     let account = subscription.account();
     Account {
         matched: account.matched,

@@ -75,6 +75,12 @@ impl Core {
         if let Err(error) = self.timeline.retain(now).await {
             tracing::warn!(%error, "retention was not applied to the timeline");
         }
+        for lane in self.replays.lanes() {
+            if let Some(topic) = self.topics.get(&lane.topic) {
+                lane.lose_before(topic.start());
+            }
+        }
+        self.replays.tidy(now).await;
         for trigger in self.triggers.all() {
             if let Some(topic) = self.topics.get(&trigger.lane.topic) {
                 trigger.lane.lose_before(topic.start());

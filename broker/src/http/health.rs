@@ -28,6 +28,7 @@ pub(super) async fn metrics(call: Call) -> Result<Reply, Problem> {
         Some(exposition) => {
             call.api.broker.look_for_near_misses().await;
             crate::metrics::record(&call.api.broker.topics(), &call.api.broker.triggers());
+            crate::metrics::record_replays(&call.api.broker.replay_totals());
             crate::metrics::record_config(
                 &call.api.broker.config_status(),
                 &call.api.broker.orphaned_triggers(),

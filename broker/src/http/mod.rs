@@ -1,4 +1,4 @@
-//! The HTTP API: publishing and reading events, topics, triggers, functions, dead letters, health and metrics, on one listener
+//! The HTTP API: publishing and reading events, topics, triggers, functions, dead letters, replays, health and metrics, on one listener
 //! that speaks HTTP/1.1 and HTTP/2 with prior knowledge.
 //!
 //! - Every refusal is `application/problem+json` with a stable `code` and, for a limit, the limit and the value. The two
@@ -13,6 +13,7 @@
 
 mod api;
 mod body;
+mod config;
 mod connection;
 mod dead_letters;
 mod delayed;
@@ -24,6 +25,7 @@ mod invoke;
 mod problem;
 mod publish;
 mod query;
+mod replays;
 mod requests;
 mod routes;
 mod server;

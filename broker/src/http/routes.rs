@@ -14,7 +14,8 @@ use http::Method;
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
 use super::{
-    dead_letters, delayed, deliveries, events, functions, health, invoke, publish, timeline, topics, triggers,
+    config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, replays, timeline,
+    topics, triggers,
 };
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
@@ -59,12 +60,19 @@ routes! {
     POST "/v1/triggers/{trigger}/pause" => triggers::pause;
     POST "/v1/triggers/{trigger}/resume" => triggers::resume;
     POST "/v1/triggers/{trigger}/skip-to" => triggers::skip_to;
+    GET "/v1/config" => config::status;
+    GET "/v1/config/plan" => config::plan;
+    POST "/v1/config/reload" => config::reload;
     GET "/v1/functions" => functions::list;
     GET "/v1/functions/{function}" => functions::show;
     GET "/v1/dead-letters" => dead_letters::list;
     GET "/v1/dead-letters/{topic}/{offset}" => dead_letters::show;
     POST "/v1/dead-letters/redrive" => dead_letters::redrive;
     POST "/v1/dead-letters/purge" => dead_letters::purge;
+    POST "/v1/replays" => replays::start;
+    GET "/v1/replays" => replays::list;
+    GET "/v1/replays/{id}" => replays::show;
+    POST "/v1/replays/{id}/cancel" => replays::cancel;
     POST "/v1/deliveries/{token}/ack" => deliveries::ack;
     POST "/v1/deliveries/{token}/nack" => deliveries::nack;
     POST "/v1/deliveries/{token}/extend" => deliveries::extend;

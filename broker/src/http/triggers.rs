@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::api::Call;
 use super::problem::{Problem, Reply, json};
 use super::topics::Nothing;
-use crate::status::TriggerStatus;
+use crate::status::{OrphanStatus, TriggerStatus};
 
 /// What a pause's reason may have: it stands in one line of a listing.
 const REASON_BYTES_MAX: usize = 512;
@@ -15,6 +15,13 @@ const REASON_BYTES_MAX: usize = 512;
 #[derive(Serialize)]
 struct Page {
     triggers: Vec<TriggerStatus>,
+    next: Option<TriggerName>,
+}
+
+/// All at once: they are few, and go after a week.
+#[derive(Serialize)]
+struct Orphans {
+    triggers: Vec<OrphanStatus>,
     next: Option<TriggerName>,
 }
 
@@ -46,9 +53,12 @@ struct SkipTo {
     latest: bool,
 }
 
-/// `GET /v1/triggers?limit=&after=`
+/// `GET /v1/triggers?limit=&after=&orphaned=`
 pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
-    let query = call.query(&["limit", "after"])?;
+    let query = call.query(&["limit", "after", "orphaned"])?;
+    if query.flag("orphaned")? {
+        return json(StatusCode::OK, &Orphans { triggers: call.api.broker.orphaned_triggers(), next: None });
+    }
     let limit = query.limit(limits::PAGE_EVENTS_MAX)?;
     let after = query.parsed("after", "a trigger's name", |text| TriggerName::new(text).ok())?;
     call.api.broker.look_for_near_misses().await;

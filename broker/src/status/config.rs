@@ -5,6 +5,7 @@ use eventail_wire::{Offset, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
 
 use super::{Account, TriggerState};
+use crate::config::Config;
 
 /// What a change is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -90,6 +91,12 @@ pub struct ReloadPlan {
 }
 
 impl ReloadPlan {
+    /// What differs between two configurations, wherever they run.
+    #[must_use]
+    pub fn between(old: &Config, new: &Config) -> Self {
+        crate::core::reload::plan::plan(old, new, &|_, _| false)
+    }
+
     /// Whether nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -37,6 +37,7 @@ static CE_TRACEPARENT: HeaderName = HeaderName::from_static("ce-traceparent");
 static EVENTAIL_ATTEMPT: HeaderName = HeaderName::from_static("eventail-attempt");
 static EVENTAIL_BATCH_SIZE: HeaderName = HeaderName::from_static("eventail-batch-size");
 static EVENTAIL_CALLBACK_TOKEN: HeaderName = HeaderName::from_static(CALLBACK_TOKEN_HEADER);
+static EVENTAIL_DELIVERY: HeaderName = HeaderName::from_static("eventail-delivery");
 static EVENTAIL_DEADLINE: HeaderName = HeaderName::from_static("eventail-deadline");
 static EVENTAIL_OFFSET: HeaderName = HeaderName::from_static("eventail-offset");
 static EVENTAIL_TOPIC: HeaderName = HeaderName::from_static("eventail-topic");
@@ -170,6 +171,9 @@ impl Template {
         put(headers, &WEBHOOK_TIMESTAMP, timestamp);
         put(headers, &EVENTAIL_TRIGGER, texts.copy(first.trigger.as_str()));
         put(headers, &EVENTAIL_TOPIC, texts.copy(first.topic.as_str()));
+        if first.is_replay {
+            headers.insert(EVENTAIL_DELIVERY.clone(), HeaderValue::from_static("replay"));
+        }
         if deadline != Timestamp::MAX {
             put(headers, &EVENTAIL_DEADLINE, texts.text(deadline));
         }

@@ -73,7 +73,7 @@ async fn quickstart(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, 
     let text = events::configuration(&data_dir, &target.url(), &program.display().to_string());
     let config = Config::parse("quickstart.toml", &text, &|_| None)?;
     let (watcher, steps) = Watcher::new();
-    let server = Server::start(config, Some(Arc::new(watcher)), None).await?;
+    let server = Server::start(config, Some(Arc::new(watcher)), None, None).await?;
     let showing = async {
         let mut tour = Tour::new(&server, &target, steps, screen)?;
         tour.show(&data_dir).await?;

@@ -187,6 +187,7 @@ mod tests {
             outcome: "delivered",
             response: None,
             next_at: None,
+            replay: None,
         };
         let dead = Observation::DeadLettered {
             trigger: trigger.clone(),
@@ -194,6 +195,7 @@ mod tests {
             dead_letter_topic: TopicName::new("dead-letters").unwrap(),
             dead_letter_offset: Offset(0),
             reason: eventail_triggers::outcome::RejectReason::Permanent,
+            replay: None,
         };
         let event = Event::builder("1", "/s", "order.created").build().unwrap();
         let mut story = Story::default();

@@ -13,9 +13,9 @@ use eventail_wire::{Event, Offset, TopicName, TriggerName};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Consignment;
 use super::drive::{Driver, describe};
 use super::inputs::with_refused;
+use super::{Consignment, Unpacked};
 use crate::core::callbacks::{Reply, Signal, Waiting};
 use crate::core::permits::Permit;
 
@@ -267,8 +267,8 @@ impl Driver {
 
     /// What the target gets to see of an event, and the event itself.
     fn invocation(&self, lease: &Lease, stored: Event) -> (Event, Invocation) {
-        let (event, topic, offset) = self.lane.unpack(lease.offset, stored);
-        let delivery_id = delivery_id(&self.lane.trigger, &topic, offset);
+        let Unpacked { event, topic, offset, replay } = self.lane.unpack(lease.offset, stored);
+        let delivery_id = delivery_id(&self.lane.trigger, &topic, offset, replay.as_deref());
         let invocation = Invocation {
             event: event.clone(),
             topic,
@@ -283,7 +283,7 @@ impl Driver {
             wants_reply: self.replies.is_some() && !self.lane.batches,
             callback: None,
             input: None,
-            is_replay: false,
+            is_replay: replay.is_some(),
         };
         (event, invocation)
     }
@@ -389,10 +389,19 @@ fn spread(count: usize, sent: &[(usize, Lease, Event)], outcomes: Vec<Outcome>) 
     endings
 }
 
-/// What every attempt of a delivery carries, before and after any restart: it says which event, for which trigger.
-pub(crate) fn delivery_id(trigger: &TriggerName, topic: &TopicName, offset: Offset) -> Arc<str> {
+/// What every attempt of a delivery carries, before and after any restart: it says which event, for which trigger. What is
+/// replayed has an id of its own for each replay, or a target that deduplicates would drop what it is to have again.
+pub(crate) fn delivery_id(
+    trigger: &TriggerName,
+    topic: &TopicName,
+    offset: Offset,
+    replay: Option<&str>,
+) -> Arc<str> {
     // A `.` would break the signed content of Standard Webhooks; names may have one, so the text is hashed.
-    let text = format!("{trigger}/{topic}");
+    let text = match replay {
+        Some(replay) => format!("{trigger}/{topic}/{replay}"),
+        None => format!("{trigger}/{topic}"),
+    };
     let hash = rapidhash::v3::rapidhash_v3(text.as_bytes());
     format!("evt_{hash:016x}_{offset}").into()
 }

@@ -57,14 +57,14 @@ struct Told {
 }
 
 impl Driver {
-    /// Delivers until `stop` is set, and then until no attempt is under way.
+    /// Delivers until `stop` is set, and then until no attempt is under way; or until the lane is over, if it ever is.
     pub(crate) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let mut durable_end = self.lane.log.durable_end();
         let mut done = Vec::new();
         loop {
             let stopping = *stop.borrow_and_update();
-            if stopping && self.lane.is_at_rest() {
+            if (stopping && self.lane.is_at_rest()) || self.lane.is_over() {
                 return;
             }
             if self.lane.is_retired() {
@@ -83,7 +83,7 @@ impl Driver {
                 let waits_for_time = self.start_calls(&sender);
                 // A member of a feed is woken by it; watching the end too would wake every trigger for every event.
                 watches_end = filled == Filled::AtEnd;
-                due = self.due(filled == Filled::Failed, waits_for_time);
+                due = self.due(filled, waits_for_time);
             }
             tokio::select! {
                 biased;
@@ -113,11 +113,20 @@ impl Driver {
     }
 
     /// When the lane has to look again even if nothing happens.
-    fn due(&self, failed: bool, waits_for_time: bool) -> Option<Instant> {
+    fn due(&self, filled: Filled, waits_for_time: bool) -> Option<Instant> {
         let now = Instant::now();
-        let retry = (failed || self.lane.refusal().is_some()).then(|| now + RETRY);
-        let next = || self.lane.next_lease_at().filter(|_| waits_for_time);
-        retry.or_else(|| next().map(|at| now + Duration::from_millis(at.since_ms(self.clock.now()))))
+        if filled == Filled::Failed || self.lane.refusal().is_some() {
+            return Some(now + RETRY);
+        }
+        let next = self.lane.next_lease_at().filter(|_| waits_for_time);
+        let next = next.map(|at| now + Duration::from_millis(at.since_ms(self.clock.now())));
+        match filled {
+            Filled::Paced { wait_ms } => {
+                let paced = now + Duration::from_millis(wait_ms);
+                Some(next.map_or(paced, |next| next.min(paced)))
+            }
+            _ => next,
+        }
     }
 
     /// Starts as many calls as may go; `false` where more could go but for a permit, which wakes the lane when its turn comes.
@@ -278,6 +287,7 @@ impl Driver {
                 Verdict::Retry { at } => Some(at),
                 Verdict::Delivered | Verdict::HandedBack | Verdict::DeadLetter { .. } => None,
             },
+            replay: self.lane.replay.clone(),
         }
     }
 }

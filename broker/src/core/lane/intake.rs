@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use eventail_storage::log::{ReadError, ReadLimit, Record};
-use eventail_triggers::pattern::{Matcher, Scratch};
+use eventail_triggers::pattern::Scratch;
 use eventail_triggers::subscription::Subscription;
 use eventail_wire::{Event, Offset, Timestamp};
 
@@ -38,6 +38,8 @@ pub(crate) enum Filled {
     AtEnd,
     /// The log cannot be read now.
     Failed,
+    /// More may come in only after this time.
+    Paced { wait_ms: u64 },
 }
 
 impl Lane {
@@ -87,15 +89,21 @@ impl Lane {
             if takes && let Some((feed, seat)) = feed {
                 intake.take(feed, seat);
             }
-            if !self.offer(now, intake) || (takes && intake.member) {
+            self.offer(now, intake)?;
+            if takes && intake.member {
                 return Err(Filled::Waiting);
             }
             if intake.member {
                 continue;
             }
             let end = *self.log.durable_end().borrow();
+            let end = self.end.map_or(end, |bound| bound.min(end));
             if intake.reached < end {
                 return Ok(intake.reached);
+            }
+            if self.end.is_some_and(|bound| intake.reached >= bound) {
+                // Nothing more comes, however much is appended.
+                return Err(Filled::Waiting);
             }
             match feed {
                 Some((feed, seat)) if feed.join(seat, intake.reached) => intake.member = true,
@@ -108,17 +116,23 @@ impl Lane {
         let mut intake = self.intake();
         // Another one may have taken it meanwhile, or be what takes from now on.
         if intake.reached == from && intake.generation == self.generation {
-            intake.select(&self.matcher, records);
+            intake.select(self, records);
         }
     }
 
-    /// Offers what waits; `false` where some of it found no room.
-    fn offer(&self, now: Timestamp, intake: &mut Intake) -> bool {
+    /// Offers what waits; the reason where some of it has to go on waiting.
+    fn offer(&self, now: Timestamp, intake: &mut Intake) -> Result<(), Filled> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let mut matched = Vec::new();
+        let mut outcome = Ok(());
         while let Some(incoming) = intake.waiting.front() {
             if state.subscription.room() == 0 {
+                outcome = Err(Filled::Waiting);
+                break;
+            }
+            if let Some(Err(wait_ms)) = state.pace.as_mut().map(|pace| pace.take(now)) {
+                outcome = Err(Filled::Paced { wait_ms });
                 break;
             }
             let Incoming { offset, appended_at, event } = incoming;
@@ -140,12 +154,13 @@ impl Lane {
             self.flush(state);
         }
         drop(guard);
-        if let Some(observer) = self.observer.as_ref().filter(|_| !self.redrives) {
+        let is_live = !self.redrives && self.replay.is_none();
+        if let Some(observer) = self.observer.as_ref().filter(|_| is_live) {
             for offset in matched {
                 observer.observe(&Observation::Matched { trigger: self.trigger.clone(), offset });
             }
         }
-        intake.waiting.is_empty()
+        outcome
     }
 }
 
@@ -168,16 +183,19 @@ impl Intake {
         }
     }
 
-    fn select(&mut self, matcher: &Matcher, records: &[Record]) {
+    fn select(&mut self, lane: &Lane, records: &[Record]) {
         let mut matched = Vec::new();
         let first = self.waiting.len();
         let (mut wanted_bytes, mut batch_bytes) = (0, 0);
         for record in records {
+            if lane.end.is_some_and(|end| record.offset >= end) {
+                break;
+            }
             self.reached = record.offset.plus(1);
             batch_bytes += record.payload.len();
             let Ok(event) = Event::from_stored(record.payload.clone()) else { continue };
-            matcher.matches(&event, &mut self.scratch, &mut matched);
-            if !matched.is_empty() {
+            lane.matcher.matches(&event, &mut self.scratch, &mut matched);
+            if matched.len() == lane.patterns {
                 wanted_bytes += record.payload.len();
                 self.waiting.push_back(Incoming {
                     offset: record.offset,

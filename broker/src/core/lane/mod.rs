@@ -1,6 +1,6 @@
 //! A lane: one subscription on one log, and what it needs to be filled, leased from and settled.
 //!
-//! Triggers, redrives and subscribers are all lanes; they differ in who takes the leases. All state stands behind one lock that is
+//! Triggers, redrives, replays and subscribers are all lanes; they differ in who takes the leases. All state stands behind one lock that is
 //! never held across an await, and entries are handed to the journal under it, so that the journal has them in order. Payloads
 //! of events that wait for a retry are not kept: they are read again from the log.
 //!
@@ -21,6 +21,7 @@ use eventail_storage::log::{AppendError, Appended, BoxFuture, Log, NewRecord, Re
 use eventail_triggers::key::KeyPath;
 use eventail_triggers::pattern::{Matcher, Pattern};
 use eventail_triggers::policy::DeliveryPolicy;
+use eventail_triggers::rate::Bucket;
 use eventail_triggers::subscription::{
     CallEnding, Effect, Ending, Entry, Lease, Settled, Snapshot, State as SubscriptionState, Subscription,
     Verdict,
@@ -30,7 +31,7 @@ use tokio::sync::{Notify, watch};
 
 use super::graveyard::Burial;
 use super::journal::{Journal, Journaled};
-use super::letter;
+use super::letter::{self, Origin};
 use super::timeline::{Step, Timeline, Track};
 use crate::metrics::TriggerMetrics;
 use crate::status::Observer;
@@ -49,6 +50,8 @@ pub(crate) struct LaneOptions {
     pub(crate) topic: TopicName,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) pattern: Option<Pattern>,
+    /// What makes it a replay, if it is one.
+    pub(crate) replay: Option<ReplayOptions>,
     pub(crate) key: Option<KeyPath>,
     pub(crate) policy: DeliveryPolicy,
     /// Where it begins if the journal knows nothing of it.
@@ -62,6 +65,27 @@ pub(crate) struct LaneOptions {
     pub(crate) seed: u64,
 }
 
+/// What makes a lane a replay: it has an end, and what comes of it says so.
+pub(crate) struct ReplayOptions {
+    pub(crate) id: Arc<str>,
+    /// The first offset that is not part of it.
+    pub(crate) end: Offset,
+    /// What must match too.
+    pub(crate) filter: Option<Pattern>,
+    pub(crate) pace: Option<Bucket>,
+    /// Whether it has a target of its own, and so ends when that wants no more.
+    pub(crate) is_one_off: bool,
+}
+
+/// A stored event as a target gets to see it, and where it was first.
+pub(crate) struct Unpacked {
+    pub(crate) event: Event,
+    pub(crate) topic: TopicName,
+    pub(crate) offset: Offset,
+    /// The replay that it is, or was when it became a dead letter.
+    pub(crate) replay: Option<Arc<str>>,
+}
+
 /// One subscription on one log, under one configuration.
 pub(crate) struct Lane {
     pub(crate) name: Arc<str>,
@@ -71,11 +95,18 @@ pub(crate) struct Lane {
     /// Where it puts down what happens.
     pub(crate) track: Option<Arc<Track>>,
     redrives: bool,
+    /// The replay that it is.
+    replay: Option<Arc<str>>,
+    /// Where it is over.
+    end: Option<Offset>,
+    is_one_off: bool,
     /// Whether a call may have several events.
     batches: bool,
     observer: Option<Arc<dyn Observer>>,
     log: Arc<dyn Log>,
     matcher: Matcher,
+    /// How many patterns of the matcher an event has to match.
+    patterns: usize,
     key: Option<KeyPath>,
     journal: Arc<Journal>,
     /// Which of those around its body it is.
@@ -100,6 +131,8 @@ struct State {
     /// Where what is given up goes, under whichever configuration it was tried.
     dead_letter_topic: TopicName,
     subscription: Subscription,
+    /// How fast events may come in.
+    pace: Option<Bucket>,
     held: HashMap<Offset, Event>,
     held_bytes: usize,
     /// Entries of this turn, on their way to the journal.
@@ -145,6 +178,7 @@ impl Lane {
             generation: 0,
             dead_letter_topic: options.dead_letter_topic.clone(),
             subscription,
+            pace: options.replay.as_ref().and_then(|replay| replay.pace),
             held: HashMap::new(),
             held_bytes: 0,
             entries: Vec::new(),
@@ -170,6 +204,13 @@ impl Lane {
     fn around(body: Arc<Body>, generation: u64, journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
         let LaneOptions { name, topic, trigger, timeline, .. } = &options;
         let track = timeline.as_ref().and_then(|timeline| timeline.track(name, topic, trigger));
+        let (replay, end, is_one_off, filter) = match options.replay {
+            Some(ReplayOptions { id, end, filter, is_one_off, .. }) => {
+                (Some(id), Some(end), is_one_off, filter)
+            }
+            None => (None, None, false, None),
+        };
+        let patterns: Vec<_> = std::iter::once(options.pattern).chain(filter.map(Some)).collect();
         Arc::new(Self {
             metrics: TriggerMetrics::new(&options.trigger),
             track,
@@ -177,10 +218,14 @@ impl Lane {
             trigger: options.trigger,
             topic: options.topic,
             redrives: options.redrives,
+            replay,
+            end,
+            is_one_off,
             batches: options.policy.batch.is_some(),
             observer: options.observer,
             log: options.log,
-            matcher: Matcher::new(&[options.pattern]),
+            patterns: patterns.len(),
+            matcher: Matcher::new(&patterns),
             key: options.key,
             journal: Arc::clone(journal),
             generation,
@@ -442,6 +487,15 @@ impl Lane {
         state.burying == 0 && state.subscription.in_flight() == 0
     }
 
+    /// Whether everything up to the lane's end is settled. A lane without an end is never over.
+    pub(crate) fn is_over(&self) -> bool {
+        let Some(end) = self.end else { return false };
+        let state = self.lock();
+        let subscription = &state.subscription;
+        let is_refused = self.is_one_off && subscription.state() == SubscriptionState::Disabled;
+        state.burying == 0 && subscription.in_flight() == 0 && (subscription.cursor() >= end || is_refused)
+    }
+
     /// Reads one event again. `Ok(None)` where retention took it.
     pub(crate) async fn read_again(&self, offset: Offset) -> Result<Option<Event>, ReadError> {
         let limit = ReadLimit { records: 1, bytes: 1 };
@@ -456,17 +510,20 @@ impl Lane {
     }
 
     /// What a target gets to see of a stored event, and where it first was.
-    pub(crate) fn unpack(&self, offset: Offset, stored: Event) -> (Event, TopicName, Offset) {
+    pub(crate) fn unpack(&self, offset: Offset, stored: Event) -> Unpacked {
         if self.redrives
             && let (Some(origin), Some(event)) = (letter::origin_of(&stored), letter::event_of(&stored))
         {
-            return (event, origin.topic, origin.offset);
+            let Origin { topic, offset, replay, .. } = origin;
+            return Unpacked { event, topic, offset, replay };
         }
-        (stored, self.topic.clone(), offset)
+        Unpacked { event: stored, topic: self.topic.clone(), offset, replay: self.replay.clone() }
     }
 
     /// Expires and counts what retention took before it was delivered or read, and tells.
     pub(crate) fn lose_before(&self, start: Offset) {
+        // What lies behind the end is no concern of the lane.
+        let start = self.end.map_or(start, |end| start.min(end));
         let mut guard = self.lock();
         let state = &mut *guard;
         if let Some(entry) = state.subscription.lost(start) {

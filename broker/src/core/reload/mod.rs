@@ -57,7 +57,7 @@ impl ReloadError {
     }
 
     /// The error with what caused it, for people.
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         let mut message = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
@@ -164,6 +164,28 @@ impl Broker {
             outcome
         })
         .await?
+    }
+
+    /// The same, but only where the text is not the one that was read last: for whoever watches the files. A secret in a file of its own is no
+    /// part of the text.
+    ///
+    /// # Errors
+    /// As [`Broker::reload_again`]. Where there is nothing to read there is no change.
+    pub async fn reload_if_changed(&self) -> Result<Option<ReloadReport>, ReloadError> {
+        if self.core.reloads.source.is_none() {
+            return Ok(None);
+        }
+        let seen = {
+            let state = self.core.reloads.lock();
+            state.status.hash.clone().filter(|_| state.status.last_error.is_none())
+        };
+        if let Ok(loaded) = self.core.read_source().await
+            && loaded.hash.is_some()
+            && loaded.hash == seen
+        {
+            return Ok(None);
+        }
+        self.reload_again().await.map(Some)
     }
 
     /// What a reload with this configuration would change.

@@ -242,3 +242,119 @@ fn trigger_keys(old: &Trigger, new: &Trigger) -> Vec<String> {
 fn differing<const N: usize>(keys: [(&str, bool); N]) -> Vec<String> {
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use eventail_triggers::function::FunctionTargetOptions;
+    use eventail_triggers::payload::PayloadShape;
+
+    use super::*;
+    use crate::config::TargetOptions;
+
+    fn parse(text: &str) -> Config {
+        Config::parse("eventail.toml", text, &|_| None).unwrap()
+    }
+
+    /// Each change as `part name action(from) [keys] !`, the last where it waits for a restart.
+    fn shown(running: &Config, new: &Config, past: &[&str]) -> Vec<String> {
+        let has_past = |topic: &TopicName, name: &TriggerName| past.contains(&&*format!("{topic}/{name}"));
+        let of = |change: &ConfigChange| {
+            let from = change.from.as_ref().map(|old| format!("({old})")).unwrap_or_default();
+            let waits = if change.needs_restart { " !" } else { "" };
+            let (part, action) = (change.part.as_str(), change.action.as_str());
+            format!("{part} {} {action}{from} {:?}{waits}", change.name, change.keys).replace('"', "")
+        };
+        plan(running, new, &has_past).changes.iter().map(of).collect()
+    }
+
+    fn trigger(name: &str, keys: &str) -> String {
+        format!("[triggers.{name}]\n{keys}\n[triggers.{name}.target.http]\nurl = \"http://a/\"\n")
+    }
+
+    #[test]
+    fn the_same_text_changes_nothing() {
+        let text = trigger("ship", "");
+        assert_eq!(shown(&parse(&text), &parse(&text), &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn triggers_come_go_change_and_come_back() {
+        let running = parse(&(trigger("a", "concurrency = 1") + &trigger("b", "")));
+        let new = parse(
+            &(trigger("a", "concurrency = 2\nretry.max_attempts = 3")
+                + &trigger("c", "")
+                + &trigger("d", "")),
+        );
+        let changes = shown(&running, &new, &["default/d"]);
+        let wanted = [
+            "trigger a changed [concurrency, retry.max_attempts]",
+            "trigger b removed []",
+            "trigger c added []",
+            "trigger d resumed []",
+        ];
+        assert_eq!(changes, wanted);
+    }
+
+    #[test]
+    fn a_name_is_moved_only_where_there_is_something_to_move() {
+        let running = parse(&trigger("old", ""));
+        let renamed = |keys: &str| parse(&trigger("new", &format!("renamed_from = \"old\"\n{keys}")));
+        assert_eq!(shown(&running, &renamed(""), &[]), ["trigger new renamed(old) []"]);
+        let elsewhere = ["trigger new added []", "trigger old removed []"];
+        assert_eq!(shown(&running, &renamed("topic = \"other\""), &[]), elsewhere);
+        let nothing = parse("");
+        assert_eq!(shown(&nothing, &renamed(""), &["default/old"]), ["trigger new renamed(old) []"]);
+        assert_eq!(shown(&nothing, &renamed(""), &[]), ["trigger new added []"]);
+        let has_its_own = ["trigger new resumed []", "trigger old removed []"];
+        assert_eq!(shown(&running, &renamed(""), &["default/new"]), has_its_own);
+    }
+
+    #[test]
+    fn settings_say_whether_they_wait_for_a_restart() {
+        let new = parse(
+            "drain = \"1s\"\n[listen]\nquic = \"off\"\n[limits]\nhops_max = 3\nheader_bytes_max = \"16KiB\"\n\
+             [egress]\nallow = [\"10.0.0.0/8\"]",
+        );
+        let wanted = [
+            "setting drain changed []",
+            "setting egress.allow changed []",
+            "setting limits.hops_max changed []",
+            "setting listen.quic changed [] !",
+            "setting limits.header_bytes_max changed [] !",
+        ];
+        let running = parse("");
+        assert_eq!(shown(&running, &new, &[]), wanted);
+        let runs = in_effect(&running, &new);
+        assert_eq!((runs.quic, runs.limits.hops_max), (running.quic, 3));
+        let waits = plan(&runs, &new, &|_, _| false).needs_restart();
+        assert_eq!(waits, ["setting listen.quic", "setting limits.header_bytes_max"]);
+    }
+
+    #[test]
+    fn only_whether_a_topic_deduplicates_at_all_waits_for_a_restart() {
+        let running = parse("[topics.a]\n[topics.b]\n[topics.c]");
+        let new = parse("[topics.a]\nretention_age = \"1d\"\n[topics.b]\ndedup_window = \"0s\"\n[topics.d]");
+        let wanted = [
+            "topic a changed [retention_age]",
+            "topic b changed [dedup_window] !",
+            "topic c removed []",
+            "topic d added []",
+        ];
+        assert_eq!(shown(&running, &new, &[]), wanted);
+    }
+
+    #[test]
+    fn functions_are_told_by_their_keys_and_so_is_a_trigger_that_calls_another() {
+        let with =
+            |timeout: &str| parse(&format!("[functions.f]\ncommand = [\"x\"]\ntimeout = \"{timeout}\""));
+        let changes = shown(&with("3s"), &with("4s"), &[]);
+        assert_eq!(changes[0], "function f changed [timeout]");
+        let (mut old, mut new) = (Config::embedded("x"), Config::embedded("x"));
+        for (config, function) in [(&mut old, "f"), (&mut new, "g")] {
+            let options =
+                FunctionTargetOptions { function: function.parse().unwrap(), payload: PayloadShape::Raw };
+            config.triggers.insert("t".parse().unwrap(), Trigger::new(TargetOptions::Function(options)));
+        }
+        assert_eq!(shown(&old, &new, &[]), ["trigger t changed [target]"]);
+    }
+}

@@ -8,5 +8,6 @@ mod limits;
 mod openapi;
 mod publishing;
 mod reading;
+mod replays;
 mod serving;
 mod support;

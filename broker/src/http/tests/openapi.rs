@@ -12,10 +12,7 @@ use super::super::OPENAPI;
 use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
 use crate::status::{
-    Account, BreakerState, BulkResult, DeadLetterFilter, DeadLetterOrigin, DeadLetterSummary, DelayedEvent,
-    DelayedState, EventPlace, EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus,
-    NearMiss, PatternMiss, Readiness, RedriveRequest, StoryOutcome, TopicStatus, TriggerState, TriggerStatus,
-    TriggerStory, WaitsFor,
+    Account, BreakerState, BulkResult, ConfigAction, ConfigChange, ConfigPart, ConfigStatus, DeadLetterFilter, DeadLetterOrigin, DeadLetterSummary, DelayedEvent, DelayedState, EventPlace, EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus, NearMiss, OrphanStatus, PatternMiss, Readiness, RedriveRequest, ReloadPlan, ReloadReport, ReplayPoint, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, StoryOutcome, TopicStatus, TriggerState, TriggerStatus, TriggerStory, WaitsFor,
 };
 
 fn document() -> Value {
@@ -194,6 +191,41 @@ fn the_shapes_are_those_that_are_sent() {
         budget: None,
     };
     check_shape("TriggerStatus", status);
+    let change = ConfigChange {
+        part: ConfigPart::Trigger,
+        name: String::new(),
+        action: ConfigAction::Added,
+        keys: Vec::new(),
+        from: None,
+        needs_restart: false,
+    };
+    check_shape("ConfigChange", &change);
+    let plan = ReloadPlan { changes: vec![change] };
+    check_shape("ReloadPlan", &plan);
+    check_shape("ReloadReport", ReloadReport { at, plan });
+    let config = ConfigStatus {
+        file: None,
+        hash: None,
+        loaded_at: at,
+        reloads: 0,
+        failures: 0,
+        last_error: None,
+        needs_restart: Vec::new(),
+    };
+    check_shape("ConfigStatus", config);
+    let orphan = OrphanStatus {
+        name: trigger(),
+        topic: name(),
+        orphaned_at: at,
+        forgotten_at: at,
+        state: TriggerState::Running,
+        reason: None,
+        cursor: offset,
+        lag: 0,
+        retrying: 0,
+        account: Account::default(),
+    };
+    check_shape("OrphanStatus", orphan);
     let letter = DeadLetterSummary {
         topic: name(),
         offset,
@@ -213,6 +245,7 @@ fn the_shapes_are_those_that_are_sent() {
         response,
         redriven: 0,
         purged: false,
+        replay: None,
     };
     check_shape("DeadLetter", letter);
 }
@@ -298,6 +331,70 @@ fn what_a_redrive_may_be_asked_is_what_is_described() {
     let mut purge = members(&serde_json::to_value(&filter).unwrap());
     purge.insert("dry_run".to_owned());
     assert_eq!(members(&document()["components"]["schemas"]["PurgeRequest"]["properties"]), purge);
+}
+
+#[test]
+fn the_shapes_of_replays_are_those_that_are_sent() {
+    let (offset, at) = (Offset(1), Timestamp(1));
+    let topic = || TopicName::new("a").unwrap();
+    let request = ReplayRequest {
+        trigger: TriggerName::new("a").ok(),
+        topic: Some(topic()),
+        from: ReplayPoint::Earliest,
+        to: ReplayPoint::Latest,
+        filter: Some("{}".to_owned()),
+        per_second: Some(1.0),
+        to_topic: Some(topic()),
+        to_url: Some("http://a/".to_owned()),
+        dry_run: true,
+    };
+    check_shape("ReplayRequest", request);
+    let status = ReplayStatus {
+        id: "a".to_owned(),
+        trigger: None,
+        topic: topic(),
+        target: String::new(),
+        filter: None,
+        start: offset,
+        end: offset,
+        per_second: None,
+        created_at: at,
+        state: ReplayState::Running,
+        reason: None,
+        ended_at: None,
+        cursor: offset,
+        unread: 0,
+        in_flight: 0,
+        retrying: 0,
+        lost: 0,
+        account: Account::default(),
+        last_failure: None,
+    };
+    check_shape("ReplayStatus", status);
+    let preview = ReplayPreview {
+        topic: topic(),
+        start: offset,
+        end: offset,
+        scanned: 0,
+        selected: 0,
+        bytes: 0,
+        first_at: None,
+        last_at: None,
+        by_type: BTreeMap::new(),
+    };
+    check_shape("ReplayPreview", preview);
+    let states = [
+        ReplayState::Running,
+        ReplayState::Paused,
+        ReplayState::Completed,
+        ReplayState::Cancelled,
+        ReplayState::Failed,
+    ];
+    let words = states.map(|state| serde_json::to_value(state).unwrap());
+    assert_eq!(
+        document()["components"]["schemas"]["ReplayStatus"]["properties"]["state"]["enum"],
+        serde_json::json!(words)
+    );
 }
 
 #[test]

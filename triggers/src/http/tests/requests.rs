@@ -1,6 +1,7 @@
 //! What a target gets to see.
 
 use super::*;
+use crate::outcome::BatchOutcome;
 use eventail_wire::cloudevents::{decode_binary, decode_structured};
 use eventail_wire::event::rules;
 use http::HeaderName;
@@ -116,6 +117,25 @@ async fn a_request_is_signed_with_every_secret() {
         assert_eq!(*item, signer.sign("msg_1", "1795428000", &body));
     }
     assert_eq!(items.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_replayed_says_so_and_is_signed_like_everything_else() {
+    let server = Server::answering(|_, _| status(204)).await;
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let mut options = options(&format!("http://{}", server.address));
+    options.signing_secrets = vec![Secret::new(secret.into())];
+    let target = HttpTarget::new(options, loopback()).unwrap();
+    let replayed = Invocation { is_replay: true, ..invocation(event()) };
+    assert!(is_acked(&target.invoke(replayed.clone()).await.outcome));
+    let (parts, body) = server.last();
+    assert_eq!(parts.headers["eventail-delivery"], "replay");
+    let signer = signature::Signer::new(&[Secret::new(secret.into())]).unwrap();
+    assert_eq!(parts.headers["webhook-signature"], signer.sign("msg_1", "1795428000", &body).as_str());
+    assert!(matches!(target.invoke_batch(vec![replayed]).await.outcome, BatchOutcome::Whole(_)));
+    assert_eq!(server.last().0.headers["eventail-delivery"], "replay", "so does a batch");
+    assert!(is_acked(&target.invoke(invocation(event())).await.outcome));
+    assert!(!server.last().0.headers.contains_key("eventail-delivery"));
 }
 
 #[tokio::test]
