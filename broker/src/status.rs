@@ -3,8 +3,8 @@
 mod config;
 mod delayed;
 mod functions;
-mod timeline;
 mod replays;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ pub use config::{
 };
 pub use delayed::{DelayedEvent, DelayedFilter, DelayedState, DelayedStatus};
 pub use functions::{FunctionSummary, InstancesStatus};
-pub use timeline::{
-    DeadLetterOrigin, EventTimeline, EventTimelines, HeldBy, PatternMiss, StepTold, StoryOutcome,
-    TimelineRequest, TimelineStep, TriggerStory, Via, WaitsFor,
-};
 pub use replays::{
     ReplayPoint, ReplayPointError, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ReplayTotals,
     TypeCount,
+};
+pub use timeline::{
+    DeadLetterOrigin, EventTimeline, EventTimelines, HeldBy, PatternMiss, StepTold, StoryOutcome,
+    TimelineRequest, TimelineStep, TriggerStory, Via, WaitsFor,
 };
 
 /// Where one event of a publish is: in its topic, or held until its time.

@@ -30,8 +30,8 @@ mod table;
 mod tail;
 mod topics;
 mod triggers;
-mod why;
 mod watch;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -436,6 +436,9 @@ fn the_timeline_is_bounded_and_can_be_left_out() {
     let told = errors("[timeline]\nbytes_max = \"1KiB\"\nsize = 1\n");
     assert!(told.iter().any(|error| error.contains("bytes_max") && error.contains("1MiB")), "{told:?}");
     assert!(told.iter().any(|error| error.contains("size")), "{told:?}");
+}
+
+#[test]
 fn a_trigger_may_say_what_it_was_called_before() {
     let target = |name: &str| format!("[triggers.{name}.target.http]\nurl = \"http://a/\"\n");
     let config = parse(&format!("[triggers.t]\nrenamed_from = \"s\"\n{}", target("t"))).unwrap();

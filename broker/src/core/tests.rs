@@ -2,8 +2,8 @@
 
 mod calls;
 mod reload;
-mod why;
 mod replays;
+mod why;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

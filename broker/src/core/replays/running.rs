@@ -268,6 +268,7 @@ impl Core {
                     topic: self.topic_or_create(name).await?,
                     hops_max: limits.hops_max,
                     event_bytes_max: limits.event_bytes_max,
+                    track: None,
                 })))
             }
             Destination::Url(url) => match endpoint(self, url) {

@@ -12,7 +12,12 @@ use super::super::OPENAPI;
 use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
 use crate::status::{
-    Account, BreakerState, BulkResult, ConfigAction, ConfigChange, ConfigPart, ConfigStatus, DeadLetterFilter, DeadLetterOrigin, DeadLetterSummary, DelayedEvent, DelayedState, EventPlace, EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus, NearMiss, OrphanStatus, PatternMiss, Readiness, RedriveRequest, ReloadPlan, ReloadReport, ReplayPoint, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, StoryOutcome, TopicStatus, TriggerState, TriggerStatus, TriggerStory, WaitsFor,
+    Account, BreakerState, BulkResult, ConfigAction, ConfigChange, ConfigPart, ConfigStatus,
+    DeadLetterFilter, DeadLetterOrigin, DeadLetterSummary, DelayedEvent, DelayedState, EventPlace,
+    EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus, NearMiss, OrphanStatus,
+    PatternMiss, Readiness, RedriveRequest, ReloadPlan, ReloadReport, ReplayPoint, ReplayPreview,
+    ReplayRequest, ReplayState, ReplayStatus, StoryOutcome, TopicStatus, TriggerState, TriggerStatus,
+    TriggerStory, WaitsFor,
 };
 
 fn document() -> Value {
