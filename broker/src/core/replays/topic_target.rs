@@ -14,9 +14,9 @@ pub(super) struct TopicTarget(pub(super) Replies);
 impl Target for TopicTarget {
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
-            let Invocation { event, delivery_id, .. } = invocation;
+            let Invocation { event, offset, delivery_id, .. } = invocation;
             let ending = match with_id(&event, &delivery_id) {
-                Ok(moved) => self.0.publish(&event, moved).await,
+                Ok(moved) => self.0.publish(&event, offset, moved).await,
                 Err(error) => Ending::Reject {
                     reason: RejectReason::InvalidReply,
                     response: Response { error: error.to_string(), ..Response::default() },
