@@ -22,7 +22,7 @@ use crate::status::{
 
 pub use delayed::{DelayedMetrics, record_delayed};
 pub use functions::FunctionMetrics;
-pub use handles::{AttemptEnd, TopicMetrics, TriggerMetrics, class_label, reason_label};
+pub use handles::{AttemptEnd, TimelineMetrics, TopicMetrics, TriggerMetrics, class_label, reason_label};
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,8 @@ table! {
         "0 closed, 1 half open, 2 open, by trigger";
     TRIGGER_RUNNING = Gauge Count "eventail_trigger_running",
         "1 while the trigger delivers, 0 while it is paused, disabled or stopped, by trigger";
+    TRIGGER_NEAR_MISSES = Gauge Count "eventail_trigger_near_misses_events",
+        "Events among the latest of the topic that fail in one field of a pattern that matched none of them, by trigger";
     CALLBACKS = Counter Count "eventail_callbacks_total",
         "Callbacks about events that a target took over, by outcome";
     TRIGGER_CONCURRENCY_LIMIT = Gauge Count "eventail_trigger_concurrency_limit",
@@ -183,6 +185,12 @@ table! {
         "The most memory that a run had in this hour, by function and trigger";
     FUNCTION_MEMORY_SIZE = Gauge Bytes "eventail_function_memory_size_bytes",
         "The memory that the function may have, by function and trigger";
+    TIMELINE_STEPS = Counter Count "eventail_timeline_steps_total",
+        "Steps of events that were noted for those who ask why";
+    TIMELINE_DROPPED = Counter Count "eventail_timeline_dropped_steps_total",
+        "Steps of events that were not noted, because the disk refused or did not keep up";
+    TIMELINE_BYTES = Gauge Bytes "eventail_timeline_disk_bytes",
+        "Bytes of segments of the timeline on disk";
     REPLAYS_RUNNING = Gauge Count "eventail_replays_running",
         "Replays that are under way or wait for their trigger";
     REPLAYED_EVENTS = Counter Count "eventail_replayed_events_total",
@@ -323,6 +331,7 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
             BreakerState::Open => 2.0,
         };
         set(TRIGGER_BREAKER, breaker);
+        set(TRIGGER_NEAR_MISSES, status.near_miss.as_ref().map_or(0, |miss| miss.events) as f64);
         if let Some(concurrency) = &status.concurrency {
             set(TRIGGER_CONCURRENCY_LIMIT, concurrency.limit as f64);
             set(TRIGGER_CONCURRENCY_IN_USE, concurrency.in_use as f64);
@@ -470,6 +479,7 @@ mod tests {
             account,
             last_failure: None,
             concurrency: Some(Limiter::new(LimiterOptions { min: 3, max: 8 }, now).state()),
+            near_miss: None,
             budget: Some(Spending::resume(&budget, now, 9.0).status(&budget, now)),
             rate_limited: Some(RateWait { limit: "host shop".to_owned(), until: None }),
             dedup: Some(DedupStatus { keys: 4, evicted: 2 }),

@@ -4,6 +4,7 @@ mod config;
 mod delayed;
 mod functions;
 mod replays;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -22,6 +23,10 @@ pub use functions::{FunctionSummary, InstancesStatus};
 pub use replays::{
     ReplayPoint, ReplayPointError, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ReplayTotals,
     TypeCount,
+};
+pub use timeline::{
+    DeadLetterOrigin, EventTimeline, EventTimelines, HeldBy, PatternMiss, StepTold, StoryOutcome,
+    TimelineRequest, TimelineStep, TriggerStory, Via, WaitsFor,
 };
 
 /// Where one event of a publish is: in its topic, or held until its time.
@@ -172,6 +177,9 @@ pub struct TriggerStatus {
     /// The business keys that it remembers, where it tells repeats by them.
     #[serde(default)]
     pub dedup: Option<DedupStatus>,
+    /// Set where it matched none of the latest events of its topic, and one field of its pattern may be why.
+    #[serde(default)]
+    pub near_miss: Option<NearMiss>,
 }
 
 /// A schedule at a moment.
@@ -209,6 +217,19 @@ pub struct ScheduleStatus {
     pub skipped: u64,
     /// Why the run that is due cannot be sent, if it cannot.
     pub problem: Option<String>,
+}
+
+/// Why a trigger that matches nothing may not do what was meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearMiss {
+    /// The latest events of the topic that were looked at; it matched none of them.
+    pub examined: u64,
+    /// Those among them that fail in this field and no other.
+    pub events: u64,
+    /// The field, what the pattern wants of it, and what the latest of those events has.
+    pub miss: PatternMiss,
+    /// That event's place.
+    pub offset: Offset,
 }
 
 /// A dead letter without its event.

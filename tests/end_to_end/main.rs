@@ -31,3 +31,4 @@ mod replies;
 mod schedules;
 mod support;
 mod traffic;
+mod why;

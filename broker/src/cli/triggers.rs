@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use super::api::{Api, Query};
 use super::error::CliError;
 use super::exit::Exit;
-use super::screen::{Screen, snippet};
+use super::screen::{Paint, Screen, snippet, visible};
 use super::table::{Table, facts};
 use super::{Connection, Format, Output};
 use crate::config::Duration;
-use crate::status::{BreakerState, DedupStatus, OrphanStatus, RateWait, TriggerState, TriggerStatus};
+use crate::status::{
+    BreakerState, DedupStatus, NearMiss, OrphanStatus, RateWait, TriggerState, TriggerStatus,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,6 +125,7 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
         "PENDING",
         "TARGET",
     ]);
+    let mut near_misses = Vec::new();
     for trigger in api.understand::<Vec<TriggerStatus>>(Value::Array(triggers))? {
         let account = trigger.account;
         let mut row = vec![trigger.name.to_string(), trigger.topic.to_string(), state(&trigger)];
@@ -140,8 +143,14 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
         row.extend(numbers.map(|number| number.to_string()));
         row.push(trigger.target.clone());
         table.row(row);
+        near_misses.extend(trigger.near_miss.as_ref().map(|miss| (trigger.name.clone(), near_miss(miss))));
     }
-    table.print(screen, "There are no triggers: `eventail serve --print-config` shows how to write one.")
+    table.print(screen, "There are no triggers: `eventail serve --print-config` shows how to write one.")?;
+    for (name, text) in near_misses {
+        let label = screen.paint(Paint::Failure, "near miss:");
+        screen.line(&format!("{label} {name} {}", visible(&text)))?;
+    }
+    Ok(())
 }
 
 async fn list_orphans(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), CliError> {
@@ -200,6 +209,7 @@ fn show(trigger: &TriggerStatus, screen: &mut Screen) -> Result<(), CliError> {
             ("rate limited", trigger.rate_limited.as_ref().map(rate_limited).unwrap_or_default()),
             ("keys", trigger.dedup.as_ref().map(dedup).unwrap_or_default()),
             ("last failure", failure.unwrap_or_default()),
+            ("near miss", trigger.near_miss.as_ref().map(near_miss).unwrap_or_default()),
         ],
     )
 }
@@ -227,6 +237,15 @@ fn rate_limited(wait: &RateWait) -> String {
 fn dedup(dedup: &DedupStatus) -> String {
     let DedupStatus { keys, evicted } = dedup;
     format!("{keys} remembered, {evicted} forgotten before their time")
+}
+
+/// Why a trigger that matches nothing may not do what was meant.
+fn near_miss(near: &NearMiss) -> String {
+    let NearMiss { examined, events, miss, offset } = near;
+    format!(
+        "matched none of the latest {examined} events; {events} fail in one field: {} (event {offset})",
+        miss.text
+    )
 }
 
 /// What was spent today.

@@ -26,6 +26,7 @@ mod secret;
 pub mod source;
 mod suggest;
 mod target;
+mod timeline;
 mod topics;
 mod traffic;
 mod trigger;
@@ -132,6 +133,7 @@ fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     config.functions = functions.resolve(reader, &mut config.triggers);
     config.schedules = schedule::read(reader, &root);
     config.prices = ledger::read_prices(reader, &root);
+    config.timeline = timeline::read(reader, &root);
     invoke::read(reader, &root, &mut config);
     config
 }

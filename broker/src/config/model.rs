@@ -61,6 +61,8 @@ pub struct Config {
     pub schedules: BTreeMap<ScheduleName, Schedule>,
     /// What functions cost.
     pub prices: Prices,
+    /// What is kept of what happened to events.
+    pub timeline: TimelineOptions,
     /// Who may call the Lambda Invoke API: secret access keys by access key id. Where there are none, everybody who reaches the
     /// listener.
     pub invoke_keys: BTreeMap<String, Secret>,
@@ -78,6 +80,21 @@ pub struct HostOptions {
 pub struct TopicTargetOptions {
     /// Where events go.
     pub name: TopicName,
+}
+
+/// What is kept of what happened to events, so that it can be told why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineOptions {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Bytes on disk, at most; the oldest go first.
+    pub bytes_max: u64,
+}
+
+impl Default for TimelineOptions {
+    fn default() -> Self {
+        Self { enabled: true, bytes_max: 1 << 30 }
+    }
 }
 
 /// A certificate chain and its key, both PEM.
@@ -357,6 +374,7 @@ impl Config {
             functions: BTreeMap::new(),
             schedules: BTreeMap::new(),
             prices: Prices::default(),
+            timeline: TimelineOptions::default(),
             invoke_keys: BTreeMap::new(),
         }
     }

@@ -16,6 +16,7 @@ pub(super) const ROOT: &[&str] = &[
     "schedules",
     "prices",
     "invoke",
+    "timeline",
 ];
 /// `[listen]`
 pub(super) const LISTEN: &[&str] = &["http", "quic"];
@@ -151,6 +152,8 @@ pub(super) const PRICES: &[&str] = &["x86", "arm"];
 pub(super) const PRICE: &[&str] = &["gib_second", "request"];
 /// `[invoke]`
 pub(super) const INVOKE: &[&str] = &["keys"];
+/// `[timeline]`
+pub(super) const TIMELINE: &[&str] = &["enabled", "bytes_max"];
 /// A secret.
 pub(super) const SECRET: &[&str] = &["env", "file"];
 
@@ -183,6 +186,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[prices]", PRICES),
     ("[prices.ARCHITECTURE]", PRICE),
     ("[invoke]", INVOKE),
+    ("[timeline]", TIMELINE),
     ("a secret", SECRET),
 ];
 

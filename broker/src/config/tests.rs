@@ -434,6 +434,15 @@ fn a_file_that_is_not_there_is_told_by_name() {
 }
 
 #[test]
+fn the_timeline_is_bounded_and_can_be_left_out() {
+    let config = parse("[timeline]\nenabled = false\nbytes_max = \"64MiB\"\n").unwrap();
+    assert_eq!(config.timeline, TimelineOptions { enabled: false, bytes_max: 64 << 20 });
+    let told = errors("[timeline]\nbytes_max = \"1KiB\"\nsize = 1\n");
+    assert!(told.iter().any(|error| error.contains("bytes_max") && error.contains("1MiB")), "{told:?}");
+    assert!(told.iter().any(|error| error.contains("size")), "{told:?}");
+}
+
+#[test]
 fn a_trigger_may_say_what_it_was_called_before() {
     let target = |name: &str| format!("[triggers.{name}.target.http]\nurl = \"http://a/\"\n");
     let config = parse(&format!("[triggers.t]\nrenamed_from = \"s\"\n{}", target("t"))).unwrap();

@@ -22,6 +22,7 @@ use eventail_wire::{FunctionName, Offset, TopicName, TriggerName};
 use super::feed::Feed;
 use super::graveyard::Graveyard;
 use super::lane::{Driver, Lane, LaneOptions};
+use super::near_misses::NearMisses;
 use super::orphans::{lane_name, redrive_lane_name};
 use super::permits::{Gate, Seat};
 use super::redrive_lanes::redrive_log_name;
@@ -197,6 +198,8 @@ impl Core {
         Trigger {
             lane,
             options: draft.options.clone(),
+            pattern: draft.pattern.clone(),
+            near_misses: NearMisses::default(),
             topic: Arc::clone(&draft.topic),
             target: Arc::clone(&draft.target),
             target_text: draft.target_text.clone(),
@@ -295,6 +298,7 @@ impl Core {
             redrives: false,
             replay: None,
             observer: self.observer.clone(),
+            timeline: Some(Arc::clone(&self.timeline)),
             seed: self.next_seed(),
         }
     }
@@ -336,6 +340,7 @@ impl Core {
                     topic,
                     hops_max: config.limits.hops_max,
                     event_bytes_max: config.limits.event_bytes_max,
+                    track: lane.track.clone(),
                 }
             });
         Driver {
@@ -397,6 +402,7 @@ impl Core {
             redrives: true,
             replay: None,
             observer: self.observer.clone(),
+            timeline: Some(Arc::clone(&self.timeline)),
             seed: self.next_seed(),
         }
     }

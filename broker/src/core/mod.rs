@@ -16,6 +16,7 @@ pub(crate) mod ledger;
 mod letter;
 mod letters;
 mod lookup;
+mod near_misses;
 mod open;
 mod orphans;
 mod permits;
@@ -30,6 +31,7 @@ mod schedules;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod topic;
 mod topics;
 mod triggers;
@@ -69,6 +71,7 @@ use lookup::Lookup;
 use permits::Permits;
 use replays::Replays;
 use schedules::Schedules;
+use timeline::Timeline;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -103,6 +106,8 @@ pub(crate) struct Core {
     letters: Letters,
     replays: Replays,
     lookup: Lookup,
+    timeline: Arc<Timeline>,
+    near_misses: near_misses::LookedAt,
     delayed: Delayed,
     in_flight: Arc<InFlight>,
     stopping: AtomicBool,
@@ -474,6 +479,9 @@ impl Core {
     /// Tells the index and the observer what was appended.
     fn announce(&self, topic: &topic::Topic, events: &[Event], appended: &[Appended]) {
         self.lookup.appended(appended.last().map(|last| last.offset), appended.len());
+        for at in appended.iter().filter(|at| at.duplicate) {
+            self.timeline.duplicate(&topic.name, at.offset);
+        }
         if let Some(observer) = &self.observer {
             for (event, at) in events.iter().zip(appended).filter(|(_, at)| !at.duplicate) {
                 let (topic, event) = (topic.name.clone(), event.clone());

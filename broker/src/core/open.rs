@@ -23,6 +23,7 @@ use super::letters::Letters;
 use super::lookup::Lookup;
 use super::replays::{REPLAYS_LOG, Replays};
 use super::schedules::{SCHEDULES_LOG, Schedules};
+use super::timeline::Timeline;
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
 use crate::clock::SystemClock;
@@ -120,6 +121,8 @@ impl BrokerBuilder {
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
+        let timeline =
+            Timeline::open(&store, Arc::clone(&index), &config.timeline, Arc::clone(&clock)).await?;
         let replays_options = LogOptions { segment_bytes: JOURNAL_SEGMENT_BYTES, ..LogOptions::default() };
         let replays_log = open_log(&store, REPLAYS_LOG.to_owned(), replays_options).await?;
         let replays = Replays::open(replays_log, &journal).await?;
@@ -147,6 +150,8 @@ impl BrokerBuilder {
             letters,
             replays,
             lookup,
+            timeline: Arc::new(timeline),
+            near_misses: super::near_misses::LookedAt::default(),
             delayed,
             in_flight: Arc::default(),
             stopping: AtomicBool::new(false),
@@ -164,6 +169,7 @@ impl BrokerBuilder {
         core.start_upkeep();
         core.start_ledger();
         core.start_indexing();
+        core.start_timeline();
         super::delayed::start(&core);
         Ok(Broker { core })
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
 use eventail_triggers::subscription::Ending;
-use eventail_wire::{Event, EventBuilder, ValueKind};
+use eventail_wire::{Event, EventBuilder, Offset, ValueKind};
 
 use super::letter::HOPS_ATTRIBUTE;
+use super::timeline::{Step, Track};
 use super::topic::Topic;
 
 /// Publishes the replies of one trigger.
@@ -14,11 +15,13 @@ pub(crate) struct Replies {
     pub(crate) topic: Arc<Topic>,
     pub(crate) hops_max: u32,
     pub(crate) event_bytes_max: usize,
+    /// Where it is put down what was published.
+    pub(crate) track: Option<Arc<Track>>,
 }
 
 impl Replies {
     /// Publishes a reply; the delivery counts only when the reply is safe.
-    pub(crate) async fn publish(&self, cause: &Event, reply: Event) -> Ending {
+    pub(crate) async fn publish(&self, cause: &Event, cause_offset: Offset, reply: Event) -> Ending {
         let hops = hops_of(cause).saturating_add(1);
         if hops > self.hops_max {
             let error = format!("the reply would be hop {hops} of at most {}", self.hops_max);
@@ -37,7 +40,11 @@ impl Replies {
             Err(error) => return reject(RejectReason::InvalidReply, error.to_string()),
         };
         match self.topic.append(std::slice::from_ref(&reply)).await {
-            Ok(_) => {
+            Ok(appended) => {
+                if let (Some(track), Some(at)) = (&self.track, appended.first()) {
+                    let (topic, id) = (self.topic.name.to_string(), reply.id().to_owned());
+                    track.event(cause_offset, &Step::Replied { topic, offset: at.offset.0, id });
+                }
                 tracing::trace!(id = reply.id(), topic = %self.topic.name, correlation_id = reply.correlation_id(), "reply published");
                 Ending::Ack
             }

@@ -167,6 +167,7 @@ impl Core {
                         redrives: false,
                         replay: None,
                         observer: None,
+                        timeline: None,
                         seed: self.next_seed(),
                     },
                 );

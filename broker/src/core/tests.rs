@@ -5,6 +5,7 @@ mod inputs;
 mod reload;
 mod replays;
 mod traffic;
+mod why;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -504,6 +505,7 @@ async fn a_trigger_that_stopped_for_a_dead_letter_goes_on_when_the_event_is_gone
             start: Offset(0),
             dead_letter_topic: topic(),
             redrives: false,
+            timeline: None,
             replay: None,
             observer: None,
             seed: 1,

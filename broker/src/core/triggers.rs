@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use arc_swap::ArcSwap;
 use eventail_triggers::input::Input;
 use eventail_triggers::key::KeyPath;
+use eventail_triggers::pattern::Pattern;
 use eventail_triggers::subscription::{self, Subscription};
 use eventail_triggers::target::Target;
 use eventail_wire::{Offset, Timestamp, TriggerName};
@@ -13,6 +14,7 @@ use eventail_wire::{Offset, Timestamp, TriggerName};
 use super::BrokerError;
 use super::feed::Feed;
 use super::lane::Lane;
+use super::near_misses::NearMisses;
 use super::permits::Gate;
 use super::topic::Topic;
 use crate::config;
@@ -44,6 +46,9 @@ impl Triggers {
 pub(crate) struct Trigger {
     pub(crate) lane: Arc<Lane>,
     pub(super) options: config::Trigger,
+    pub(super) pattern: Option<Pattern>,
+    /// What a look at the events that it did not match came to.
+    pub(super) near_misses: NearMisses,
     pub(super) topic: Arc<Topic>,
     pub(super) target: Arc<dyn Target>,
     pub(super) target_text: String,
@@ -151,6 +156,7 @@ impl Trigger {
                 keys: subscription.remembered_keys() as u64,
                 evicted: subscription.evicted_keys(),
             }),
+            near_miss: self.near_misses.flag(),
         }
     }
 
@@ -170,6 +176,16 @@ impl Trigger {
 
     pub(crate) fn scheduled(&self) -> Option<&Arc<Lane>> {
         self.scheduled.get()
+    }
+
+    /// What it wants; `None` is everything.
+    pub(crate) fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_ref()
+    }
+
+    /// The same as text.
+    pub(crate) fn pattern_text(&self) -> Option<&str> {
+        self.options.pattern.as_deref()
     }
 
     pub(crate) fn redrives(&self) -> Option<&Arc<Lane>> {

@@ -72,6 +72,9 @@ impl Core {
                 tracing::warn!(topic = %topic.name, %error, "retention was not applied");
             }
         }
+        if let Err(error) = self.timeline.retain(now).await {
+            tracing::warn!(%error, "retention was not applied to the timeline");
+        }
         for lane in self.replays.lanes() {
             if let Some(topic) = self.topics.get(&lane.topic) {
                 lane.lose_before(topic.start());

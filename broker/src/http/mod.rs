@@ -32,6 +32,7 @@ mod schedules;
 mod server;
 mod sigv4;
 mod stall;
+mod timeline;
 mod topics;
 mod triggers;
 

@@ -15,7 +15,7 @@ use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
 use super::{
     config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, replays,
-    schedules, topics, triggers,
+    schedules, timeline, topics, triggers,
 };
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
@@ -51,6 +51,7 @@ routes! {
     GET "/v1/topics/{topic}" => topics::show;
     PUT "/v1/topics/{topic}" => topics::create;
     GET "/v1/events/{id}" => events::find;
+    GET "/v1/events/{id}/timeline" => timeline::answer;
     GET "/v1/delayed" => delayed::list;
     GET "/v1/delayed/{id}" => delayed::show;
     DELETE "/v1/delayed/{id}" => delayed::cancel;

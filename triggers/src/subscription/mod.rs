@@ -46,6 +46,7 @@ mod settling;
 mod slots;
 mod snapshot;
 mod state;
+mod whereabouts;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -62,6 +63,7 @@ pub use self::lease::{CallEnding, Ending, Lease, Settled, StaleLease, Verdict};
 pub use self::ranges::Ranges;
 pub use self::snapshot::Snapshot;
 pub use self::state::{Account, BreakerState, State};
+pub use self::whereabouts::{Wait, Whereabouts};
 
 use self::breaker::Breaker;
 use self::calls::Calls;

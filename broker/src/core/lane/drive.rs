@@ -21,6 +21,7 @@ use crate::core::graveyard::{Burial, Graveyard};
 use crate::core::ledger::Ledger;
 use crate::core::permits::{Permit, Refusal, Seat};
 use crate::core::replies::Replies;
+use crate::core::timeline::AttemptEnded;
 use crate::metrics::AttemptEnd;
 use crate::status::{Observation, Observer, RateWait};
 
@@ -62,6 +63,7 @@ struct Told {
     end: AttemptEnd,
     response: Option<Response>,
     took: Duration,
+    is_probe: bool,
 }
 
 impl Driver {
@@ -209,7 +211,7 @@ impl Driver {
             match ended {
                 Some(Ended::One(origin, ending)) => {
                     replies.extend(reply.map(|reply| (endings.len(), reply)));
-                    told.push(self.told(origin, &ending, took));
+                    told.push(self.told(origin, &ending, took, lease.is_probe));
                     endings.push((lease.token, ending));
                 }
                 Some(Ended::Batch(origins, ending)) => {
@@ -243,11 +245,11 @@ impl Driver {
     ) -> Vec<Burial> {
         let told: Vec<Told> = match &ending {
             CallEnding::Whole(ending) => {
-                origins.into_iter().map(|origin| self.told(origin, ending, took)).collect()
+                origins.into_iter().map(|origin| self.told(origin, ending, took, lease.is_probe)).collect()
             }
             CallEnding::Each(endings) => {
                 let each = origins.into_iter().zip(endings);
-                each.map(|(origin, ending)| self.told(origin, ending, took)).collect()
+                each.map(|(origin, ending)| self.told(origin, ending, took, lease.is_probe)).collect()
             }
         };
         let (settled, burials) = self.lane.settle_call(self.clock.now(), lease.call, ending);
@@ -259,15 +261,19 @@ impl Driver {
         burials
     }
 
-    fn told(&self, origin: Offset, ending: &Ending, took: Duration) -> Told {
+    fn told(&self, origin: Offset, ending: &Ending, took: Duration, is_probe: bool) -> Told {
         let (end, response) = describe(ending);
-        // Only an observer wants the response.
-        Told { origin, end, response: response.filter(|_| self.observer.is_some()).cloned(), took }
+        // Only an observer and the timeline want the response, and a success has none.
+        let is_wanted = self.observer.is_some() || self.lane.track.is_some();
+        Told { origin, end, response: response.filter(|_| is_wanted).cloned(), took, is_probe }
     }
 
     /// Counts attempts that were settled, and tells whoever watches.
     fn tell(&self, told: Vec<Told>, settled: &[Option<Settled>]) {
-        for (Told { origin, end, response, took }, settled) in told.into_iter().zip(settled) {
+        if let Some(track) = &self.lane.track {
+            track.attempts(self.clock.now(), ended(&told, settled));
+        }
+        for (Told { origin, end, response, took, .. }, settled) in told.into_iter().zip(settled) {
             if settled.is_some_and(|settled| settled.verdict == Verdict::HandedBack) {
                 continue;
             }
@@ -303,6 +309,19 @@ impl Driver {
             replay: self.lane.replay.clone(),
         }
     }
+}
+
+/// What is told of attempts that were settled, as the timeline takes it.
+fn ended<'a>(
+    told: &'a [Told],
+    settled: &'a [Option<Settled>],
+) -> impl Iterator<Item = AttemptEnded<'a>> + Clone {
+    told.iter().zip(settled).filter_map(|(told, settled)| {
+        let settled = settled.filter(|settled| settled.verdict != Verdict::HandedBack)?;
+        let Told { origin, end, response, took, is_probe } = told;
+        let response = response.as_ref();
+        Some(AttemptEnded { origin: *origin, end: *end, response, took: *took, settled, is_probe: *is_probe })
+    })
 }
 
 pub(super) fn describe(ending: &Ending) -> (AttemptEnd, Option<&Response>) {

@@ -32,6 +32,7 @@ use tokio::sync::{Notify, watch};
 use super::graveyard::Burial;
 use super::journal::{Journal, Journaled};
 use super::letter::{self, Origin};
+use super::timeline::{Step, Timeline, Track};
 use crate::metrics::TriggerMetrics;
 use crate::status::{Observer, RateWait};
 
@@ -61,6 +62,8 @@ pub(crate) struct LaneOptions {
     /// Whether records are dead letters that are to be delivered as the events that they were.
     pub(crate) redrives: bool,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Where it is kept what happens to its events, if it is.
+    pub(crate) timeline: Option<Arc<Timeline>>,
     pub(crate) seed: u64,
 }
 
@@ -91,6 +94,8 @@ pub(crate) struct Lane {
     pub(crate) trigger: TriggerName,
     pub(crate) topic: TopicName,
     pub(crate) metrics: TriggerMetrics,
+    /// Where it puts down what happens.
+    pub(crate) track: Option<Arc<Track>>,
     redrives: bool,
     /// The replay that it is.
     replay: Option<Arc<str>>,
@@ -192,12 +197,18 @@ impl Lane {
             intake: Mutex::default(),
             state: Mutex::new(state),
         });
+        let (is_new, start) = (!journal.knows(&options.name) && !options.redrives, options.start);
         let lane = Self::around(body, 0, journal, options);
+        if let Some(track) = lane.track.as_ref().filter(|_| is_new) {
+            track.lane(&Step::Started { offset: start });
+        }
         lane.journal.register(&lane.name, &lane.body);
         lane
     }
 
     fn around(body: Arc<Body>, generation: u64, journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
+        let LaneOptions { name, topic, trigger, timeline, .. } = &options;
+        let track = timeline.as_ref().and_then(|timeline| timeline.track(name, topic, trigger));
         let (replay, end, is_one_off, filter) = match options.replay {
             Some(ReplayOptions { id, end, filter, is_one_off, .. }) => {
                 (Some(id), Some(end), is_one_off, filter)
@@ -207,6 +218,7 @@ impl Lane {
         let patterns: Vec<_> = std::iter::once(options.pattern).chain(filter.map(Some)).collect();
         Arc::new(Self {
             metrics: TriggerMetrics::new(&options.trigger),
+            track,
             name: options.name,
             trigger: options.trigger,
             topic: options.topic,
@@ -327,6 +339,7 @@ impl Lane {
     ) -> BoxFuture<'static, Result<(), super::BrokerError>> {
         let mut state = self.lock();
         let entries = vec![change(&mut state.subscription)];
+        self.note(&entries);
         let cursor = state.subscription.cursor();
         state.let_go_before(cursor);
         let written = self.journal.write(&state.name, entries);
@@ -629,7 +642,14 @@ impl Lane {
         }
         let mut entries = std::mem::take(&mut state.entries);
         Entry::merge(&mut entries);
+        self.note(&entries);
         self.journal.hand_over(&state.name, entries);
+    }
+
+    fn note(&self, entries: &[Entry]) {
+        if let Some(track) = &self.track {
+            track.entries(entries);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -190,6 +190,7 @@ impl Core {
                         dead_letter_topic: dead_letter_topic()?,
                         redrives: false,
                         observer: self.observer.clone(),
+                        timeline: Some(Arc::clone(&self.timeline)),
                         seed: self.next_seed(),
                     },
                 };
@@ -233,6 +234,7 @@ impl Core {
             dead_letter_topic: trigger.options.dead_letter_topic.clone(),
             redrives: false,
             observer: self.observer.clone(),
+            timeline: Some(Arc::clone(&self.timeline)),
             seed: self.next_seed(),
         }
     }

@@ -11,6 +11,7 @@ mod partial;
 mod property;
 mod repeats;
 mod restart;
+mod whereabouts;
 
 use eventail_wire::{Offset, Timestamp};
 
