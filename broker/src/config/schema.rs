@@ -3,6 +3,7 @@
 
 /// The top of the file.
 pub(super) const ROOT: &[&str] = &[
+    "include",
     "data_dir",
     "drain",
     "listen",
