@@ -6,6 +6,7 @@
 mod micro {
     //! The benches by crate.
     pub(crate) mod deliver;
+    pub(crate) mod patterns;
     pub(crate) mod storage;
     pub(crate) mod wire;
 }
@@ -18,6 +19,8 @@ criterion_group!(
     micro::storage::append,
     micro::wire::decode_frame,
     micro::deliver::match_patterns,
+    micro::patterns::against_quamina,
+    micro::patterns::one_core,
     micro::deliver::settle
 );
 criterion_main!(benches);

@@ -3,7 +3,7 @@
 //!
 //! What is a state and no count is not kept up to date on the delivery path: [`record`] reads it from the status that the
 //! broker tells, once for each exposition. So is the account of a trigger (`matched = delivered + dead_lettered + expired +
-//! pending` at rest): it outlives a restart, and read whole its parts agree. A program that embeds the broker and has a
+//! deduplicated + pending` at rest): it outlives a restart, and read whole its parts agree. A program that embeds the broker and has a
 //! recorder of its own calls [`record`] as often as it wants them fresh.
 //!
 //! The metrics of the log itself are named and described in the storage crate.
@@ -16,12 +16,13 @@ use metrics::{Unit, counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::status::{
-    BreakerState, ConfigStatus, OrphanStatus, ReplayTotals, TopicStatus, TriggerState, TriggerStatus,
+    BreakerState, ConfigStatus, OrphanStatus, ReplayTotals, ScheduleStatus, TopicStatus, TriggerState,
+    TriggerStatus,
 };
 
 pub use delayed::{DelayedMetrics, record_delayed};
 pub use functions::FunctionMetrics;
-pub use handles::{AttemptEnd, TopicMetrics, TriggerMetrics, class_label, reason_label};
+pub use handles::{AttemptEnd, TimelineMetrics, TopicMetrics, TriggerMetrics, class_label, reason_label};
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,17 @@ table! {
     TRIGGER_DEAD_LETTERED = Counter Count "eventail_trigger_dead_lettered_events_total",
         "Events that were given up and kept as dead letters, by trigger";
     TRIGGER_EXPIRED = Counter Count "eventail_trigger_expired_events_total",
-        "Events that matched and were lost to retention or passed over by a skip, by trigger";
+        "Events that matched and were past their expirytime, lost to retention or passed over by a skip, by trigger";
+    TRIGGER_DEDUPLICATED = Counter Count "eventail_trigger_deduplicated_events_total",
+        "Events that matched and were not delivered because an earlier one has their business key, by trigger";
+    TRIGGER_DEDUP_KEYS = Gauge Count "eventail_trigger_dedup_keys",
+        "Business keys that are remembered, by trigger, where it tells repeats by them";
+    TRIGGER_DEDUP_EVICTED = Counter Count "eventail_trigger_dedup_evicted_keys_total",
+        "Business keys that were forgotten before their window was over because there were too many, by trigger";
+    TRIGGER_RATE_WAITS = Counter Count "eventail_trigger_rate_limit_waits_total",
+        "Times that calls had to begin to wait for a rate limit, by trigger";
+    TRIGGER_RATE_LIMITED = Gauge Count "eventail_trigger_rate_limited",
+        "1 while a rate limit keeps calls back, else 0, by trigger";
     TRIGGER_PENDING = Gauge Count "eventail_trigger_pending_events",
         "Events that matched and wait, are under way or will be retried, by trigger";
     TRIGGER_LOST = Counter Count "eventail_trigger_lost_events_total",
@@ -124,6 +135,8 @@ table! {
         "0 closed, 1 half open, 2 open, by trigger";
     TRIGGER_RUNNING = Gauge Count "eventail_trigger_running",
         "1 while the trigger delivers, 0 while it is paused, disabled or stopped, by trigger";
+    TRIGGER_NEAR_MISSES = Gauge Count "eventail_trigger_near_misses_events",
+        "Events among the latest of the topic that fail in one field of a pattern that matched none of them, by trigger";
     CALLBACKS = Counter Count "eventail_callbacks_total",
         "Callbacks about events that a target took over, by outcome";
     TRIGGER_CONCURRENCY_LIMIT = Gauge Count "eventail_trigger_concurrency_limit",
@@ -136,6 +149,16 @@ table! {
         "What the trigger has cost since the day (UTC) began, in what the prices are in, by trigger";
     TRIGGER_BUDGET_LEVEL = Gauge Count "eventail_trigger_budget_level",
         "0 within, 1 warning (80 % is spent), 2 spent, by trigger";
+    SCHEDULE_RUNS = Counter Count "eventail_schedule_runs_total",
+        "Runs that were made, by schedule";
+    SCHEDULE_MADE_UP = Counter Count "eventail_schedule_made_up_runs_total",
+        "Runs that were missed and made later, by schedule";
+    SCHEDULE_SKIPPED = Counter Count "eventail_schedule_skipped_runs_total",
+        "Runs that were missed and left out, by schedule";
+    SCHEDULE_WORKING = Gauge Count "eventail_schedule_working",
+        "0 while a run that is due cannot be sent, else 1, by schedule";
+    SCHEDULE_NEXT_RUN = Gauge Seconds "eventail_schedule_next_run_timestamp_seconds",
+        "When the next run is due, in seconds since 1970; 0 where there is none, by schedule";
     CONFIG_RELOADS = Counter Count "eventail_config_reloads_total",
         "Reloads that changed the configuration";
     CONFIG_RELOAD_FAILURES = Counter Count "eventail_config_reload_failures_total",
@@ -162,6 +185,12 @@ table! {
         "The most memory that a run had in this hour, by function and trigger";
     FUNCTION_MEMORY_SIZE = Gauge Bytes "eventail_function_memory_size_bytes",
         "The memory that the function may have, by function and trigger";
+    TIMELINE_STEPS = Counter Count "eventail_timeline_steps_total",
+        "Steps of events that were noted for those who ask why";
+    TIMELINE_DROPPED = Counter Count "eventail_timeline_dropped_steps_total",
+        "Steps of events that were not noted, because the disk refused or did not keep up";
+    TIMELINE_BYTES = Gauge Bytes "eventail_timeline_disk_bytes",
+        "Bytes of segments of the timeline on disk";
     REPLAYS_RUNNING = Gauge Count "eventail_replays_running",
         "Replays that are under way or wait for their trigger";
     REPLAYED_EVENTS = Counter Count "eventail_replayed_events_total",
@@ -282,6 +311,7 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
         count(TRIGGER_DELIVERED, status.account.delivered);
         count(TRIGGER_DEAD_LETTERED, status.account.dead_lettered);
         count(TRIGGER_EXPIRED, status.account.expired);
+        count(TRIGGER_DEDUPLICATED, status.account.deduplicated);
         count(TRIGGER_LOST, status.lost);
         let set = |name, value: f64| gauge!(name, "trigger" => status.name.as_str().to_owned()).set(value);
         set(TRIGGER_PENDING, status.account.pending as f64);
@@ -289,6 +319,11 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
         set(TRIGGER_RETRYING, status.retrying as f64);
         set(TRIGGER_LAG, status.lag as f64);
         set(TRIGGER_LAG_SECONDS, status.lag_ms as f64 / 1000.0);
+        set(TRIGGER_RATE_LIMITED, if status.rate_limited.is_some() { 1.0 } else { 0.0 });
+        if let Some(dedup) = &status.dedup {
+            set(TRIGGER_DEDUP_KEYS, dedup.keys as f64);
+            count(TRIGGER_DEDUP_EVICTED, dedup.evicted);
+        }
         set(TRIGGER_RUNNING, if status.state == TriggerState::Running { 1.0 } else { 0.0 });
         let breaker = match status.breaker {
             BreakerState::Closed => 0.0,
@@ -296,6 +331,7 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
             BreakerState::Open => 2.0,
         };
         set(TRIGGER_BREAKER, breaker);
+        set(TRIGGER_NEAR_MISSES, status.near_miss.as_ref().map_or(0, |miss| miss.events) as f64);
         if let Some(concurrency) = &status.concurrency {
             set(TRIGGER_CONCURRENCY_LIMIT, concurrency.limit as f64);
             set(TRIGGER_CONCURRENCY_IN_USE, concurrency.in_use as f64);
@@ -308,10 +344,25 @@ pub fn record(topics: &[TopicStatus], triggers: &[TriggerStatus]) {
     }
 }
 
+/// Sets what is told of schedules to what the broker tells of them now.
+#[allow(clippy::cast_precision_loss)]
+pub fn record_schedules(schedules: &[ScheduleStatus]) {
+    for status in schedules {
+        let count =
+            |name, value| counter!(name, "schedule" => status.name.as_str().to_owned()).absolute(value);
+        count(SCHEDULE_RUNS, status.runs);
+        count(SCHEDULE_MADE_UP, status.made_up);
+        count(SCHEDULE_SKIPPED, status.skipped);
+        let set = |name, value: f64| gauge!(name, "schedule" => status.name.as_str().to_owned()).set(value);
+        set(SCHEDULE_WORKING, if status.problem.is_none() { 1.0 } else { 0.0 });
+        set(SCHEDULE_NEXT_RUN, status.next_runs.first().map_or(0.0, |next| next.0 as f64 / 1000.0));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Account;
+    use crate::status::{Account, DedupStatus, RateWait};
     use eventail_triggers::ledger::{Budget, BudgetAction, Key, Spending};
     use eventail_triggers::limiter::{Limiter, LimiterOptions};
     use eventail_triggers::outcome::{RejectReason, RetryClass};
@@ -408,7 +459,8 @@ mod tests {
         let recorder = prometheus().unwrap().build_recorder();
         let handle = recorder.handle();
         let (now, budget) = (Timestamp(0), Budget { per_day: 10.0, action: BudgetAction::Warn });
-        let account = Account { matched: 10, delivered: 7, dead_lettered: 1, expired: 0, pending: 2 };
+        let account =
+            Account { matched: 10, delivered: 4, dead_lettered: 1, expired: 0, deduplicated: 3, pending: 2 };
         let status = TriggerStatus {
             name: TriggerName::new("ship").unwrap(),
             topic: TopicName::new("orders").unwrap(),
@@ -427,16 +479,27 @@ mod tests {
             account,
             last_failure: None,
             concurrency: Some(Limiter::new(LimiterOptions { min: 3, max: 8 }, now).state()),
+            near_miss: None,
             budget: Some(Spending::resume(&budget, now, 9.0).status(&budget, now)),
+            rate_limited: Some(RateWait { limit: "host shop".to_owned(), until: None }),
+            dedup: Some(DedupStatus { keys: 4, evicted: 2 }),
         };
         metrics::with_local_recorder(&recorder, || {
             record(&[], std::slice::from_ref(&status));
-            let account = Account { delivered: 8, pending: 1, ..account };
+            let account = Account { delivered: 5, pending: 1, ..account };
             record(&[], &[TriggerStatus { account, ..status }]);
         });
         let text = handle.render();
         assert!(text.contains("eventail_trigger_matched_events_total{trigger=\"ship\"} 10"), "{text}");
-        assert!(text.contains("eventail_trigger_delivered_events_total{trigger=\"ship\"} 8"), "{text}");
+        assert!(text.contains("eventail_trigger_delivered_events_total{trigger=\"ship\"} 5"), "{text}");
+        for line in [
+            "eventail_trigger_deduplicated_events_total{trigger=\"ship\"} 3",
+            "eventail_trigger_dedup_keys{trigger=\"ship\"} 4",
+            "eventail_trigger_dedup_evicted_keys_total{trigger=\"ship\"} 2",
+            "eventail_trigger_rate_limited{trigger=\"ship\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
         assert!(text.contains("eventail_trigger_lost_events_total{trigger=\"ship\"} 5"), "{text}");
         assert!(text.contains("eventail_trigger_concurrency_limit{trigger=\"ship\"} 3"), "{text}");
         assert!(text.contains("eventail_trigger_budget_spent_today{trigger=\"ship\"} 9"), "{text}");

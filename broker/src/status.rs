@@ -4,13 +4,14 @@ mod config;
 mod delayed;
 mod functions;
 mod replays;
+mod timeline;
 
 use std::sync::Arc;
 
 use eventail_triggers::ledger::BudgetStatus;
 use eventail_triggers::limiter::LimiterState;
 use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
-use eventail_wire::{Code, Event, Offset, Timestamp, TopicName, TriggerName};
+use eventail_wire::{Code, Event, Offset, ScheduleName, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
 
 pub use config::{
@@ -22,6 +23,10 @@ pub use functions::{FunctionSummary, InstancesStatus};
 pub use replays::{
     ReplayPoint, ReplayPointError, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ReplayTotals,
     TypeCount,
+};
+pub use timeline::{
+    DeadLetterOrigin, EventTimeline, EventTimelines, HeldBy, PatternMiss, StepTold, StoryOutcome,
+    TimelineRequest, TimelineStep, TriggerStory, Via, WaitsFor,
 };
 
 /// Where one event of a publish is: in its topic, or held until its time.
@@ -98,10 +103,31 @@ pub struct Account {
     pub delivered: u64,
     /// Given up, with payload, in the dead-letter topic.
     pub dead_lettered: u64,
-    /// Lost to a retention that the operator chose before they could be delivered.
+    /// Past their `expirytime`, or lost to a retention that the operator chose, before they could be delivered.
     pub expired: u64,
+    /// Repeats, by their business key, of events that were delivered or pending.
+    #[serde(default)]
+    pub deduplicated: u64,
     /// Waiting, under way or to be retried.
     pub pending: u64,
+}
+
+/// A rate limit that keeps calls back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateWait {
+    /// Whose limit: `trigger NAME` or `host NAME`.
+    pub limit: String,
+    /// When the next call may go; `None` where other lanes go first.
+    pub until: Option<Timestamp>,
+}
+
+/// What a trigger that tells repeats by a business key remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DedupStatus {
+    /// Keys that are remembered.
+    pub keys: u64,
+    /// Keys that were forgotten before their window was over because there were too many, since the start.
+    pub evicted: u64,
 }
 
 /// A trigger at a moment.
@@ -145,6 +171,65 @@ pub struct TriggerStatus {
     /// What it has cost today, where it has a budget.
     #[serde(default)]
     pub budget: Option<BudgetStatus>,
+    /// The rate limit that keeps its calls back now, if one does.
+    #[serde(default)]
+    pub rate_limited: Option<RateWait>,
+    /// The business keys that it remembers, where it tells repeats by them.
+    #[serde(default)]
+    pub dedup: Option<DedupStatus>,
+    /// Set where it matched none of the latest events of its topic, and one field of its pattern may be why.
+    #[serde(default)]
+    pub near_miss: Option<NearMiss>,
+}
+
+/// A schedule at a moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleStatus {
+    /// Its name.
+    pub name: ScheduleName,
+    /// When it runs, as it was written.
+    pub expression: String,
+    /// By whose clocks.
+    pub timezone: String,
+    /// No run goes before.
+    pub start: Option<Timestamp>,
+    /// No run goes at or after this.
+    pub end: Option<Timestamp>,
+    /// Each run goes up to so much later.
+    pub jitter_ms: u64,
+    /// Whether it runs.
+    pub enabled: bool,
+    /// The topic that its events go into, or
+    pub topic: Option<TopicName>,
+    /// the trigger whose target it calls.
+    pub trigger: Option<TriggerName>,
+    /// The times of the next runs, ten at most, without jitter.
+    pub next_runs: Vec<Timestamp>,
+    /// The time of the last run that was made.
+    pub last_run: Option<Timestamp>,
+    /// When that was made.
+    pub last_run_at: Option<Timestamp>,
+    /// Runs that were made.
+    pub runs: u64,
+    /// Those of them that were missed and made later.
+    pub made_up: u64,
+    /// Missed runs that were left out.
+    pub skipped: u64,
+    /// Why the run that is due cannot be sent, if it cannot.
+    pub problem: Option<String>,
+}
+
+/// Why a trigger that matches nothing may not do what was meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearMiss {
+    /// The latest events of the topic that were looked at; it matched none of them.
+    pub examined: u64,
+    /// Those among them that fail in this field and no other.
+    pub events: u64,
+    /// The field, what the pattern wants of it, and what the latest of those events has.
+    pub miss: PatternMiss,
+    /// That event's place.
+    pub offset: Offset,
 }
 
 /// A dead letter without its event.

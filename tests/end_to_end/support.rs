@@ -51,10 +51,13 @@ pub(crate) async fn at_rest(api: Api, name: &str, matched: u64) -> Value {
     status
 }
 
-/// `matched = delivered + dead_lettered + expired + pending`.
+/// `matched = delivered + dead_lettered + expired + deduplicated + pending`.
 #[track_caller]
 pub(crate) fn assert_complete(status: &Value) {
-    let settled = count(status, "delivered") + count(status, "dead_lettered") + count(status, "expired");
+    let settled = ["delivered", "dead_lettered", "expired", "deduplicated"]
+        .map(|name| count(status, name))
+        .iter()
+        .sum::<u64>();
     assert_eq!(count(status, "matched"), settled + count(status, "pending"), "{status}");
 }
 

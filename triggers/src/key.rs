@@ -1,4 +1,4 @@
-//! Where the key of `ordering = "key"` is found in an event.
+//! Where the key of `ordering = "key"`, and that of `dedup`, is found in an event.
 
 use std::str::FromStr;
 
@@ -6,6 +6,7 @@ use eventail_wire::Event;
 use eventail_wire::event::rules;
 use rapidhash::v3::rapidhash_v3;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// Where a key is found: an attribute, or a place in JSON data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,18 +52,51 @@ impl KeyPath {
     /// A number that stands for the event's key; `None` where it has none, and then it keeps no order.
     #[must_use]
     pub fn key_of(&self, event: &Event) -> Option<u64> {
+        self.with_text_of(event, |text| rapidhash_v3(text.as_bytes()))
+    }
+
+    /// Looks at the key as text.
+    fn with_text_of<T>(&self, event: &Event, look: impl FnOnce(&str) -> T) -> Option<T> {
         match self {
-            Self::Attribute(name) => event.attribute(name).map(|value| rapidhash_v3(value.as_bytes())),
+            Self::Attribute(name) => event.attribute(name).map(look),
             Self::Data(path) => {
                 let data: Value = serde_json::from_slice(event.data_slice()).ok()?;
                 let found = path.iter().try_fold(&data, |value, name| value.get(name))?;
                 match found {
                     Value::Null => None,
-                    Value::String(text) => Some(rapidhash_v3(text.as_bytes())),
-                    other => Some(rapidhash_v3(other.to_string().as_bytes())),
+                    Value::String(text) => Some(look(text)),
+                    other => Some(look(&other.to_string())),
                 }
             }
         }
+    }
+}
+
+/// The business key that repeats are told by. Two that differ must never be taken for one, whoever chose them: what a trigger does
+/// not deliver is gone, so keys are compared by a hash for which nobody finds such a pair.
+#[derive(Clone, Debug)]
+pub struct DedupKey {
+    path: KeyPath,
+    /// Has the path: what another path leads to is another key, even where it reads the same.
+    salted: Sha256,
+}
+
+impl FromStr for DedupKey {
+    type Err = KeyPathError;
+
+    fn from_str(text: &str) -> Result<Self, KeyPathError> {
+        let path = text.parse()?;
+        Ok(Self { path, salted: Sha256::new().chain_update(text).chain_update([0]) })
+    }
+}
+
+impl DedupKey {
+    /// What stands for the event's key; `None` where it has none, and then it is no repeat of anything.
+    #[must_use]
+    pub fn key_of(&self, event: &Event) -> Option<u128> {
+        let hash = |text: &str| self.salted.clone().chain_update(text).finalize();
+        let hash = self.path.with_text_of(event, hash)?;
+        hash.first_chunk().map(|half| u128::from_be_bytes(*half))
     }
 }
 
@@ -83,6 +117,22 @@ mod tests {
         assert!(key("$.data.customer.id").is_some());
         assert_eq!(key("$.data.customer.none"), None);
         assert_eq!(key("absent"), None);
+    }
+
+    #[test]
+    fn keys_that_read_the_same_in_different_places_are_different() {
+        let event = Event::builder("1", "/s", "t")
+            .extension("orderid", "7")
+            .extension("userid", "7")
+            .json_data(r#"{"order":7,"none":null}"#)
+            .build()
+            .unwrap();
+        let key = |text: &str| text.parse::<DedupKey>().unwrap().key_of(&event);
+        assert!(key("orderid").is_some() && key("$.data.order").is_some());
+        assert_ne!(key("orderid"), key("userid"));
+        assert_eq!((key("$.data.none"), key("absent")), (None, None));
+        let other = event.to_builder().extension("userid", "8").build().unwrap();
+        assert_eq!("orderid".parse::<DedupKey>().unwrap().key_of(&other), key("orderid"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How a trigger delivers: all that the delivery machine may be told, with its defaults.
 
+use eventail_wire::limits;
 use serde::{Deserialize, Serialize};
 
 /// Whether deliveries keep an order.
@@ -76,6 +77,10 @@ pub struct DeliveryPolicy {
     pub breaker_open_max_ms: u64,
     /// Events that may wait for a retry or their turn at once; when reached, the trigger reads no further: the backlog stays in the log.
     pub parked_max: usize,
+    /// How long after an event others with its business key are repeats, by the time of their appends; 0 knows no repeats.
+    pub dedup_window_ms: u64,
+    /// Business keys that are remembered at most.
+    pub dedup_keys_max: usize,
 }
 
 impl Default for DeliveryPolicy {
@@ -95,6 +100,8 @@ impl Default for DeliveryPolicy {
             breaker_open_ms: 1_000,
             breaker_open_max_ms: 60_000,
             parked_max: 10_000,
+            dedup_window_ms: 0,
+            dedup_keys_max: limits::DEDUP_KEYS_MAX,
         }
     }
 }

@@ -82,6 +82,8 @@ codes! {
     TooManyDelayed = "too_many_delayed", 507, false;
     /// The trigger does not exist.
     UnknownTrigger = "unknown_trigger", 404, false;
+    /// The schedule does not exist.
+    UnknownSchedule = "unknown_schedule", 404, false;
     /// The function does not exist, or did nothing that is still known.
     UnknownFunction = "unknown_function", 404, false;
     /// The replay does not exist, or ended too long ago.

@@ -105,6 +105,6 @@ pub mod placed;
 pub use clock::{Clock, Timestamp};
 pub use code::Code;
 pub use event::{Event, EventBuilder, EventError, ValueKind};
-pub use name::{FunctionName, NameError, TopicName, TriggerName};
+pub use name::{FunctionName, NameError, ScheduleName, TopicName, TriggerName};
 pub use offset::Offset;
 pub use placed::{HeldId, Placed};

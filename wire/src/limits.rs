@@ -44,6 +44,8 @@ pub const PAGE_BYTES_MAX: usize = 8 << 20;
 pub const WAIT_MS_MAX: u64 = 60_000;
 /// How many replies to replies make a loop, unless the config says otherwise.
 pub const HOPS_MAX: u32 = 16;
+/// Business keys that one trigger remembers to know repeats by: some 100 bytes each, and a part of every snapshot.
+pub const DEDUP_KEYS_MAX: usize = 1_000_000;
 /// What is kept of a target's response body in a dead letter.
 pub const RESPONSE_SNIPPET_BYTES_MAX: usize = 2048;
 /// What is kept of a function's log in a dead letter: as much as Lambda's `LogType=Tail` answers.

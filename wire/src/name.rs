@@ -125,6 +125,10 @@ name!(
     /// The name of a function. Cheap to clone.
     FunctionName
 );
+name!(
+    /// The name of a schedule. Cheap to clone.
+    ScheduleName
+);
 
 #[cfg(test)]
 mod tests {

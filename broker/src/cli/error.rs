@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use eventail_storage::OpenError;
 use eventail_triggers::pattern::{EventTextError, PatternError};
-use eventail_wire::Code;
 use eventail_wire::cloudevents::CloudEventError;
+use eventail_wire::{Code, ScheduleName};
 
 use metrics_exporter_prometheus::BuildError;
 
@@ -135,6 +135,14 @@ pub enum CliError {
         data_dir: PathBuf,
         /// Why.
         source: BrokerError,
+    },
+    /// A schedule that a configuration does not have.
+    #[error("there is no schedule `{schedule}` in {}", file.display())]
+    NoSchedule {
+        /// What was asked for.
+        schedule: ScheduleName,
+        /// Where it was looked for.
+        file: PathBuf,
     },
     /// There is nothing to check.
     #[error("{} is no data folder of a broker: it has no logs", dir.display())]
@@ -271,6 +279,9 @@ impl CliError {
             Self::Refused { code: Code::UnknownReplay, .. } => {
                 "`eventail replays` lists those that are known".to_owned()
             }
+            Self::Refused { code: Code::UnknownSchedule, .. } => {
+                "`eventail schedules` lists those that exist".to_owned()
+            }
             Self::Refused { code, .. } if code.is_retryable() => "the same may succeed later".to_owned(),
             Self::NotAnEvent { .. } | Self::Line { problem: LineProblem::NotAnEvent, .. } => {
                 "give --type to publish it as the data of an event".to_owned()
@@ -339,6 +350,7 @@ fn is_absence(code: Code) -> bool {
             | Code::UnknownTopic
             | Code::UnknownTrigger
             | Code::UnknownReplay
+            | Code::UnknownSchedule
             | Code::UnknownEvent
             | Code::OffsetTrimmed
     )

@@ -21,6 +21,7 @@ mod quickstart;
 mod replay;
 mod replays;
 mod run_function;
+mod schedules;
 mod screen;
 mod serve;
 mod server;
@@ -31,6 +32,7 @@ mod tail;
 mod topics;
 mod triggers;
 mod watch;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -86,8 +88,12 @@ enum Command {
     Topics(topics::Arguments),
     /// List, show, pause, resume or move triggers
     Triggers(triggers::Arguments),
+    /// Tell what happened to an event, and why
+    Why(why::Arguments),
     /// Show what the broker runs with, what a reload would change, or reload
     Config(config::Arguments),
+    /// Show schedules and their next runs
+    Schedules(schedules::Arguments),
     /// List or show functions: what they did, and what it cost
     Functions(functions::Arguments),
     /// List, show, redrive or purge dead letters
@@ -182,7 +188,9 @@ impl Command {
             Self::Tail(arguments) => block_on(tail::run(arguments, screen)),
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
+            Self::Why(arguments) => block_on(why::run(arguments, screen)),
             Self::Config(arguments) => block_on(config::run(arguments, screen)),
+            Self::Schedules(arguments) => block_on(schedules::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),
             Self::DeadLetters(arguments) => block_on(dead_letters::run(arguments, screen)),
             Self::Replay(arguments) => block_on(replay::run(arguments, screen)),

@@ -135,8 +135,8 @@ fn triggers_are_listed_as_a_table_or_as_json() {
     assert_eq!(
         printed.lines().collect::<Vec<_>>(),
         [
-            "TRIGGER  TOPIC   STATE   LAG  IN FLIGHT  RETRYING  MATCHED  DELIVERED  DEAD  EXPIRED  PENDING  TARGET",
-            "ship     orders  paused    2          0         1        5          3     0        0        2  http http://a/",
+            "TRIGGER  TOPIC   STATE   LAG  IN FLIGHT  RETRYING  MATCHED  DELIVERED  DEAD  EXPIRED  DEDUP  PENDING  TARGET",
+            "ship     orders  paused    2          0         1        5          3     0        0      0        2  http http://a/",
         ]
     );
     assert!(server.join().unwrap().starts_with("GET /v1/triggers?limit=1000 HTTP/1.1\r\n"));
@@ -364,4 +364,108 @@ fn a_folder_without_logs_is_no_data_folder() {
     let (exit, printed) = eventail(&["storage", "check", &folder.path().display().to_string()]);
     assert_eq!(exit, Exit::Negative);
     assert!(printed.contains("is no data folder of a broker"), "{printed}");
+}
+
+#[test]
+fn match_says_by_its_exit_code_whether_a_pattern_matches_and_why_not() {
+    let pattern = r#"{"type": ["order.created"], "data": {"total": [{"numeric": [">", 100]}]}}"#;
+    let event = |total: u32| format!(r#"{{"type": "order.created", "data": {{"total": {total}}}}}"#);
+    let ask = |pattern: &str, event: &str| eventail(&["match", "--pattern", pattern, "--event", event]);
+    assert_eq!(ask(pattern, &event(101)), (Exit::Done, "match\n".to_owned()));
+    let why = "no match: data.total: expected [{\"numeric\":[\">\",100]}], found 12\n";
+    assert_eq!(ask(pattern, &event(12)), (Exit::Negative, why.to_owned()));
+    for (pattern, event) in [
+        (r#"{"a": 1}"#, "{}"),
+        (pattern, "[]"),
+        (pattern, r#"{"specversion": "1.0"}"#),
+        ("-", "-"),
+        ("nowhere", "{}"),
+    ] {
+        assert_eq!(ask(pattern, event), (Exit::Usage, String::new()), "{pattern} {event}");
+    }
+    let (_, json) = eventail(&["match", "--pattern", pattern, "--event", &event(12), "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["path"], &json["found"]), (&"data.total".into(), &"12".into()));
+}
+
+#[test]
+fn match_takes_the_pattern_of_a_trigger_and_events_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let config = write(
+        "eventail.toml",
+        "[triggers.ship]\npattern = { correlationid = [\"o-1\"] }\ntarget.http.url = \"http://a/\"\n\
+         [triggers.all]\ntarget.http.url = \"http://a/\"\n",
+    );
+    let event = write("event.json", r#"{"specversion": "1.0", "id": "o-1", "source": "/s", "type": "t"}"#);
+    let plain = write("plain.json", r#"{"id": "o-1"}"#);
+    let ask = |trigger: &str, event: &str| {
+        eventail(&["match", "--config", &config, "--trigger", trigger, "--event", event]).0
+    };
+    assert_eq!(ask("ship", &event), Exit::Done, "a CloudEvent has the attributes that a broker derives");
+    assert_eq!(ask("ship", &plain), Exit::Negative);
+    assert_eq!((ask("all", &event), ask("all", &plain)), (Exit::Done, Exit::Done));
+    assert_eq!((ask("all", "[1]"), ask("none", &event)), (Exit::Usage, Exit::Usage));
+}
+
+const TIMELINE: &str = r#"{"id":"o 1","is_kept":true,"events_left_out":0,"events":[{"topic":"orders","offset":7,"appended_at":1000,
+    "source":"/shop","event_type":"order.created","correlation_id":"o 1","duplicates":[2000],"triggers":[
+    {"trigger":"ship","is_configured":true,"outcome":"pending","because":"it is tried again soon","matches":true,"steps_left_out":0,"steps":[
+      {"at":1500,"via":"live","kind":"attempt","attempt":1,"outcome":"failed","took_ms":12.25,"status":500,"error":"HTTP 500","response":"no \u001b[2Jpaper","next_at":9000,"is_probe":false},
+      {"at":1600,"via":"live","kind":"breaker","until":8000},
+      {"at":1700,"via":"live","kind":"unknown","number":40}]},
+    {"trigger":"bill","is_configured":true,"outcome":"not_matched","because":"type: expected [\"x\"], found \"y\"","matches":false,"steps_left_out":0,"steps":[]}]}]}"#;
+
+#[test]
+fn why_is_a_story_that_a_target_cannot_colour_or_what_the_api_answered() {
+    let (url, server) = answer("200 OK", TIMELINE);
+    let (exit, printed) = eventail(&["why", "o 1", "--topic", "orders", "--trigger", "ship", "--url", &url]);
+    assert_eq!(exit, Exit::Done, "{printed}");
+    assert!(
+        server
+            .join()
+            .unwrap()
+            .starts_with("GET /v1/events/o%201/timeline?topic=orders&trigger=ship HTTP/1.1")
+    );
+    for line in [
+        "event o 1  order.created from /shop",
+        "  came in   1970-01-01T00:00:01.000Z  orders/7",
+        "ship  pending: it is tried again soon",
+        "  1970-01-01T00:00:01.600Z  breaker open until 1970-01-01T00:00:08.000Z",
+        "bill  not matched: type: expected [\"x\"], found \"y\"",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
+    }
+    let attempt = printed.lines().find(|line| line.contains("attempt 1")).unwrap();
+    assert!(attempt.contains("failed in 12.2 ms: HTTP 500") && attempt.contains("next try at"), "{attempt}");
+    assert!(!printed.contains('\u{1b}') && printed.contains("(40)"), "{printed}");
+
+    let (url, _server) = answer("200 OK", TIMELINE);
+    let (_, printed) = eventail(&["why", "o 1", "--format", "json", "--url", &url]);
+    let parsed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(parsed["events"][0]["triggers"][1]["outcome"], "not_matched");
+}
+
+#[test]
+fn an_event_that_nobody_knows_is_negative_and_tells_what_was_searched() {
+    let problem = r#"{"type":"x","title":"x","status":404,"detail":"no event with the id \"x\" in all 3 topics","code":"unknown_event"}"#;
+    let (url, _server) = answer("404 Not Found", problem);
+    let (exit, printed) = eventail(&["why", "x", "--url", &url]);
+    assert_eq!(exit, Exit::Negative);
+    assert!(printed.contains("all 3 topics"), "{printed}");
+}
+
+#[test]
+fn a_near_miss_is_flagged_below_the_table() {
+    let near = r#","near_miss":{"examined":1000,"events":900,"offset":41,"miss":{"path":"data.country","expected":"[\"DE\"]",
+        "found":"\"de\"","failed_fields":1,"text":"data.country: expected [\"DE\"], found \"de\""}}}"#;
+    let trigger = TRIGGER.trim_end().trim_end_matches('}').to_owned() + "}" + near;
+    let (url, _server) = answer("200 OK", &format!(r#"{{"triggers":[{trigger}],"next":null}}"#));
+    let (_, printed) = eventail(&["triggers", "--url", &url]);
+    let expected = "near miss: ship matched none of the latest 1000 events; 900 fail in one field: data.country: expected [\"DE\"], found \"de\" (event 41)";
+    assert_eq!(printed.lines().last(), Some(expected));
 }

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use super::api::{Api, Query};
 use super::error::CliError;
 use super::exit::Exit;
-use super::screen::{Screen, snippet};
+use super::screen::{Paint, Screen, snippet, visible};
 use super::table::{Table, facts};
 use super::{Connection, Format, Output};
 use crate::config::Duration;
-use crate::status::{BreakerState, OrphanStatus, TriggerState, TriggerStatus};
+use crate::status::{
+    BreakerState, DedupStatus, NearMiss, OrphanStatus, RateWait, TriggerState, TriggerStatus,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -119,9 +121,11 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
         "DELIVERED",
         "DEAD",
         "EXPIRED",
+        "DEDUP",
         "PENDING",
         "TARGET",
     ]);
+    let mut near_misses = Vec::new();
     for trigger in api.understand::<Vec<TriggerStatus>>(Value::Array(triggers))? {
         let account = trigger.account;
         let mut row = vec![trigger.name.to_string(), trigger.topic.to_string(), state(&trigger)];
@@ -133,13 +137,20 @@ async fn list(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), 
             account.delivered,
             account.dead_lettered,
             account.expired,
+            account.deduplicated,
             account.pending,
         ];
         row.extend(numbers.map(|number| number.to_string()));
         row.push(trigger.target.clone());
         table.row(row);
+        near_misses.extend(trigger.near_miss.as_ref().map(|miss| (trigger.name.clone(), near_miss(miss))));
     }
-    table.print(screen, "There are no triggers: `eventail serve --print-config` shows how to write one.")
+    table.print(screen, "There are no triggers: `eventail serve --print-config` shows how to write one.")?;
+    for (name, text) in near_misses {
+        let label = screen.paint(Paint::Failure, "near miss:");
+        screen.line(&format!("{label} {name} {}", visible(&text)))?;
+    }
+    Ok(())
 }
 
 async fn list_orphans(api: &mut Api, format: Format, screen: &mut Screen) -> Result<(), CliError> {
@@ -191,10 +202,14 @@ fn show(trigger: &TriggerStatus, screen: &mut Screen) -> Result<(), CliError> {
             ("  delivered", account.delivered.to_string()),
             ("  dead-lettered", account.dead_lettered.to_string()),
             ("  expired", account.expired.to_string()),
+            ("  deduplicated", account.deduplicated.to_string()),
             ("  pending", account.pending.to_string()),
             ("concurrency", trigger.concurrency.as_ref().map(concurrency).unwrap_or_default()),
             ("budget", trigger.budget.as_ref().map(budget).unwrap_or_default()),
+            ("rate limited", trigger.rate_limited.as_ref().map(rate_limited).unwrap_or_default()),
+            ("keys", trigger.dedup.as_ref().map(dedup).unwrap_or_default()),
             ("last failure", failure.unwrap_or_default()),
+            ("near miss", trigger.near_miss.as_ref().map(near_miss).unwrap_or_default()),
         ],
     )
 }
@@ -210,6 +225,27 @@ fn concurrency(limiter: &LimiterState) -> String {
     };
     let LimiterState { limit, min, max, in_use, .. } = limiter;
     format!("{limit} at once, of {min} to {max} ({why}); {in_use} in use")
+}
+
+/// Which limit keeps calls back, and until when.
+fn rate_limited(wait: &RateWait) -> String {
+    let until = wait.until.map(|at| format!(" until {at}")).unwrap_or_default();
+    format!("by the limit of {}{until}", wait.limit)
+}
+
+/// What is remembered to tell repeats.
+fn dedup(dedup: &DedupStatus) -> String {
+    let DedupStatus { keys, evicted } = dedup;
+    format!("{keys} remembered, {evicted} forgotten before their time")
+}
+
+/// Why a trigger that matches nothing may not do what was meant.
+fn near_miss(near: &NearMiss) -> String {
+    let NearMiss { examined, events, miss, offset } = near;
+    format!(
+        "matched none of the latest {examined} events; {events} fail in one field: {} (event {offset})",
+        miss.text
+    )
 }
 
 /// What was spent today.

@@ -55,7 +55,9 @@ pub(super) fn read(reader: &mut Reader<'_>, target: &Section<'_>) -> Option<Targ
 fn check(reader: &mut Reader<'_>, section: &Section<'_>, options: &HttpTargetOptions) {
     let Err(source) = HttpTarget::new(options.clone(), Egress::new([])) else { return };
     let culprit = match &source {
-        HttpTargetError::ReservedHeader { name } | HttpTargetError::HeaderValue { name } => {
+        HttpTargetError::ReservedHeader { name }
+        | HttpTargetError::HeaderValue { name }
+        | HttpTargetError::HeaderPlace { name, .. } => {
             let headers = section.get("headers").map(|headers| headers.entries(reader)).unwrap_or_default();
             headers.into_iter().find(|header| header.key.eq_ignore_ascii_case(name.as_str()))
         }
@@ -81,8 +83,13 @@ pub(super) fn read_url(reader: &mut Reader<'_>, section: &Section<'_>, key: &'st
 }
 
 fn url(text: &str) -> Result<Uri, &'static str> {
+    let text = &encode_places(text);
     if text.contains('#') {
         return Err("a fragment (`#`) is never sent");
+    }
+    let host = text.split("//").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    if host.split('?').next().is_some_and(|host| host.contains('{')) {
+        return Err("scheme, host and port cannot come from the event");
     }
     let uri: Uri = text.parse().map_err(|_| "it cannot be read")?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
@@ -96,6 +103,32 @@ fn url(text: &str) -> Result<Uri, &'static str> {
         return Err("it has no host");
     }
     Ok(uri)
+}
+
+/// The inside of places such as `{$.data['odd key']}`, percent-encoded: a URL cannot have all that a path may.
+fn encode_places(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("{$") {
+        let inside = &rest[start + "{$".len()..];
+        let Some(end) = HttpTarget::end_of_place(inside) else { break };
+        encoded.push_str(&rest[..start + "{$".len()]);
+        for byte in inside[..end].bytes() {
+            if byte.is_ascii_graphic()
+                && !matches!(
+                    byte,
+                    b'%' | b'#' | b'?' | b'<' | b'>' | b'"' | b'\\' | b'^' | b'`' | b'{' | b'}'
+                )
+            {
+                encoded.push(char::from(byte));
+            } else {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        encoded.push('}');
+        rest = &inside[end + 1..];
+    }
+    encoded + rest
 }
 
 fn read_headers(reader: &mut Reader<'_>, found: &Found<'_>) -> Vec<(HeaderName, Secret)> {

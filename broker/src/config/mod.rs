@@ -11,6 +11,7 @@ mod error;
 pub mod files;
 mod function;
 mod http_target;
+mod input;
 mod invoke;
 mod lambda_target;
 mod ledger;
@@ -20,12 +21,15 @@ mod policy;
 mod problem;
 mod reader;
 mod rename;
+mod schedule;
 mod schema;
 mod secret;
 pub mod source;
 mod suggest;
 mod target;
+mod timeline;
 mod topics;
+mod traffic;
 mod trigger;
 mod units;
 
@@ -39,6 +43,7 @@ pub use broker::{ListenAt, ListenAtError};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::*;
 pub use problem::{Conflict, Problem};
+pub use schedule::{SCHEDULE_ATTRIBUTE, SCHEDULED_FOR_ATTRIBUTE, SCHEDULED_TIME_ATTRIBUTE};
 pub use source::{ConfigSource, Loaded};
 
 pub use units::{ByteSize, Duration, UnitError};
@@ -121,10 +126,13 @@ fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     let mut config = Config::standalone();
     broker::read(reader, &root, &mut config);
     config.topics = topics::read(reader, &root);
+    config.hosts = traffic::read_hosts(reader, &root);
     let mut functions = function::Functions::read(reader, &root);
     config.triggers = trigger::read(reader, &root, &mut functions);
     config.functions = functions.resolve(reader, &mut config.triggers);
+    config.schedules = schedule::read(reader, &root);
     config.prices = ledger::read_prices(reader, &root);
+    config.timeline = timeline::read(reader, &root);
     invoke::read(reader, &root, &mut config);
     config
 }

@@ -13,8 +13,9 @@ use eventail_triggers::input::InputOptions;
 use eventail_triggers::lambda::LambdaTargetOptions;
 use eventail_triggers::ledger::{Budget, Prices};
 use eventail_triggers::policy::{DedupPolicy, DeliveryPolicy, RateLimit};
+use eventail_triggers::schedule::{MissedRuns, RunnerOptions, Timetable};
 use eventail_triggers::target::Target;
-use eventail_wire::{FunctionName, Timestamp, TopicName, TriggerName, limits};
+use eventail_wire::{FunctionName, ScheduleName, Timestamp, TopicName, TriggerName, limits};
 
 /// The topic of a trigger that names none.
 pub const DEFAULT_TOPIC: &str = "default";
@@ -24,6 +25,10 @@ pub const DEFAULT_DEAD_LETTER_TOPIC: &str = "dead-letters";
 pub const INVOCATIONS_TOPIC: &str = "invocations";
 /// The type of the events in it.
 pub const INVOCATION_TYPE: &str = "eventail.function.invocation";
+/// The topic of what schedules send to triggers.
+pub const SCHEDULES_TOPIC: &str = "schedules";
+/// The type of a schedule's events, where it names none.
+pub const SCHEDULED_TYPE: &str = "eventail.schedule.run";
 /// The attribute that orders where a trigger says `ordering = "key"` and no key.
 pub const DEFAULT_KEY: &str = "partitionkey";
 
@@ -48,13 +53,48 @@ pub struct Config {
     pub topics: Topics,
     /// Triggers by name.
     pub triggers: BTreeMap<TriggerName, Trigger>,
+    /// Hosts that HTTP targets are at, by name or by name and port.
+    pub hosts: BTreeMap<String, HostOptions>,
     /// Local functions by name, those among them that a trigger brings along.
     pub functions: BTreeMap<FunctionName, FunctionOptions>,
+    /// Schedules by name.
+    pub schedules: BTreeMap<ScheduleName, Schedule>,
     /// What functions cost.
     pub prices: Prices,
+    /// What is kept of what happened to events.
+    pub timeline: TimelineOptions,
     /// Who may call the Lambda Invoke API: secret access keys by access key id. Where there are none, everybody who reaches the
     /// listener.
     pub invoke_keys: BTreeMap<String, Secret>,
+}
+
+/// What holds for all triggers that call one host.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HostOptions {
+    /// How fast they may call it together.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// A topic as a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicTargetOptions {
+    /// Where events go.
+    pub name: TopicName,
+}
+
+/// What is kept of what happened to events, so that it can be told why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineOptions {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Bytes on disk, at most; the oldest go first.
+    pub bytes_max: u64,
+}
+
+impl Default for TimelineOptions {
+    fn default() -> Self {
+        Self { enabled: true, bytes_max: 1 << 30 }
+    }
 }
 
 /// A certificate chain and its key, both PEM.
@@ -198,8 +238,48 @@ pub enum TargetOptions {
     Function(FunctionTargetOptions),
     /// A function of AWS Lambda.
     Lambda(LambdaTargetOptions),
+    /// Another topic of this broker.
+    Topic(TopicTargetOptions),
     /// Code of the program that embeds the broker.
     Handler(Arc<dyn Target>),
+}
+
+/// What happens at set times, and what it sends then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// When it runs, and what becomes of runs that were missed.
+    pub runs: RunnerOptions,
+    /// Where its events go.
+    pub to: ScheduleTo,
+    /// The events' source; `None` is `/eventail/schedules/NAME`.
+    pub source: Option<String>,
+    /// Their type.
+    pub event_type: String,
+    /// Their data, JSON text.
+    pub data: Option<String>,
+}
+
+/// Where a schedule's events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScheduleTo {
+    /// Into a topic, for whatever matches them there.
+    Topic(TopicName),
+    /// To the target of one trigger, whatever its topic and pattern.
+    Trigger(TriggerName),
+}
+
+impl Schedule {
+    /// A schedule by UTC that publishes events without data.
+    #[must_use]
+    pub fn new(timetable: Timetable, to: ScheduleTo) -> Self {
+        Self {
+            runs: RunnerOptions { timetable, jitter_ms: 0, missed: MissedRuns::default(), enabled: true },
+            to,
+            source: None,
+            event_type: SCHEDULED_TYPE.to_owned(),
+            data: None,
+        }
+    }
 }
 
 /// Handlers are equal where they are the same.
@@ -209,8 +289,11 @@ impl PartialEq for TargetOptions {
             (Self::Http(a), Self::Http(b)) => a == b,
             (Self::Function(a), Self::Function(b)) => a == b,
             (Self::Lambda(a), Self::Lambda(b)) => a == b,
+            (Self::Topic(a), Self::Topic(b)) => a == b,
             (Self::Handler(a), Self::Handler(b)) => Arc::ptr_eq(a, b),
-            (Self::Http(_) | Self::Function(_) | Self::Lambda(_) | Self::Handler(_), _) => false,
+            (Self::Http(_) | Self::Function(_) | Self::Lambda(_) | Self::Topic(_) | Self::Handler(_), _) => {
+                false
+            }
         }
     }
 }
@@ -221,6 +304,7 @@ impl std::fmt::Debug for TargetOptions {
             Self::Http(options) => options.fmt(f),
             Self::Function(options) => options.fmt(f),
             Self::Lambda(options) => options.fmt(f),
+            Self::Topic(options) => options.fmt(f),
             Self::Handler(_) => f.write_str("Handler"),
         }
     }
@@ -264,6 +348,15 @@ impl Default for Topics {
 }
 
 impl Config {
+    /// What is said of the host of a URL: of its name with its port, or else of its name.
+    #[must_use]
+    pub fn host_of(&self, url: &http::Uri) -> Option<(&str, &HostOptions)> {
+        let authority = url.authority()?;
+        let of = |name: &str| self.hosts.get_key_value(&name.to_ascii_lowercase());
+        let found = of(authority.as_str()).or_else(|| of(authority.host()))?;
+        Some((found.0, found.1))
+    }
+
     /// A broker in `data_dir` that listens nowhere and has no triggers: what a program that embeds it begins with.
     #[must_use]
     pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
@@ -277,8 +370,11 @@ impl Config {
             drain_ms: 10_000,
             topics: Topics::default(),
             triggers: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             functions: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             prices: Prices::default(),
+            timeline: TimelineOptions::default(),
             invoke_keys: BTreeMap::new(),
         }
     }

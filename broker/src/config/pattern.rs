@@ -100,7 +100,7 @@ fn place(found: &Found<'_>, path: &str) -> Range<usize> {
 }
 
 /// A TOML value as JSON, or what it has that JSON has not.
-fn json(value: &DeValue<'_>) -> Result<Value, &'static str> {
+pub(super) fn json(value: &DeValue<'_>) -> Result<Value, &'static str> {
     Ok(match value {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Boolean(flag) => Value::Bool(*flag),

@@ -123,8 +123,10 @@ pub(super) fn fit(
         batch.max_bytes = BATCH_BYTES_ASYNC_DEFAULT;
     }
     let is_raw = matches!(target, TargetOptions::Http(options) if options.mode == HttpMode::Raw);
+    let has_places = matches!(target, TargetOptions::Http(options) if options.has_places());
     let conflicts = [
         is_raw.then_some(Conflict::BatchOfRaw),
+        has_places.then_some(Conflict::BatchOfPlaces),
         section.get("reply_topic").map(|_| Conflict::BatchWithReplies),
     ];
     for conflict in conflicts.into_iter().flatten() {

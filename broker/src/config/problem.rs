@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use eventail_triggers::http::{AddressRangeError, HttpTargetError};
+use eventail_triggers::input::InputError;
 use eventail_triggers::key::KeyPathError;
 use eventail_triggers::lambda::LambdaTargetError;
 use eventail_triggers::pattern::PatternError;
-use eventail_wire::{NameError, TopicName, limits};
+use eventail_triggers::schedule::{ScheduleError, UnknownZone};
+use eventail_wire::{EventError, NameError, TopicName, limits};
 
 use super::units::UnitError;
 use crate::lambda_name::LambdaNameError;
@@ -108,6 +110,32 @@ pub enum Problem {
         /// The one that is pointed at.
         second: &'static str,
     },
+    /// Two inputs of one trigger.
+    #[error("{section} has `{first}` and `{second}`, and an input is one of them")]
+    SecondInput {
+        /// Where.
+        section: String,
+        /// The first of them.
+        first: &'static str,
+        /// The one that is pointed at.
+        second: &'static str,
+    },
+    /// An input that is refused.
+    #[error("`{key}` is refused: {source}")]
+    Input {
+        /// Which of them.
+        key: String,
+        /// Why.
+        source: InputError,
+    },
+    /// A constant input with a value that JSON has not.
+    #[error("`{key}` has {found}, which JSON has not")]
+    InputValue {
+        /// Whose value.
+        key: String,
+        /// What it has.
+        found: &'static str,
+    },
     /// A value of the wrong type.
     #[error("`{key}` must be {expected}, and this is {found}")]
     WrongType {
@@ -185,6 +213,12 @@ pub enum Problem {
         key: String,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// A host's name that is not one.
+    #[error("{name:?} is no host that a URL can name")]
+    HostName {
+        /// What was written.
+        name: String,
     },
     /// A header's name that is not one.
     #[error("{name:?} is no name of a header")]
@@ -285,6 +319,64 @@ pub enum Problem {
     KeyPath {
         /// Why not.
         source: KeyPathError,
+    },
+    /// An expression that is no schedule.
+    #[error("`{key}` is no schedule: {source}")]
+    Schedule {
+        /// Whose value.
+        key: String,
+        /// Why not.
+        source: ScheduleError,
+    },
+    /// A time zone that does not exist.
+    #[error("`{key}`: {source}")]
+    TimeZone {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        source: UnknownZone,
+        /// What was meant, probably.
+        suggestion: Option<String>,
+    },
+    /// A moment that is none.
+    #[error("`{key}` is no moment: {value:?}")]
+    Moment {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+    },
+    /// A trigger that nobody declares.
+    #[error("there is no trigger `{name}`")]
+    UnknownTrigger {
+        /// What was written.
+        name: String,
+        /// What was meant, probably.
+        suggestion: Option<String>,
+    },
+    /// An event that a schedule could not send.
+    #[error("{section} cannot send its event: {source}")]
+    ScheduledEvent {
+        /// The schedule.
+        section: String,
+        /// Why not.
+        source: EventError,
+    },
+    /// A text that is not JSON.
+    #[error("`{key}` is not JSON: {source}")]
+    Json {
+        /// Whose value.
+        key: String,
+        /// The parser's word.
+        source: Arc<serde_json::Error>,
+    },
+    /// A value that JSON does not have.
+    #[error("`{key}` has {found}, which JSON does not have")]
+    NotJson {
+        /// Whose value.
+        key: String,
+        /// What it has.
+        found: &'static str,
     },
     /// A pattern that is refused.
     #[error("`{key}{}` is refused: {}", source.path, source.problem)]
@@ -393,12 +485,26 @@ pub enum Conflict {
     /// Batches are sent as CloudEvents.
     #[error("does not go with `mode = \"raw\"`: a batch is sent as application/cloudevents-batch+json")]
     BatchOfRaw,
+    /// Each event has a request of its own.
+    #[error(
+        "does not go with places such as `{{$.data.id}}` in the target's URL or headers: each event has a request of its own then"
+    )]
+    BatchOfPlaces,
+    /// Nothing else has places.
+    #[error("does nothing without `template`")]
+    PathsWithoutTemplate,
     /// A reply belongs to one event.
     #[error("does not go with `reply_topic`: a reply answers one event")]
     BatchWithReplies,
     /// Lambda takes an asynchronous call before the function runs.
     #[error("does nothing with `invocation = \"async\"`: nobody waits for the function's answer")]
     RepliesOfAsync,
+    /// A topic answers nothing.
+    #[error("does nothing with `target.topic`: a topic answers nothing")]
+    RepliesOfTopic,
+    /// What is routed among dead letters could not be told from them.
+    #[error("is the trigger's dead-letter topic, and what is routed there is no dead letter")]
+    RoutedAmongDeadLetters,
     /// An attempt would end before the function may.
     #[error("is {value}, which is less than the `timeout` of the function `{function}`, {function_timeout}")]
     EndsBeforeFunction {
@@ -420,6 +526,21 @@ pub enum Conflict {
         /// What the ARN has at this place.
         of_arn: String,
     },
+    /// A schedule has one of them.
+    #[error("does not go with `trigger`: a schedule publishes to a topic or calls a trigger's target")]
+    TopicAndTrigger,
+    /// A moment comes once, whatever lies around it.
+    #[error("does nothing with `at(...)`, which comes once")]
+    BoundOfMoment,
+    /// No run would ever go.
+    #[error("is not after `start`")]
+    EndsBeforeStart,
+    /// A cap of what is not done.
+    #[error("does nothing without `missed = \"all\"`")]
+    CapWithoutAll,
+    /// The trigger would get what is meant for it twice.
+    #[error("reads the topic `schedules`, through which a schedule reaches it: it would get each run twice")]
+    ReadsSchedules,
     /// A state cannot be moved from what still has it.
     #[error("names the trigger `{0}`, which is still in the configuration")]
     RenamedFromPresent(String),
@@ -466,6 +587,19 @@ impl Problem {
             Self::UnknownFunction { name, .. } => {
                 format!("declare it in [functions.{name}], or give its `command` here")
             }
+            Self::Schedule { .. } => {
+                "write for instance \"cron(0 8 ? * MON-FRI *)\", \"rate(5 minutes)\" or \"at(2027-01-31T08:30:00)\""
+                    .to_owned()
+            }
+            Self::TimeZone { suggestion: Some(near), .. } | Self::UnknownTrigger { suggestion: Some(near), .. } => {
+                format!("did you mean {near:?}?")
+            }
+            Self::TimeZone { .. } => "write an IANA name, such as \"Europe/Paris\" or \"UTC\"".to_owned(),
+            Self::UnknownTrigger { name, .. } => format!("declare it in [triggers.{name}]"),
+            Self::Moment { .. } => {
+                "write a time with its zone, such as \"2026-11-23T10:00:00Z\"".to_owned()
+            }
+            Self::Json { .. } => "write a table, or JSON in a string, such as '{\"total\":7}'".to_owned(),
             Self::NoProgram { .. } => {
                 "write the program and its arguments, such as [\"python3\", \"-m\", \"awslambdaric\", \"app.handler\"]"
                     .to_owned()
@@ -488,6 +622,9 @@ impl Problem {
             Self::Url { .. } => {
                 "write for instance \"http://127.0.0.1:9000/hook\"; credentials belong into `headers`"
                     .to_owned()
+            }
+            Self::HostName { .. } => {
+                "write a name, or a name and a port, such as \"api.example.com\" or \"127.0.0.1:9000\"".to_owned()
             }
             Self::Status { .. } => "write a status as three digits in quotes, such as \"404\"".to_owned(),
             Self::Start { .. } => {

@@ -11,10 +11,13 @@ pub(super) const ROOT: &[&str] = &[
     "limits",
     "egress",
     "topics",
+    "hosts",
     "functions",
     "triggers",
+    "schedules",
     "prices",
     "invoke",
+    "timeline",
 ];
 /// `[listen]`
 pub(super) const LISTEN: &[&str] = &["http", "quic"];
@@ -66,6 +69,7 @@ pub(super) const FUNCTION: &[&str] = &[
 pub(super) const TRIGGER: &[&str] = &[
     "topic",
     "pattern",
+    "input",
     "concurrency",
     "timeout",
     "ordering",
@@ -76,24 +80,34 @@ pub(super) const TRIGGER: &[&str] = &[
     "parked_max",
     "batch",
     "budget",
+    "rate_limit",
+    "dedup",
     "renamed_from",
     "retry",
     "breaker",
     "target",
 ];
+/// `input` of a trigger: one of the first four.
+pub(super) const INPUT: &[&str] = &["path", "constant", "template", "jq", "paths"];
 /// `concurrency` of a trigger, where it adapts.
 pub(super) const CONCURRENCY: &[&str] = &["min", "max"];
 /// `batch` of a trigger.
 pub(super) const BATCH: &[&str] = &["max_events", "max_bytes", "window", "bisect"];
 /// `budget` of a trigger.
 pub(super) const BUDGET: &[&str] = &["per_day", "action"];
+/// `rate_limit` of a trigger or host.
+pub(super) const RATE_LIMIT: &[&str] = &["per_second", "burst"];
+/// `dedup` of a trigger.
+pub(super) const DEDUP: &[&str] = &["key", "window"];
+/// `[hosts.NAME]`
+pub(super) const HOST: &[&str] = &["rate_limit"];
 /// `retry` of a trigger.
 pub(super) const RETRY: &[&str] =
     &["max_attempts", "max_age", "backoff_initial", "backoff_max", "retry_after_max"];
 /// `breaker` of a trigger.
 pub(super) const BREAKER: &[&str] = &["failures", "open", "open_max"];
 /// `target` of a trigger: one of these.
-pub(super) const TARGET: &[&str] = &["http", "function", "lambda"];
+pub(super) const TARGET: &[&str] = &["http", "function", "lambda", "topic"];
 /// `[triggers.NAME.target.http]`
 pub(super) const HTTP: &[&str] =
     &["url", "mode", "headers", "secret", "statuses", "idle_connections", "callback"];
@@ -112,15 +126,35 @@ pub(super) const FUNCTION_TARGET: &[&str] = &[
     "max_instances",
     "idle_timeout",
 ];
+/// `[triggers.NAME.target.topic]`
+pub(super) const TOPIC_TARGET: &[&str] = &["name"];
 /// `[triggers.NAME.target.lambda]`
 pub(super) const LAMBDA: &[&str] =
     &["function", "qualifier", "region", "endpoint", "profile", "invocation", "payload"];
+/// `[schedules.NAME]`
+pub(super) const SCHEDULE: &[&str] = &[
+    "expression",
+    "timezone",
+    "start",
+    "end",
+    "jitter",
+    "missed",
+    "missed_max",
+    "enabled",
+    "topic",
+    "trigger",
+    "source",
+    "type",
+    "data",
+];
 /// `[prices]`
 pub(super) const PRICES: &[&str] = &["x86", "arm"];
 /// The prices of one architecture.
 pub(super) const PRICE: &[&str] = &["gib_second", "request"];
 /// `[invoke]`
 pub(super) const INVOKE: &[&str] = &["keys"];
+/// `[timeline]`
+pub(super) const TIMELINE: &[&str] = &["enabled", "bytes_max"];
 /// A secret.
 pub(super) const SECRET: &[&str] = &["env", "file"];
 
@@ -135,18 +169,25 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[topics.NAME]", TOPIC),
     ("[triggers.NAME]", TRIGGER),
     ("[functions.NAME]", FUNCTION),
+    ("[triggers.NAME.input]", INPUT),
     ("[triggers.NAME.concurrency]", CONCURRENCY),
     ("[triggers.NAME.batch]", BATCH),
     ("[triggers.NAME.budget]", BUDGET),
+    ("[triggers.NAME.rate_limit]", RATE_LIMIT),
+    ("[triggers.NAME.dedup]", DEDUP),
+    ("[hosts.NAME]", HOST),
     ("[triggers.NAME.retry]", RETRY),
     ("[triggers.NAME.breaker]", BREAKER),
     ("[triggers.NAME.target]", TARGET),
     ("[triggers.NAME.target.http]", HTTP),
     ("[triggers.NAME.target.function]", FUNCTION_TARGET),
     ("[triggers.NAME.target.lambda]", LAMBDA),
+    ("[triggers.NAME.target.topic]", TOPIC_TARGET),
+    ("[schedules.NAME]", SCHEDULE),
     ("[prices]", PRICES),
     ("[prices.ARCHITECTURE]", PRICE),
     ("[invoke]", INVOKE),
+    ("[timeline]", TIMELINE),
     ("a secret", SECRET),
 ];
 

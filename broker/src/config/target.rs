@@ -5,10 +5,10 @@ use eventail_triggers::policy::DeliveryPolicy;
 use eventail_wire::TriggerName;
 
 use super::function::Functions;
-use super::model::TargetOptions;
+use super::model::{TargetOptions, TopicTargetOptions};
 use super::problem::Problem;
 use super::reader::{Reader, Section};
-use super::{http_target, lambda_target, schema};
+use super::{http_target, lambda_target, schema, topics};
 
 /// The target of a trigger; `None` where there is none, which was noted.
 pub(super) fn read(
@@ -34,8 +34,24 @@ pub(super) fn read(
     match first {
         "http" => http_target::read(reader, &target),
         "lambda" => lambda_target::read(reader, &target),
+        "topic" => read_topic(reader, &target),
         _ => functions.read_target(reader, (trigger, name), &target, policy).map(TargetOptions::Function),
     }
+}
+
+/// A topic's name, or a table with it.
+fn read_topic(reader: &mut Reader<'_>, target: &Section<'_>) -> Option<TargetOptions> {
+    let found = target.get("topic")?;
+    let name = if found.value.is_table() {
+        let section = target.section(reader, "topic", schema::TOPIC_TARGET)?;
+        if section.get("name").is_none() {
+            reader.note(Problem::MissingKey { key: "name", section: section.title() }, &section.span);
+        }
+        section.parsed(reader, "name", topics::name)
+    } else {
+        target.parsed(reader, "topic", topics::name)
+    };
+    name.map(|name| TargetOptions::Topic(TopicTargetOptions { name }))
 }
 
 /// `payload`: what a function gets to see.

@@ -1,6 +1,9 @@
 //! What the reader takes, what it refuses, and where it says that it is wrong.
 
 mod functions;
+mod inputs;
+mod schedules;
+mod traffic;
 
 use std::fmt::Write as _;
 
@@ -100,6 +103,7 @@ fn every_key_that_the_reader_knows_is_in_the_default_file() {
                 format!("{{ {key} = "),
                 format!(", {key} = "),
                 format!(".{key}."),
+                format!("[{key}."),
             ];
             assert!(
                 there.iter().any(|form| text.contains(form.as_str())) || *key == "file" || *key == "triggers",
@@ -427,6 +431,15 @@ fn errors_are_shown_as_rustc_shows_them() {
 fn a_file_that_is_not_there_is_told_by_name() {
     let refused = Config::load("/nowhere/eventail.toml").unwrap_err();
     assert!(refused.to_string().contains("/nowhere/eventail.toml"), "{refused}");
+}
+
+#[test]
+fn the_timeline_is_bounded_and_can_be_left_out() {
+    let config = parse("[timeline]\nenabled = false\nbytes_max = \"64MiB\"\n").unwrap();
+    assert_eq!(config.timeline, TimelineOptions { enabled: false, bytes_max: 64 << 20 });
+    let told = errors("[timeline]\nbytes_max = \"1KiB\"\nsize = 1\n");
+    assert!(told.iter().any(|error| error.contains("bytes_max") && error.contains("1MiB")), "{told:?}");
+    assert!(told.iter().any(|error| error.contains("size")), "{told:?}");
 }
 
 #[test]

@@ -8,11 +8,13 @@ use eventail_wire::{Timestamp, TopicName, TriggerName};
 use toml::de::DeValue;
 
 use super::function::Functions;
-use super::model::{DEFAULT_DEAD_LETTER_TOPIC, DEFAULT_KEY, DEFAULT_TOPIC, StartPosition, Trigger};
+use super::model::{
+    DEFAULT_DEAD_LETTER_TOPIC, DEFAULT_KEY, DEFAULT_TOPIC, StartPosition, TargetOptions, Trigger,
+};
 use super::problem::{Conflict, Problem};
 use super::reader::{Found, Reader, Section};
 use super::rename::{self, Renames};
-use super::{ledger, pattern, policy, schema, target, topics};
+use super::{input, ledger, pattern, policy, schema, target, topics, traffic};
 
 /// Reads `[triggers]`.
 pub(super) fn read(
@@ -65,12 +67,16 @@ fn read_trigger(
         reader.note(Problem::Conflict { key: "key".to_owned(), conflict }, &found.key_span);
     }
     let pattern = section.get("pattern").and_then(|found| pattern::read(reader, &found));
+    let input = input::read(reader, section);
     let start = section.get("start").and_then(|found| start(reader, &found)).unwrap_or_default();
     let budget = ledger::read_budget(reader, section);
+    let rate_limit = traffic::read_rate_limit(reader, section);
+    let dedup = traffic::read_dedup(reader, section);
     let renamed_from = section.parsed(reader, "renamed_from", rename::name);
     let target = target::read(reader, (section, name), &policy, functions);
     if let Some(target) = &target {
         policy::fit(reader, section, &mut policy, target);
+        check_topic_target(reader, section, target, dead_letter_topic.as_ref());
     }
     Some(Trigger {
         topic: topic?,
@@ -82,9 +88,9 @@ fn read_trigger(
         dead_letter_topic: dead_letter_topic?,
         reply_topic,
         budget,
-        input: None,
-        dedup: None,
-        rate_limit: None,
+        input,
+        dedup,
+        rate_limit,
         renamed_from,
     })
 }
@@ -120,6 +126,26 @@ fn check_topics(
     {
         let conflict = Conflict::RepliesAmongDeadLetters;
         reader.note(Problem::Conflict { key: "reply_topic".to_owned(), conflict }, &found.span);
+    }
+}
+
+/// What goes with a topic as a target.
+fn check_topic_target(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    target: &TargetOptions,
+    dead_letter_topic: Option<&TopicName>,
+) {
+    let TargetOptions::Topic(routed) = target else { return };
+    if let Some(found) = section.get("reply_topic") {
+        let conflict = Conflict::RepliesOfTopic;
+        reader.note(Problem::Conflict { key: found.key, conflict }, &found.key_span);
+    }
+    if dead_letter_topic == Some(&routed.name)
+        && let Some(found) = section.get("target")
+    {
+        let conflict = Conflict::RoutedAmongDeadLetters;
+        reader.note(Problem::Conflict { key: found.key, conflict }, &found.span);
     }
 }
 

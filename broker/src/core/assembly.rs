@@ -12,24 +12,26 @@ use eventail_storage::log::Log;
 use eventail_triggers::function::{Function, FunctionTarget};
 use eventail_triggers::http::{Egress, HttpTarget};
 use eventail_triggers::input::Input;
-use eventail_triggers::key::KeyPath;
+use eventail_triggers::key::{DedupKey, KeyPath};
 use eventail_triggers::lambda::LambdaTarget;
 use eventail_triggers::pattern::Pattern;
-use eventail_triggers::policy::Ordering as KeyOrdering;
+use eventail_triggers::policy::{DeliveryPolicy, Ordering as KeyOrdering};
 use eventail_triggers::target::Target;
 use eventail_wire::{FunctionName, Offset, TopicName, TriggerName};
 
 use super::feed::Feed;
 use super::graveyard::Graveyard;
 use super::lane::{Driver, Lane, LaneOptions};
+use super::near_misses::NearMisses;
 use super::orphans::{lane_name, redrive_lane_name};
-use super::permits::Gate;
+use super::permits::{Gate, Seat};
 use super::redrive_lanes::redrive_log_name;
 use super::replies::Replies;
+use super::routing::TopicTarget;
 use super::topic::Topic;
 use super::triggers::Trigger;
 use super::{BrokerError, Core};
-use crate::config::{self, Config, TargetOptions};
+use crate::config::{self, Config, TargetOptions, TopicTargetOptions};
 
 /// A configuration that can be installed: all that could fail about it has not.
 pub(super) struct Prepared {
@@ -45,6 +47,7 @@ pub(super) struct Draft {
     topic: Arc<Topic>,
     pattern: Option<Pattern>,
     key: Option<KeyPath>,
+    dedup_key: Option<DedupKey>,
     target: Arc<dyn Target>,
     target_text: String,
     input: Option<Arc<Input>>,
@@ -60,7 +63,7 @@ type Members<'d> = Vec<(Trigger, &'d Draft)>;
 
 impl Core {
     /// Makes everything that a configuration needs and that may fail. Topics that it names are created; nothing else is touched.
-    pub(super) async fn prepare(&self, config: Arc<Config>) -> Result<Prepared, BrokerError> {
+    pub(super) async fn prepare(self: &Arc<Self>, config: Arc<Config>) -> Result<Prepared, BrokerError> {
         let running = self.config();
         let functions = self.functions.prepare(&config.functions, &self.clock);
         for name in config.topics.named.keys() {
@@ -68,6 +71,7 @@ impl Core {
         }
         let egress = Egress::new(config.egress_allow.iter().copied());
         let has_other_egress = running.egress_allow != config.egress_allow;
+        let has_other_hosts = running.hosts != config.hosts;
         let has_other_replies = running.limits.hops_max != config.limits.hops_max;
         let current = self.triggers.load();
         let on_disk = self.store.names()?;
@@ -83,17 +87,22 @@ impl Core {
             });
             let (target, target_text) = match known {
                 Some(running) => (Arc::clone(&running.target), running.target_text.clone()),
-                None => make_target(name, &options.target, &egress, &functions)?,
+                None => match &options.target {
+                    TargetOptions::Topic(routed) => self.topic_target(&config, options, routed).await?,
+                    other => make_target(name, other, &egress, &functions)?,
+                },
             };
             let redrive_log = match redrive_log_name(name) {
                 log if on_disk.contains(&log) => Some(self.open_redrive_log(name).await?),
                 _ => None,
             };
             let is_unchanged = known.is_some_and(|running| running.options == *options)
-                && !(has_other_replies && options.reply_topic.is_some());
+                && !(has_other_replies && options.reply_topic.is_some())
+                && !(has_other_hosts && matches!(options.target, TargetOptions::Http(_)));
             drafts.push(Draft {
                 start: topic.place_of(options.start).await?,
                 key: key_path(options)?,
+                dedup_key: options.dedup.as_ref().map(|dedup| dedup.key.parse()).transpose()?,
                 input: make_input(name, options)?,
                 name: name.clone(),
                 options: options.clone(),
@@ -155,6 +164,7 @@ impl Core {
         for (trigger, draft) in started {
             self.drive(&trigger, &trigger.lane, trigger.feed.clone());
             self.take_redrives_up(&trigger, draft.redrive_log.as_ref(), &old, &mut taken).await;
+            self.take_scheduled_up(&trigger, &old, &mut taken).await;
         }
         for lane in old.values().flat_map(|trigger| trigger.lanes()) {
             if !taken.contains(&lane.name) {
@@ -163,6 +173,9 @@ impl Core {
         }
         self.mind_names(&config);
         self.replays.rebind();
+        if let Err(error) = self.replace_schedules(&config.schedules).await {
+            tracing::warn!(%error, "which schedules there are was not noted; a restart may take them for new");
+        }
     }
 
     /// A trigger with its lane: that of its subscription, if there is one, or a new one.
@@ -181,19 +194,55 @@ impl Core {
             Some(old) => old.gate.clone(),
             None => self.permits.gate(draft.target.shared_key().as_deref(), &draft.options.policy),
         };
+        let gates = self.paces(draft).into_iter().chain(gate.clone()).collect();
         Trigger {
             lane,
             options: draft.options.clone(),
+            pattern: draft.pattern.clone(),
+            near_misses: NearMisses::default(),
             topic: Arc::clone(&draft.topic),
             target: Arc::clone(&draft.target),
             target_text: draft.target_text.clone(),
             input: draft.input.clone(),
             key: draft.key.clone(),
             gate,
+            gates,
             feed: None,
             redrives: OnceLock::new(),
             replays: Mutex::default(),
+            scheduled: OnceLock::new(),
         }
+    }
+
+    /// The rate limits that a trigger keeps to: its own, and its host's.
+    fn paces(&self, draft: &Draft) -> Vec<Arc<Gate>> {
+        let Draft { name, options, .. } = draft;
+        let own = options.rate_limit.map(|limit| self.permits.pace(&format!("trigger {name}"), limit));
+        let config = self.config();
+        let host = match &options.target {
+            TargetOptions::Http(http) => config.host_of(&http.url),
+            _ => None,
+        };
+        let limited = host.and_then(|(name, host)| Some((name, host.rate_limit?)));
+        let host = limited.map(|(name, limit)| self.permits.pace(&format!("host {name}"), limit));
+        own.into_iter().chain(host).collect()
+    }
+
+    /// The target that routes into a topic, which is created where there is none.
+    async fn topic_target(
+        self: &Arc<Self>,
+        config: &Config,
+        options: &config::Trigger,
+        routed: &TopicTargetOptions,
+    ) -> Result<(Arc<dyn Target>, String), BrokerError> {
+        let topic = self.topic_or_create_under(config, &routed.name).await?;
+        if routed.name == options.topic {
+            let hops_max = config.limits.hops_max;
+            tracing::warn!(topic = %routed.name, hops_max, "a trigger routes a topic into itself: only the hops end it");
+        }
+        let target = TopicTarget::new(self, topic);
+        let text = target.describe();
+        Ok((Arc::new(target), text))
     }
 
     fn lane_of(
@@ -242,12 +291,14 @@ impl Core {
             log: Arc::clone(&draft.topic.log),
             pattern: draft.pattern.clone(),
             key: draft.key.clone(),
-            policy: draft.options.policy.clone(),
+            dedup_key: draft.dedup_key.clone(),
+            policy: policy_of(&draft.options),
             start: draft.start,
             dead_letter_topic: draft.options.dead_letter_topic.clone(),
             redrives: false,
             replay: None,
             observer: self.observer.clone(),
+            timeline: Some(Arc::clone(&self.timeline)),
             seed: self.next_seed(),
         }
     }
@@ -289,6 +340,7 @@ impl Core {
                     topic,
                     hops_max: config.limits.hops_max,
                     event_bytes_max: config.limits.event_bytes_max,
+                    track: lane.track.clone(),
                 }
             });
         Driver {
@@ -300,10 +352,8 @@ impl Core {
             graveyard: Arc::new(Graveyard { core: Arc::downgrade(self), stop: self.stop.subscribe() }),
             clock: Arc::clone(&self.clock),
             observer: self.observer.clone(),
-            seat: trigger
-                .gate
-                .as_ref()
-                .map(|gate| gate.seat(&trigger.options.policy, Arc::clone(lane.wake()))),
+            seat: (!trigger.gates.is_empty())
+                .then(|| Seat::new(&trigger.gates, &trigger.options.policy, Arc::clone(lane.wake()))),
             callbacks: Arc::clone(&self.callbacks),
             ledger: Arc::clone(&self.ledger),
         }
@@ -345,11 +395,14 @@ impl Core {
             log: Arc::clone(log),
             pattern: None,
             key: trigger.key.clone(),
+            // An operator asked for these again: they are no repeats.
+            dedup_key: None,
             policy: trigger.options.policy.clone(),
             dead_letter_topic: trigger.options.dead_letter_topic.clone(),
             redrives: true,
             replay: None,
             observer: self.observer.clone(),
+            timeline: Some(Arc::clone(&self.timeline)),
             seed: self.next_seed(),
         }
     }
@@ -392,6 +445,8 @@ fn make_target(
             let text = target.describe();
             Ok((Arc::new(target), text))
         }
+        // It is made where topics are.
+        TargetOptions::Topic(options) => Err(BrokerError::UnknownTopic(options.name.clone())),
         TargetOptions::Handler(handler) => Ok((Arc::clone(handler), "handler".to_owned())),
         TargetOptions::Http(options) => {
             let target = HttpTarget::new(options.clone(), egress.clone())
@@ -400,6 +455,12 @@ fn make_target(
             Ok((Arc::new(target), text))
         }
     }
+}
+
+/// The trigger's policy with what it says of repeats.
+fn policy_of(options: &config::Trigger) -> DeliveryPolicy {
+    let dedup_window_ms = options.dedup.as_ref().map_or(0, |dedup| dedup.window_ms);
+    DeliveryPolicy { dedup_window_ms, ..options.policy.clone() }
 }
 
 fn key_path(options: &config::Trigger) -> Result<Option<KeyPath>, BrokerError> {

@@ -2,7 +2,7 @@
 
 use eventail_storage::log::{AppendError, ReadError};
 use eventail_triggers::pattern::PatternError;
-use eventail_wire::{Code, FunctionName, NameError, Offset, TopicName, TriggerName};
+use eventail_wire::{Code, FunctionName, NameError, Offset, ScheduleName, TopicName, TriggerName};
 
 /// Why the broker could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,9 @@ pub enum BrokerError {
     /// The trigger does not exist.
     #[error("there is no trigger `{0}`")]
     UnknownTrigger(TriggerName),
+    /// The schedule does not exist.
+    #[error("there is no schedule `{0}`")]
+    UnknownSchedule(ScheduleName),
     /// The function does not exist, or did nothing that the ledger still knows.
     #[error("there is no function `{name}`, and none of this name did anything in the window")]
     UnknownFunction {
@@ -292,6 +295,7 @@ impl BrokerError {
             Self::TooManyTopics { .. } => Code::TooManyTopics,
             Self::TooManySubscriptions { .. } => Code::TooManySubscriptions,
             Self::UnknownTrigger(_) => Code::UnknownTrigger,
+            Self::UnknownSchedule(_) => Code::UnknownSchedule,
             Self::UnknownFunction { .. } => Code::UnknownFunction,
             Self::UnknownDeadLetter { .. } => Code::UnknownEvent,
             Self::UnknownReplay { .. } => Code::UnknownReplay,

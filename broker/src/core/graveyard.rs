@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::lane::{Lane, Unpacked};
 use super::letter::{self, Origin};
+use super::timeline::Step;
 use super::{BrokerError, Core};
 use crate::status::Observation;
 
@@ -117,6 +118,10 @@ impl Graveyard {
             && let Err(error) = core.letters.note(&letter.summary)
         {
             tracing::warn!(%error, "a dead letter was written, but listings show it only after a restart");
+        }
+        if let Some(track) = &lane.track {
+            let (topic, reason) = (dead_letter_topic.to_string(), Some(order.reason));
+            track.event(origin.offset, &Step::DeadLettered { topic, offset: at.offset.0, reason });
         }
         if let Some(observer) = &core.observer {
             observer.observe(&Observation::DeadLettered {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use eventail_storage::log::{AppendError, Log, NewRecord, ReadLimit};
-use eventail_triggers::subscription::{Entry, Snapshot};
+use eventail_triggers::subscription::{Entry, Keys, Snapshot};
 use eventail_wire::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -29,6 +29,8 @@ pub(crate) const JOURNAL_SEGMENT_BYTES: u64 = 16 << 20;
 const SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
 /// Bytes that one append of a snapshot takes: far below what a batch of the log can hold.
 const APPEND_BYTES: usize = 4 << 20;
+/// Business keys in one record, of some 40 bytes each.
+const KEYS_MAX: usize = 50_000;
 /// Hand-overs that may wait before lanes stop delivering.
 const BACKLOG_MAX: u64 = 65_536;
 /// Hand-overs that go into one append.
@@ -47,11 +49,14 @@ enum JournalRecord<'a> {
     Orphaned(Cow<'a, str>, Timestamp),
     /// The lane has no state any more.
     Forgotten(Cow<'a, str>),
+    /// Business keys of the lane's next snapshot, which are too many for one record.
+    Keys(Cow<'a, str>, Keys),
 }
 
 enum Message {
     Entries(Arc<str>, Vec<Entry>, Option<oneshot::Sender<Result<(), AppendError>>>),
     Snapshot(Arc<str>, Box<Snapshot>),
+    Keys(Arc<str>, Keys),
     Orphaned(Arc<str>, Timestamp),
     Forgotten(Arc<str>),
     SnapshotAll(oneshot::Sender<Result<(), AppendError>>),
@@ -64,7 +69,7 @@ impl Message {
     const fn is_awaited(&self) -> bool {
         match self {
             Self::Entries(_, _, done) => done.is_some(),
-            Self::Snapshot(..) | Self::Orphaned(..) | Self::Forgotten(_) => false,
+            Self::Snapshot(..) | Self::Keys(..) | Self::Orphaned(..) | Self::Forgotten(_) => false,
             Self::SnapshotAll(_) | Self::Barrier(_) => true,
         }
     }
@@ -243,7 +248,11 @@ impl Journal {
     }
 
     /// Hands a lane's whole state over. Call it under the same lock.
-    pub(crate) fn hand_over_snapshot(&self, lane: &Arc<str>, snapshot: Snapshot) {
+    pub(crate) fn hand_over_snapshot(&self, lane: &Arc<str>, mut snapshot: Snapshot) {
+        // The snapshot comes behind its keys: where a crash leaves these alone, the one before still holds.
+        while snapshot.keys.len() > KEYS_MAX {
+            self.send(Message::Keys(Arc::clone(lane), snapshot.keys.split_first(KEYS_MAX)));
+        }
         self.send(Message::Snapshot(Arc::clone(lane), Box::new(snapshot)));
     }
 
@@ -373,6 +382,9 @@ impl JournalTask {
                 Message::Snapshot(lane, snapshot) => {
                     records.push(encode(&JournalRecord::Snapshot((&*lane).into(), snapshot)));
                 }
+                Message::Keys(lane, keys) => {
+                    records.push(encode(&JournalRecord::Keys((&*lane).into(), keys)));
+                }
                 Message::Orphaned(lane, since) => {
                     records.push(encode(&JournalRecord::Orphaned((&*lane).into(), since)));
                 }
@@ -428,6 +440,9 @@ impl JournalTask {
                 Message::Snapshot(lane, state) => {
                     records.push(encode(&JournalRecord::Snapshot((&*lane).into(), state)));
                 }
+                Message::Keys(lane, keys) => {
+                    records.push(encode(&JournalRecord::Keys((&*lane).into(), keys)));
+                }
                 Message::Orphaned(lane, since) => {
                     records.push(encode(&JournalRecord::Orphaned((&*lane).into(), since)));
                 }
@@ -475,6 +490,7 @@ type Replayed = (HashMap<Arc<str>, Snapshot>, HashMap<Arc<str>, Timestamp>);
 async fn replay(log: &dyn Log) -> Result<Replayed, BrokerError> {
     let read_failed = |source| BrokerError::Read { log: JOURNAL_LOG.to_owned(), source };
     let mut states: HashMap<Arc<str>, Snapshot> = HashMap::new();
+    let mut ahead: HashMap<Arc<str>, Keys> = HashMap::new();
     let mut orphans = HashMap::new();
     let mut from = log.status().range.start;
     loop {
@@ -489,8 +505,13 @@ async fn replay(log: &dyn Log) -> Result<Replayed, BrokerError> {
             let journaled: JournalRecord<'_> = rmp_serde::from_slice(&record.payload)
                 .map_err(|source| BrokerError::Journal { offset: record.offset, source })?;
             match journaled {
-                JournalRecord::Snapshot(lane, state) => {
+                JournalRecord::Keys(lane, keys) => ahead.entry((&*lane).into()).or_default().extend(&keys),
+                JournalRecord::Snapshot(lane, mut state) => {
                     orphans.remove(&*lane);
+                    if let Some(mut keys) = ahead.remove(&*lane) {
+                        keys.extend(&state.keys);
+                        state.keys = keys;
+                    }
                     states.insert((&*lane).into(), *state);
                 }
                 JournalRecord::Orphaned(lane, since) => drop(orphans.insert((&*lane).into(), since)),

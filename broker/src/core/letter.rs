@@ -13,8 +13,6 @@ use super::replays::ONE_OFF_LANE_PREFIX;
 use super::topic::DELIVERY_ATTRIBUTE;
 use crate::status::{DeadLetter, DeadLetterSummary};
 
-/// All attributes of a dead letter begin with this.
-const PREFIX: &str = "eventail";
 /// Counts replies to replies. It belongs to the event itself, so it stays when the others are taken away.
 pub(crate) const HOPS_ATTRIBUTE: &str = "eventailhops";
 
@@ -31,6 +29,23 @@ const BODY: &str = "eventailresponse";
 const ERROR: &str = "eventailerror";
 const LOG: &str = "eventaillog";
 const REPLAY: &str = "eventailreplay";
+
+/// What a letter has beyond its event. Other attributes of ours, such as a schedule's, belong to the event.
+const OURS: &[&str] = &[
+    DELIVERY_ATTRIBUTE,
+    TRIGGER,
+    TOPIC,
+    OFFSET,
+    REASON,
+    CLASS,
+    ATTEMPTS,
+    FIRST_ATTEMPT,
+    LAST_ATTEMPT,
+    STATUS,
+    BODY,
+    ERROR,
+    LOG,
+];
 
 /// Where an event was before it was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,12 +149,7 @@ pub(crate) fn is_of_no_trigger(letter: &Event) -> bool {
 /// The event of a dead letter, as it was published.
 pub(crate) fn event_of(letter: &Event) -> Option<Event> {
     letter.attribute(TRIGGER)?;
-    let ours: Vec<&str> = letter
-        .optional_attributes()
-        .map(|attribute| attribute.name)
-        .filter(|name| name.starts_with(PREFIX) && *name != HOPS_ATTRIBUTE)
-        .collect();
-    ours.into_iter().fold(letter.to_builder(), |builder, name| builder.without(name)).build_annotated().ok()
+    OURS.iter().fold(letter.to_builder(), |builder, name| builder.without(name)).build_annotated().ok()
 }
 
 fn word(value: &impl Serialize) -> String {
@@ -195,6 +205,7 @@ mod tests {
         let event = Event::builder("1", "/s", "t")
             .subject("x")
             .attribute(HOPS_ATTRIBUTE, "2", ValueKind::Integer)
+            .extension(crate::config::SCHEDULE_ATTRIBUTE, "nightly")
             .json_data("{}")
             .build()
             .unwrap();

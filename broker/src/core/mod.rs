@@ -16,6 +16,7 @@ pub(crate) mod ledger;
 mod letter;
 mod letters;
 mod lookup;
+mod near_misses;
 mod open;
 mod orphans;
 mod permits;
@@ -24,9 +25,13 @@ mod redrive_lanes;
 pub(crate) mod reload;
 mod replays;
 mod replies;
+mod routing;
+mod scheduled_lanes;
+mod schedules;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod topic;
 mod topics;
 mod triggers;
@@ -65,6 +70,8 @@ use letters::Letters;
 use lookup::Lookup;
 use permits::Permits;
 use replays::Replays;
+use schedules::Schedules;
+use timeline::Timeline;
 use topic::{Appending, InFlight, check_batch};
 use topics::Topics;
 use triggers::Triggers;
@@ -94,10 +101,13 @@ pub(crate) struct Core {
     callbacks: Arc<Callbacks>,
     permits: Permits,
     functions: Functions,
+    schedules: Schedules,
     subscribers: subscriber::Subscribers,
     letters: Letters,
     replays: Replays,
     lookup: Lookup,
+    timeline: Arc<Timeline>,
+    near_misses: near_misses::LookedAt,
     delayed: Delayed,
     in_flight: Arc<InFlight>,
     stopping: AtomicBool,
@@ -175,7 +185,8 @@ impl Broker {
             Some(topic) => topic,
             None => core.topic_for_publish(topic).await?,
         };
-        if !events.iter().any(Event::has_delay) {
+        let is_plain = !events.iter().any(Event::has_delay);
+        if is_plain && !core.delayed.is_repeated(&topic.name, &events, || core.clock.now())? {
             return core.append_now(&topic, &events).await;
         }
         // In a task of its own, so that what was begun ends even if the caller does not wait for it.
@@ -387,6 +398,8 @@ impl Broker {
             problems.extend(topic.refusal.map(|code| (format!("topic {}", topic.name), code.to_string())));
         }
         problems.extend(self.core.journal.refusal().map(|reason| ("journal".to_owned(), reason.to_owned())));
+        let refusal = self.core.delayed.refusal();
+        problems.extend(refusal.map(|code| ("delayed events".to_owned(), code.to_string())));
         Readiness { ready: problems.is_empty(), problems }
     }
 
@@ -466,6 +479,9 @@ impl Core {
     /// Tells the index and the observer what was appended.
     fn announce(&self, topic: &topic::Topic, events: &[Event], appended: &[Appended]) {
         self.lookup.appended(appended.last().map(|last| last.offset), appended.len());
+        for at in appended.iter().filter(|at| at.duplicate) {
+            self.timeline.duplicate(&topic.name, at.offset);
+        }
         if let Some(observer) = &self.observer {
             for (event, at) in events.iter().zip(appended).filter(|(_, at)| !at.duplicate) {
                 let (topic, event) = (topic.name.clone(), event.clone());

@@ -22,6 +22,8 @@ use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
 use super::replays::{REPLAYS_LOG, Replays};
+use super::schedules::{SCHEDULES_LOG, Schedules};
+use super::timeline::Timeline;
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
 use crate::clock::SystemClock;
@@ -113,10 +115,14 @@ impl BrokerBuilder {
         };
         let ledger_log = open_log(&store, LEDGER_LOG.to_owned(), journal_options.clone()).await?;
         let ledger = Ledger::open(ledger_log, &config, clock.now()).await?;
+        let schedules_log = open_log(&store, SCHEDULES_LOG.to_owned(), journal_options.clone()).await?;
+        let schedules = Schedules::open(schedules_log).await?;
         let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
         let (journal, journal_task) = Journal::open(journal_log).await?;
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
+        let timeline =
+            Timeline::open(&store, Arc::clone(&index), &config.timeline, Arc::clone(&clock)).await?;
         let replays_options = LogOptions { segment_bytes: JOURNAL_SEGMENT_BYTES, ..LogOptions::default() };
         let replays_log = open_log(&store, REPLAYS_LOG.to_owned(), replays_options).await?;
         let replays = Replays::open(replays_log, &journal).await?;
@@ -139,10 +145,13 @@ impl BrokerBuilder {
             ledger,
             triggers: super::triggers::Triggers::default(),
             callbacks: Callbacks::new(tokens),
+            schedules,
             subscribers: super::subscriber::Subscribers::default(),
             letters,
             replays,
             lookup,
+            timeline: Arc::new(timeline),
+            near_misses: super::near_misses::LookedAt::default(),
             delayed,
             in_flight: Arc::default(),
             stopping: AtomicBool::new(false),
@@ -160,6 +169,7 @@ impl BrokerBuilder {
         core.start_upkeep();
         core.start_ledger();
         core.start_indexing();
+        core.start_timeline();
         super::delayed::start(&core);
         Ok(Broker { core })
     }

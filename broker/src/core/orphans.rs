@@ -198,7 +198,7 @@ impl Core {
     fn describe_orphan(&self, lane: &str, since: Timestamp, state: &Snapshot) -> Option<OrphanStatus> {
         let Owner::Trigger(topic, name) = Owner::of(lane)? else { return None };
         let end = self.topics.get(&topic).map_or(state.cursor, |topic| topic.end());
-        let settled = state.delivered + state.dead_lettered + state.expired;
+        let settled = state.delivered + state.dead_lettered + state.expired + state.deduplicated;
         Some(OrphanStatus {
             name,
             topic,
@@ -219,6 +219,7 @@ impl Core {
                 delivered: state.delivered,
                 dead_lettered: state.dead_lettered,
                 expired: state.expired,
+                deduplicated: state.deduplicated,
                 pending: 0,
             },
         })

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use super::letter;
 use super::letters::Mark;
 use super::redrive_lanes::redrive_log_name;
+use super::timeline::Step;
 use super::{BrokerError, Core};
 use crate::status::{BulkResult, DeadLetterFilter, DeadLetterSummary, Observation, RedriveRequest};
 
@@ -108,9 +109,14 @@ async fn redrive_one(core: &Arc<Core>, letter: &DeadLetterSummary) -> Result<boo
     let failed = |source| BrokerError::Append { log: log.clone(), source };
     // Durable here before it is marked there: a crash between repeats a redrive and never loses one.
     let record = NewRecord { payload: stored.as_bytes().clone(), fingerprint: None };
-    lane.append(vec![record]).await.map_err(failed)?;
+    let appended = lane.append(vec![record]).await.map_err(failed)?;
     core.letters.mark(&letter.topic, letter.offset, Mark::Redriven).await?;
     lane.metrics.redriven.increment(1);
+    if let (Some(track), Some(at)) = (&lane.track, appended.first()) {
+        let (letter_topic, letter_offset) = (letter.topic.to_string(), letter.offset.0);
+        let step = Step::Redriven { letter_topic, letter_offset, lane_offset: at.offset.0 };
+        track.event(letter.origin_offset, &step);
+    }
     tracing::info!(
         id = letter.event_id, topic = %letter.origin_topic, offset = %letter.origin_offset, trigger = %letter.trigger,
         correlation_id = letter.correlation_id, "dead letter redriven"

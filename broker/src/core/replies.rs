@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
 use eventail_triggers::subscription::Ending;
-use eventail_wire::{Event, EventError, ValueKind};
+use eventail_wire::{Event, EventBuilder, Offset, ValueKind};
 
 use super::letter::HOPS_ATTRIBUTE;
+use super::timeline::{Step, Track};
 use super::topic::Topic;
 
 /// Publishes the replies of one trigger.
@@ -14,17 +15,19 @@ pub(crate) struct Replies {
     pub(crate) topic: Arc<Topic>,
     pub(crate) hops_max: u32,
     pub(crate) event_bytes_max: usize,
+    /// Where it is put down what was published.
+    pub(crate) track: Option<Arc<Track>>,
 }
 
 impl Replies {
     /// Publishes a reply; the delivery counts only when the reply is safe.
-    pub(crate) async fn publish(&self, cause: &Event, reply: Event) -> Ending {
+    pub(crate) async fn publish(&self, cause: &Event, cause_offset: Offset, reply: Event) -> Ending {
         let hops = hops_of(cause).saturating_add(1);
         if hops > self.hops_max {
             let error = format!("the reply would be hop {hops} of at most {}", self.hops_max);
             return reject(RejectReason::HopLimit, error);
         }
-        let reply = match tie(cause, reply, hops) {
+        let reply = match tie(cause, reply.to_builder(), hops).build() {
             Ok(reply) if reply.as_bytes().len() <= self.event_bytes_max => reply,
             Ok(reply) => {
                 let error = format!(
@@ -37,7 +40,11 @@ impl Replies {
             Err(error) => return reject(RejectReason::InvalidReply, error.to_string()),
         };
         match self.topic.append(std::slice::from_ref(&reply)).await {
-            Ok(_) => {
+            Ok(appended) => {
+                if let (Some(track), Some(at)) = (&self.track, appended.first()) {
+                    let (topic, id) = (self.topic.name.to_string(), reply.id().to_owned());
+                    track.event(cause_offset, &Step::Replied { topic, offset: at.offset.0, id });
+                }
                 tracing::trace!(id = reply.id(), topic = %self.topic.name, correlation_id = reply.correlation_id(), "reply published");
                 Ending::Ack
             }
@@ -54,20 +61,21 @@ impl Replies {
     }
 }
 
-/// How many replies led to this event.
-fn hops_of(event: &Event) -> u32 {
+/// How many replies and routes led to this event.
+pub(crate) fn hops_of(event: &Event) -> u32 {
     event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0)
 }
 
-fn tie(cause: &Event, reply: Event, hops: u32) -> Result<Event, EventError> {
-    let mut builder = reply.to_builder().attribute(HOPS_ATTRIBUTE, hops.to_string(), ValueKind::Integer);
+/// Ties an event to the one that caused it.
+pub(crate) fn tie(cause: &Event, effect: EventBuilder, hops: u32) -> EventBuilder {
+    let mut builder = effect.attribute(HOPS_ATTRIBUTE, hops.to_string(), ValueKind::Integer);
     if builder.get("correlationid").is_none() {
         builder = builder.extension("correlationid", cause.correlation_id());
     }
     if builder.get("traceparent").is_none() {
         builder = builder.extension("traceparent", cause.traceparent());
     }
-    builder.extension("causationid", cause.id()).build()
+    builder.extension("causationid", cause.id())
 }
 
 fn reject(reason: RejectReason, error: String) -> Ending {
@@ -82,11 +90,11 @@ mod tests {
     fn a_reply_is_tied_to_its_cause_and_counts_its_hops() {
         let cause = Event::builder("1", "/s", "t").extension("correlationid", "c").build().unwrap();
         let reply = Event::builder("2", "/r", "t").build().unwrap();
-        let first = tie(&cause, reply.clone(), hops_of(&cause) + 1).unwrap();
+        let first = tie(&cause, reply.to_builder(), hops_of(&cause) + 1).build().unwrap();
         assert_eq!(first.attribute("causationid"), Some("1"));
         assert_eq!(first.correlation_id(), "c");
         assert_eq!(first.traceparent(), cause.traceparent());
-        let second = tie(&first, reply, hops_of(&first) + 1).unwrap();
+        let second = tie(&first, reply.to_builder(), hops_of(&first) + 1).build().unwrap();
         assert_eq!(hops_of(&second), 2);
         assert_eq!(second.correlation_id(), "c");
     }

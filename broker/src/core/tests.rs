@@ -1,8 +1,11 @@
 //! The broker whole, in one process, with scripted targets and a real disk.
 
 mod calls;
+mod inputs;
 mod reload;
 mod replays;
+mod traffic;
+mod why;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -497,10 +500,12 @@ async fn a_trigger_that_stopped_for_a_dead_letter_goes_on_when_the_event_is_gone
             log: Arc::clone(&broker.core.topic(&topic()).unwrap().log),
             pattern: None,
             key: None,
+            dedup_key: None,
             policy: DeliveryPolicy::default(),
             start: Offset(0),
             dead_letter_topic: topic(),
             redrives: false,
+            timeline: None,
             replay: None,
             observer: None,
             seed: 1,

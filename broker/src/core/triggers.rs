@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use arc_swap::ArcSwap;
 use eventail_triggers::input::Input;
 use eventail_triggers::key::KeyPath;
+use eventail_triggers::pattern::Pattern;
 use eventail_triggers::subscription::{self, Subscription};
 use eventail_triggers::target::Target;
 use eventail_wire::{Offset, Timestamp, TriggerName};
@@ -13,10 +14,11 @@ use eventail_wire::{Offset, Timestamp, TriggerName};
 use super::BrokerError;
 use super::feed::Feed;
 use super::lane::Lane;
+use super::near_misses::NearMisses;
 use super::permits::Gate;
 use super::topic::Topic;
 use crate::config;
-use crate::status::{Account, BreakerState, TriggerState, TriggerStatus};
+use crate::status::{Account, BreakerState, DedupStatus, TriggerState, TriggerStatus};
 
 /// The triggers, by name. Empty until everything that they need is there, and exchanged whole.
 #[derive(Default)]
@@ -44,6 +46,9 @@ impl Triggers {
 pub(crate) struct Trigger {
     pub(crate) lane: Arc<Lane>,
     pub(super) options: config::Trigger,
+    pub(super) pattern: Option<Pattern>,
+    /// What a look at the events that it did not match came to.
+    pub(super) near_misses: NearMisses,
     pub(super) topic: Arc<Topic>,
     pub(super) target: Arc<dyn Target>,
     pub(super) target_text: String,
@@ -51,11 +56,15 @@ pub(crate) struct Trigger {
     pub(super) key: Option<KeyPath>,
     /// What its calls need a permit of, if anything.
     pub(super) gate: Option<Arc<Gate>>,
+    /// The same with the rate limits, which are asked first.
+    pub(super) gates: Arc<[Arc<Gate>]>,
     /// The feed of its topic and its seat there, where the topic has one.
     pub(super) feed: Option<(Arc<Feed>, usize)>,
     pub(super) redrives: OnceLock<Arc<Lane>>,
     /// The lanes of its replays.
     pub(super) replays: Mutex<Vec<Weak<Lane>>>,
+    /// What schedules send to it.
+    pub(super) scheduled: OnceLock<Arc<Lane>>,
 }
 
 impl Trigger {
@@ -94,13 +103,15 @@ impl Trigger {
     pub(crate) fn status(&self, now: Timestamp) -> TriggerStatus {
         let end = self.topic.end();
         let mut status = self.lane.look(|subscription| self.describe(subscription, end, now));
-        if let Some(redrives) = self.redrives.get() {
-            redrives.look(|subscription| {
+        let others = [("redrives", self.redrives.get()), ("scheduled runs", self.scheduled.get())];
+        for (what, lane) in others.into_iter().filter_map(|(what, lane)| Some((what, lane?))) {
+            lane.look(|subscription| {
                 let account = account(subscription);
                 status.account.matched += account.matched;
                 status.account.delivered += account.delivered;
                 status.account.dead_lettered += account.dead_lettered;
                 status.account.expired += account.expired;
+                status.account.deduplicated += account.deduplicated;
                 status.account.pending += account.pending;
                 status.in_flight += subscription.in_flight() as u64;
                 status.retrying += subscription.retrying() as u64;
@@ -108,7 +119,7 @@ impl Trigger {
                     && subscription.state() != subscription::State::Running
                 {
                     status.state = state_of(subscription);
-                    status.reason = subscription.reason().map(|reason| format!("redrives: {reason}"));
+                    status.reason = subscription.reason().map(|reason| format!("{what}: {reason}"));
                 }
             });
         }
@@ -140,6 +151,12 @@ impl Trigger {
             last_failure: subscription.last_failure().cloned(),
             concurrency: self.gate.as_ref().and_then(|gate| gate.limiter()),
             budget: None,
+            rate_limited: self.lane.rate_wait(),
+            dedup: self.options.dedup.as_ref().map(|_| DedupStatus {
+                keys: subscription.remembered_keys() as u64,
+                evicted: subscription.evicted_keys(),
+            }),
+            near_miss: self.near_misses.flag(),
         }
     }
 
@@ -150,12 +167,33 @@ impl Trigger {
         }
     }
 
+    /// The same for the lane of what schedules send to it.
+    pub(super) fn adopt_scheduled(&self, lane: &Arc<Lane>) {
+        if self.scheduled.set(Arc::clone(lane)).is_err() {
+            tracing::error!(trigger = %self.lane.trigger, "a trigger has two lanes of scheduled runs");
+        }
+    }
+
+    pub(crate) fn scheduled(&self) -> Option<&Arc<Lane>> {
+        self.scheduled.get()
+    }
+
+    /// What it wants; `None` is everything.
+    pub(crate) fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_ref()
+    }
+
+    /// The same as text.
+    pub(crate) fn pattern_text(&self) -> Option<&str> {
+        self.options.pattern.as_deref()
+    }
+
     pub(crate) fn redrives(&self) -> Option<&Arc<Lane>> {
         self.redrives.get()
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
-        std::iter::once(&self.lane).chain(self.redrives.get())
+        std::iter::once(&self.lane).chain(self.redrives.get()).chain(self.scheduled.get())
     }
 
     /// Its pattern, as text.
@@ -207,6 +245,7 @@ pub(crate) fn account(subscription: &Subscription) -> Account {
         delivered: account.delivered,
         dead_lettered: account.dead_lettered,
         expired: account.expired,
+        deduplicated: account.deduplicated,
         pending: account.pending,
     }
 }

@@ -72,6 +72,9 @@ impl Core {
                 tracing::warn!(topic = %topic.name, %error, "retention was not applied");
             }
         }
+        if let Err(error) = self.timeline.retain(now).await {
+            tracing::warn!(%error, "retention was not applied to the timeline");
+        }
         for lane in self.replays.lanes() {
             if let Some(topic) = self.topics.get(&lane.topic) {
                 lane.lose_before(topic.start());
@@ -81,6 +84,11 @@ impl Core {
         for trigger in self.triggers.all() {
             if let Some(topic) = self.topics.get(&trigger.lane.topic) {
                 trigger.lane.lose_before(topic.start());
+            }
+            if let Some(scheduled) = trigger.scheduled()
+                && let Some(topic) = self.topics.get(&scheduled.topic)
+            {
+                scheduled.lose_before(topic.start());
             }
             if let Some(redrives) = trigger.redrives()
                 && let Err(error) = redrives.trim_settled().await

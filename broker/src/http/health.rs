@@ -26,8 +26,10 @@ pub(super) async fn ready(call: Call) -> Result<Reply, Problem> {
 pub(super) async fn metrics(call: Call) -> Result<Reply, Problem> {
     let text = match &call.api.exposition {
         Some(exposition) => {
+            call.api.broker.look_for_near_misses().await;
             crate::metrics::record(&call.api.broker.topics(), &call.api.broker.triggers());
             crate::metrics::record_replays(&call.api.broker.replay_totals());
+            crate::metrics::record_schedules(&call.api.broker.schedules());
             crate::metrics::record_config(
                 &call.api.broker.config_status(),
                 &call.api.broker.orphaned_triggers(),

@@ -28,9 +28,11 @@ mod query;
 mod replays;
 mod requests;
 mod routes;
+mod schedules;
 mod server;
 mod sigv4;
 mod stall;
+mod timeline;
 mod topics;
 mod triggers;
 

@@ -14,8 +14,8 @@ use http::Method;
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
 use super::{
-    config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, replays, topics,
-    triggers,
+    config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, replays,
+    schedules, timeline, topics, triggers,
 };
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
@@ -51,6 +51,7 @@ routes! {
     GET "/v1/topics/{topic}" => topics::show;
     PUT "/v1/topics/{topic}" => topics::create;
     GET "/v1/events/{id}" => events::find;
+    GET "/v1/events/{id}/timeline" => timeline::answer;
     GET "/v1/delayed" => delayed::list;
     GET "/v1/delayed/{id}" => delayed::show;
     DELETE "/v1/delayed/{id}" => delayed::cancel;
@@ -62,6 +63,8 @@ routes! {
     GET "/v1/config" => config::status;
     GET "/v1/config/plan" => config::plan;
     POST "/v1/config/reload" => config::reload;
+    GET "/v1/schedules" => schedules::list;
+    GET "/v1/schedules/{schedule}" => schedules::show;
     GET "/v1/functions" => functions::list;
     GET "/v1/functions/{function}" => functions::show;
     GET "/v1/dead-letters" => dead_letters::list;

@@ -61,6 +61,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
     }
     let limit = query.limit(limits::PAGE_EVENTS_MAX)?;
     let after = query.parsed("after", "a trigger's name", |text| TriggerName::new(text).ok())?;
+    call.api.broker.look_for_near_misses().await;
     let mut triggers = call.api.broker.triggers();
     triggers.sort_by(|a, b| a.name.cmp(&b.name));
     triggers.retain(|trigger| after.as_ref().is_none_or(|after| trigger.name > *after));
@@ -73,6 +74,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
 /// `GET /v1/triggers/{trigger}`
 pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
+    call.api.broker.look_for_near_misses().await;
     json(StatusCode::OK, &call.api.broker.trigger(&call.trigger()?)?)
 }
 

@@ -4,12 +4,13 @@ use std::sync::OnceLock;
 
 use eventail_triggers::outcome::{Outcome, RejectReason, RetryClass};
 use eventail_wire::{Code, TopicName, TriggerName};
-use metrics::{Counter, Histogram, Label, counter, histogram};
+use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
 
 use super::{
-    PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_DUPLICATES, PUBLISHED_EVENTS, REFUSED_EVENTS,
-    TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_CALL_EVENTS, TRIGGER_CALLS, TRIGGER_DEAD_LETTERS,
-    TRIGGER_PURGED, TRIGGER_REDRIVEN, TRIGGER_REPLIES, TRIGGER_RETRIES,
+    PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_DUPLICATES, PUBLISHED_EVENTS, REFUSED_EVENTS, TIMELINE_BYTES,
+    TIMELINE_DROPPED, TIMELINE_STEPS, TRIGGER_ATTEMPT_SECONDS, TRIGGER_ATTEMPTS, TRIGGER_CALL_EVENTS,
+    TRIGGER_CALLS, TRIGGER_DEAD_LETTERS, TRIGGER_PURGED, TRIGGER_RATE_WAITS, TRIGGER_REDRIVEN,
+    TRIGGER_REPLIES, TRIGGER_RETRIES,
 };
 
 /// How an attempt ended, as metrics and logs name it.
@@ -164,6 +165,8 @@ pub struct TriggerMetrics {
     pub redriven: Counter,
     /// Dead letters that were purged.
     pub purged: Counter,
+    /// Times that calls had to begin to wait for a rate limit.
+    pub rate_waits: Counter,
     dead_letters: ByLabel,
     attempts: ByLabel,
     attempt_seconds: Histogram,
@@ -184,6 +187,7 @@ impl TriggerMetrics {
             replies: count(TRIGGER_REPLIES),
             redriven: count(TRIGGER_REDRIVEN),
             purged: count(TRIGGER_PURGED),
+            rate_waits: count(TRIGGER_RATE_WAITS),
             dead_letters: ByLabel::new(
                 TRIGGER_DEAD_LETTERS,
                 owner,
@@ -240,3 +244,32 @@ const REASONS: [RejectReason; 7] = [
 ];
 const CLASSES: [RetryClass; 4] =
     [RetryClass::Throttled, RetryClass::Unreachable, RetryClass::Timeout, RetryClass::Failed];
+
+/// What is counted of the timeline.
+#[derive(Clone)]
+pub struct TimelineMetrics {
+    /// Steps that were noted.
+    pub written: Counter,
+    /// Steps that were not.
+    pub dropped: Counter,
+    /// Bytes on disk.
+    pub disk_bytes: Gauge,
+}
+
+impl TimelineMetrics {
+    /// The handles.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            written: counter!(TIMELINE_STEPS),
+            dropped: counter!(TIMELINE_DROPPED),
+            disk_bytes: gauge!(TIMELINE_BYTES),
+        }
+    }
+}
+
+impl Default for TimelineMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -6,8 +6,10 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::scripted::{Scripted, Stream, code, cut, event, large_event};
-use eventail_client::{ClientError, Code, Offset, PublishAck, PublisherOptions, TopicName};
-use eventail_wire::frame::{Fault, Frame};
+use eventail_client::{
+    ClientError, Code, HeldId, Offset, PublishAck, PublisherOptions, Timestamp, TopicName,
+};
+use eventail_wire::frame::{Fault, Frame, Held};
 
 fn topic() -> TopicName {
     TopicName::new("orders").unwrap()
@@ -44,6 +46,20 @@ async fn each_event_learns_its_own_offset() {
     let batch: Vec<_> = batch.await.unwrap().iter().filter_map(PublishAck::offset).collect();
     assert_eq!(batch, [Offset(12), Offset(13)]);
     assert!(publisher.publish_batch(Vec::new()).await.unwrap().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_held_learns_its_handle_and_its_time() {
+    let server = Scripted::start();
+    let (client, connection) = server.connect().await;
+    let (publisher, mut stream) = publisher!(client, connection, PublisherOptions::default());
+    let batch = publisher.publish_batch(vec![event(1), event(2), event(3)]).await.unwrap();
+    let (request, _) = stream.publish().await;
+    let appended = |offset| PublishAck::Appended { offset: Offset(offset), duplicate: false };
+    let held = PublishAck::Held { id: HeldId(7), deliver_at: Timestamp(1_000), duplicate: true };
+    let placed = [appended(5), held, appended(6)];
+    stream.send(Frame::Held(Held::new(request, &placed))).await;
+    assert_eq!(batch.await.unwrap(), placed);
 }
 
 #[tokio::test]

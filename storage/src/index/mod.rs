@@ -5,6 +5,7 @@
 
 pub mod event_ids;
 mod memory;
+mod name_filter;
 mod sled_index;
 pub mod timers;
 

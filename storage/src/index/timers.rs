@@ -18,6 +18,7 @@ use std::sync::Arc;
 use eventail_wire::{Offset, Timestamp};
 use rapidhash::v3::rapidhash_v3;
 
+use super::name_filter::NameFilter;
 use super::{Index, IndexBatch, IndexError};
 
 const DUE_PREFIX: &[u8] = b"timers/due/";
@@ -72,8 +73,17 @@ impl TimerName {
         Self { name: short_name(name), identity: short }
     }
 
+    pub(super) const fn identity(self) -> [u8; 12] {
+        self.identity
+    }
+
     fn key(self) -> Vec<u8> {
         [NAME_PREFIX, &self.name, &self.identity].concat()
+    }
+
+    fn of_key(key: &[u8]) -> Option<Self> {
+        let (name, identity) = key.strip_prefix(NAME_PREFIX)?.split_first_chunk::<4>()?;
+        Some(Self { name: *name, identity: identity.try_into().ok()? })
     }
 }
 
@@ -86,13 +96,33 @@ fn short_name(name: &str) -> [u8; 4] {
 #[derive(Clone, Debug)]
 pub struct Timers {
     index: Arc<dyn Index>,
+    names: Arc<NameFilter>,
 }
 
 impl Timers {
-    /// Keeps them in this index.
+    /// Keeps them in this index, and reads the names that are there.
+    ///
+    /// # Errors
+    /// Where the index fails.
+    pub fn open(index: Arc<dyn Index>) -> Result<Self, IndexError> {
+        let names = Arc::new(NameFilter::default());
+        index.scan(NAME_PREFIX, None, &mut |key, _| {
+            TimerName::of_key(key).into_iter().for_each(|name| names.add(name));
+            true
+        })?;
+        Ok(Self { index, names })
+    }
+
+    /// Whether there is any entry with an identity.
     #[must_use]
-    pub fn new(index: Arc<dyn Index>) -> Self {
-        Self { index }
+    pub fn knows_any(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Whether there may be an entry of this identity; answered from memory, and `false` is certain.
+    #[must_use]
+    pub fn may_know(&self, name: TimerName) -> bool {
+        self.names.may_have(name)
     }
 
     /// How far the log was applied, and what there is.
@@ -177,6 +207,7 @@ impl Timers {
                 rows < CLEAR_ROWS
             })?;
             if rows == 0 {
+                self.names.clear();
                 return Ok(());
             }
             self.index.apply(batch)?;
@@ -270,7 +301,17 @@ impl Edit<'_> {
     /// Where the index fails: then none of them is.
     pub fn apply(mut self) -> Result<TimersState, IndexError> {
         self.batch.put(STATE_KEY.to_vec(), self.state.to_bytes());
+        let mut gone = Vec::new();
+        for (key, changed) in &self.batch.changes {
+            let Some(name) = TimerName::of_key(key) else { continue };
+            match (self.timers.index.get(key)?.is_some(), changed.is_some()) {
+                (false, true) => self.timers.names.add(name),
+                (true, false) => gone.push(name),
+                _ => {}
+            }
+        }
         self.timers.index.apply(self.batch)?;
+        gone.into_iter().for_each(|name| self.timers.names.remove(name));
         Ok(self.state)
     }
 
@@ -305,7 +346,7 @@ mod tests {
     use crate::index::MemoryIndex;
 
     fn timers() -> Timers {
-        Timers::new(Arc::new(MemoryIndex::default()))
+        Timers::open(Arc::new(MemoryIndex::default())).unwrap()
     }
 
     fn waiting(timers: &Timers, after: Option<(Timestamp, u64)>) -> Vec<(u64, u64)> {
@@ -368,6 +409,15 @@ mod tests {
         assert_eq!(timers.named("a").unwrap(), [10, 11]);
         assert_eq!(timers.identified(TimerName::new("a", 2)).unwrap(), Some(11));
         assert_eq!(timers.identified(TimerName::new("c", 2)).unwrap(), None);
+        let again = Timers::open(Arc::clone(&timers.index)).unwrap();
+        for timers in [&timers, &again] {
+            assert!((1..4).all(|number| timers.may_know(TimerName::new("a", number))));
+            assert!(!timers.may_know(TimerName::new("a", 9)));
+        }
+        let mut edit = timers.edit().unwrap();
+        edit.delete_name(TimerName::new("b", 3), 12).unwrap();
+        edit.apply().unwrap();
+        assert!(!timers.may_know(TimerName::new("b", 3)) && timers.may_know(TimerName::new("a", 1)));
     }
 
     #[test]
@@ -376,7 +426,7 @@ mod tests {
         let mut other = IndexBatch::default();
         other.put(b"ids/x".to_vec(), b"x".to_vec());
         index.apply(other).unwrap();
-        let timers = Timers::new(Arc::clone(&index));
+        let timers = Timers::open(Arc::clone(&index)).unwrap();
         let mut edit = timers.edit().unwrap();
         for id in 0..CLEAR_ROWS as u64 + 5 {
             edit.put_due(Timestamp(id), id, b"");

@@ -224,6 +224,11 @@ fn parse(text: &str, is_encoded: bool) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
+/// Where the place whose inside this is ends.
+pub(super) fn end_of_place(inside: &str) -> Option<usize> {
+    ends(inside).map(|ends| ends.place)
+}
+
 /// Where the path of a place ends, and where the place does.
 struct Ends {
     path: usize,

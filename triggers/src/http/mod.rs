@@ -126,3 +126,13 @@ pub struct HttpTargetOptions {
     /// Whether the target may answer 202 with [`CALLBACK_HEADER`] and settle the event later.
     pub callback: bool,
 }
+
+impl HttpTargetOptions {
+    /// Whether the URL or a header has places for values of the event, so that each event has a request of its own.
+    #[must_use]
+    pub fn has_places(&self) -> bool {
+        let path = self.url.path_and_query().map(http::uri::PathAndQuery::as_str);
+        let mut headers = self.headers.iter().map(|(_, value)| value.expose());
+        path.is_some_and(dynamic::has_place) || headers.any(dynamic::has_place)
+    }
+}

@@ -17,7 +17,7 @@ use super::dynamic::Dynamic;
 use super::egress::Egress;
 use super::error::{AttemptError, HttpTargetError};
 use super::request::Template;
-use super::{HttpTargetOptions, StatusMeaning, server_timing};
+use super::{HttpTargetOptions, StatusMeaning, dynamic, server_timing};
 use crate::outcome::{BatchOutcome, Outcome, RejectReason, RetryClass};
 use crate::report::{Architecture, Report, RunEnd};
 use crate::target::{Answer, BoxFuture, Invocation, Target};
@@ -75,6 +75,12 @@ impl HttpTarget {
     #[must_use]
     pub const fn is_dynamic(&self) -> bool {
         self.dynamic.is_some()
+    }
+
+    /// Where a place such as `{$.data.id}` ends, of which `inside` is what follows `{$`: at its closing brace.
+    #[must_use]
+    pub fn end_of_place(inside: &str) -> Option<usize> {
+        dynamic::end_of_place(inside)
     }
 
     async fn invoke_each(&self, batch: Vec<Invocation>) -> Answer<BatchOutcome> {

@@ -2,7 +2,7 @@
 //!
 //! Each kind of predicate has its own part here: literals are hashed; beginnings, ends and networks too, once for each length
 //! that they have; what ignores case is hashed folded; ranges of numbers stand in a search tree. A wildcard is looked up by
-//! what is before its first star, behind its last one or else by its longest part, and only then tried. A predicate that no
+//! its longest fixed part, and only then tried. A predicate that no
 //! part can hold is not [`ValueTable::holds`]; patterns with it are checked one by one behind the tables of their other fields.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Many wildcards asked at once: few of them are tried, namely those of which some fixed part stands in the value.
+//! Many wildcards asked at once: few of them are tried, namely those whose longest fixed part stands in the value.
 
 use super::affixes::Affixes;
 use super::substrings::Substrings;
@@ -12,7 +12,7 @@ pub(super) struct Wildcards {
     groups: Vec<Vec<usize>>,
     by_first: Affixes,
     by_last: Affixes,
-    /// The rest, by the longest part between stars.
+    /// Those of which a part between stars is longer than both, by the longest such part.
     by_middle: Option<Substrings>,
     /// Those that are nothing but a star.
     bare: Vec<usize>,
@@ -28,19 +28,20 @@ impl Wildcards {
         let Self { entries, groups, by_first, by_last, bare, .. } = self;
         let mut middles = Vec::new();
         for (at, (wildcard, _)) in entries.iter().enumerate() {
-            let (affixes, affix) = match (&*wildcard.first, &*wildcard.last) {
-                ([], []) => match wildcard.longest() {
-                    Some(middle) => {
-                        middles.push((middle, at));
-                        continue;
-                    }
-                    None => {
-                        bare.push(at);
-                        continue;
-                    }
-                },
-                ([], last) => (&mut *by_last, last),
-                (first, _) => (&mut *by_first, first),
+            let (first, last) = (&*wildcard.first, &*wildcard.last);
+            let middle = wildcard.longest().unwrap_or_default();
+            // The longer a part is, the fewer values have it.
+            let (affixes, affix) = match first.len().max(last.len()) {
+                longest if longest < middle.len() => {
+                    middles.push((middle, at));
+                    continue;
+                }
+                0 => {
+                    bare.push(at);
+                    continue;
+                }
+                longest if longest == first.len() => (&mut *by_first, first),
+                _ => (&mut *by_last, last),
             };
             let group = affixes.get(affix).unwrap_or_else(|| {
                 groups.push(Vec::new());

@@ -356,3 +356,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_input_stands_in_place_of_the_event() {
+    use crate::input::Rendered;
+    let with = |text: &str, is_json: bool| {
+        let input = Rendered { bytes: text.to_owned().into(), is_json };
+        Invocation { input: Some(input), ..invocation(order().build().unwrap(), "msg_1") }
+    };
+    for shape in [CloudEvent, EventBridge, Raw] {
+        assert_eq!(encode_one(shape, &with(r#"{"a": 1.0}"#, true)), r#"{"a": 1.0}"#);
+        assert_eq!(encode_one(shape, &with("te\"xt", false)), r#""te\"xt""#);
+        let batch = [with("1", true), with("x", false)];
+        assert_eq!(encode_batch(shape, &batch), r#"[1,"x"]"#);
+    }
+    let payload: Value = serde_json::from_slice(&encode_one(Sqs, &with(r#"{"a": 1.0}"#, true))).unwrap();
+    assert_eq!(payload["Records"][0]["body"], r#"{"a": 1.0}"#);
+    assert_eq!(payload["Records"][0]["messageAttributes"]["ce-type"]["stringValue"], "order.created");
+}

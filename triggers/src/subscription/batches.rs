@@ -82,7 +82,7 @@ impl Subscription {
             self.retried_last = is_timed;
             self.waiting.pop_first();
             members.push(index);
-            return self.join_half(index, members);
+            return self.join_half(now, index, members);
         }
         if closes {
             let mut filling = Filling::new(batch);
@@ -135,7 +135,7 @@ impl Subscription {
         let next = self.slots.get(index).next?;
         let slot = self.slots.get(next);
         let is_parked = slot.tries.as_ref().is_some_and(|tries| tries.due > now);
-        (slot.place == Place::Behind && !is_parked).then_some(next)
+        (slot.place == Place::Behind && !is_parked && !self.is_past(now, next)).then_some(next)
     }
 
     /// Whether a call may be put together of what is ready now, rather than wait for more.

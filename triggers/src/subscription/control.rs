@@ -54,6 +54,7 @@ impl Subscription {
     pub fn set_policy(&mut self, policy: DeliveryPolicy) {
         let was_keyed = self.policy.ordering == Ordering::Key;
         self.policy = policy;
+        self.repeats.set_policy(&self.policy);
         self.disband_all();
         if was_keyed && self.policy.ordering == Ordering::None {
             self.forget_keys();

@@ -115,6 +115,28 @@ pub enum Entry {
         /// Which event.
         offset: Offset,
     },
+    /// The target took the event, and later ones with its business key are repeats of it.
+    #[serde(rename = "o")]
+    DeliveredOnce {
+        /// Which event.
+        offset: Offset,
+        /// When it was appended.
+        at: Timestamp,
+        /// The two halves of its key.
+        key: (u64, u64),
+    },
+    /// The event's `expirytime` was over.
+    #[serde(rename = "e")]
+    Expired {
+        /// Which event.
+        offset: Offset,
+    },
+    /// The event is a repeat of another one, and is not delivered.
+    #[serde(rename = "u")]
+    Deduplicated {
+        /// Which event.
+        offset: Offset,
+    },
     /// The target answered, though it did not take the event: what failed before was no outage.
     #[serde(rename = "a")]
     Answered,

@@ -30,10 +30,20 @@ impl Subscription {
             || (!self.halves.by_first.is_empty() && self.halves.by_first.contains_key(&index))
     }
 
-    /// Adds those that go with the first event of a half, which was taken. `true` where there are any.
-    pub(super) fn join_half(&mut self, first: u32, members: &mut Vec<u32>) -> bool {
+    /// Adds those that go with the first event of a half, which was taken. `true` where there are any. What expired behind another
+    /// one of its key stays there until its turn comes.
+    pub(super) fn join_half(&mut self, now: Timestamp, first: u32, members: &mut Vec<u32>) -> bool {
         let Some(others) = self.halves.by_first.remove(&first) else { return false };
-        members.extend(self.still_grouped(&others).map(|(_, index)| index));
+        let others: Vec<u32> = self.still_grouped(&others).map(|(_, index)| index).collect();
+        for index in others {
+            if self.is_past(now, index) {
+                self.grouped -= 1;
+                self.behind += 1;
+                self.slots.get_mut(index).place = Place::Behind;
+            } else {
+                members.push(index);
+            }
+        }
         true
     }
 
@@ -108,6 +118,7 @@ impl Subscription {
             if slot.key.is_some_and(|key| !keys.insert(key)) {
                 slot.place = Place::Behind;
                 self.behind += 1;
+                self.unwatch_expiry(index);
             } else {
                 let due = slot.tries.as_ref().map_or(Timestamp(0), |tries| tries.due);
                 self.park(index, due);

@@ -3,7 +3,9 @@
 use eventail_wire::{Offset, Timestamp};
 
 use super::Subscription;
-use super::entry::Entry;
+use super::entry::{Effect, Entry};
+use super::expiring::NEVER;
+use super::keys::Seen;
 use super::slots::{PENDING_MAX, Place, Slot};
 use crate::policy::Ordering;
 
@@ -19,6 +21,36 @@ const CHECKPOINT_SETTLEMENTS: usize = 1_024;
 
 /// Checkpoints are due after so many scanned records, so that a restart does not read again what did not match.
 const CHECKPOINT_SCANNED: u64 = 65_536;
+
+/// An event that matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its place.
+    pub offset: Offset,
+    /// When it was appended.
+    pub appended_at: Timestamp,
+    /// What stands for the key that its order is kept by.
+    pub key: Option<u64>,
+    /// Its size as stored, which batches are measured by.
+    pub bytes: usize,
+    /// When it must not be sent any more.
+    pub expires_at: Option<Timestamp>,
+    /// What stands for the business key that its repeats are told by.
+    pub dedup_key: Option<u128>,
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// Nothing: it is settled already, or was offered before.
+    Known,
+    /// It is pending.
+    Pending,
+    /// It is settled as expired.
+    Expired,
+    /// It is settled as a repeat.
+    Repeat,
+}
 
 impl Subscription {
     /// How many more matched events may be offered now. 0 where `parked_max` is reached: the backlog stays in the log.
@@ -51,8 +83,8 @@ impl Subscription {
         self.window.front().map_or(self.scanned, |(offset, _)| offset)
     }
 
-    /// Takes an event that matched; they must come in offset order. `false` where it is settled already, or was offered
-    /// before: then nothing changes. `bytes` is its size as stored, which batches are measured by.
+    /// [`Subscription::take_in`] of an event that neither expires nor can be a repeat. `false` where it is settled already, or was
+    /// offered before.
     pub fn offer(
         &mut self,
         now: Timestamp,
@@ -61,16 +93,44 @@ impl Subscription {
         key: Option<u64>,
         bytes: usize,
     ) -> bool {
+        let offer = Offer { offset, appended_at, key, bytes, expires_at: None, dedup_key: None };
+        self.take_in(now, &offer, &mut Vec::new()) != Offered::Known
+    }
+
+    /// Takes an event that matched; they must come in offset order. One that is past its time, or the repeat of another one, is settled
+    /// at once, and what must be journaled about it is appended to `effects`.
+    pub fn take_in(&mut self, now: Timestamp, offer: &Offer, effects: &mut Vec<Effect>) -> Offered {
+        let &Offer { offset, appended_at, key, bytes, expires_at, dedup_key } = offer;
         if offset < self.scanned || self.settled_ahead.end_of(offset).is_some() {
-            return false;
+            return Offered::Known;
         }
         let tries = self.retries_ahead.remove(&offset).map(Box::new);
+        if expires_at.is_some_and(|at| at <= now) {
+            self.expired += 1;
+            effects.push(Effect::Journal(Entry::Expired { offset }));
+            self.pass(offset);
+            return Offered::Expired;
+        }
+        if self.policy.dedup_window_ms > 0
+            && let Some(key) = dedup_key
+        {
+            let event = Seen { offset, at: appended_at };
+            // What was tried before a restart was no repeat then.
+            if tries.is_none() && self.repeats.is_repeat(&self.policy, key, event) {
+                self.deduplicated += 1;
+                effects.push(Effect::Journal(Entry::Deduplicated { offset }));
+                self.pass(offset);
+                return Offered::Repeat;
+            }
+            self.repeats.remember(&self.policy, key, event);
+        }
         let key = key.filter(|_| self.policy.ordering == Ordering::Key);
         let due = tries.as_ref().map(|tries| tries.due);
         let index = self.slots.insert(Slot {
             offset,
             appended_at,
             ready_at: now,
+            expires_at: expires_at.unwrap_or(NEVER),
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             alone: false,
             key,
@@ -86,10 +146,19 @@ impl Subscription {
                 self.behind += 1;
             }
             Some(due) => self.park(index, due),
-            None => self.fresh.push_back(index),
+            None => {
+                self.fresh.push_back(index);
+                self.watch_expiry(index);
+            }
         }
         self.advance(offset.plus(1));
-        true
+        Offered::Pending
+    }
+
+    /// An event is settled without having been pending.
+    fn pass(&mut self, offset: Offset) {
+        self.settled_since += 1;
+        self.advance(offset.plus(1));
     }
 
     /// Everything before `scanned_to` was offered or did not match.
@@ -146,6 +215,7 @@ impl Subscription {
             if offset >= limit {
                 break;
             }
+            self.repeats.forget(offset);
             self.remove(index);
             gone += 1;
         }

@@ -95,6 +95,7 @@ impl Subscription {
 
     /// Leases an event, for a call of its own where no other is given.
     pub(super) fn begin(&mut self, now: Timestamp, index: u32, call: Option<u64>) -> Lease {
+        self.unwatch_expiry(index);
         self.leases += 1;
         let token = token_of(self.leases, index);
         let deadline = now.plus_ms(self.policy.timeout_ms);
@@ -122,16 +123,12 @@ impl Subscription {
     }
 
     /// When to come back, whatever else happens: the earliest of due retries, the end of a hold, the next probe and the
-    /// deadlines of leases. It may lie in the past: then come back at once. `None` where nothing is timed; events that
+    /// deadlines of leases, and the next expiry. It may lie in the past: then come back at once. `None` where nothing is timed; events that
     /// wait for nothing but a call of [`Subscription::lease`] are not.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let deadline = self.deadlines.first().map(|(deadline, _)| deadline);
-        let due = self.next_lease_at();
-        match (deadline, due) {
-            (Some(deadline), Some(due)) => Some(deadline.min(due)),
-            (deadline, due) => deadline.or(due),
-        }
+        [deadline, self.next_lease_at(), self.next_expiry()].into_iter().flatten().min()
     }
 
     /// When time alone lets something go out: [`Subscription::next_wakeup`] without the deadlines of leases, for callers whose

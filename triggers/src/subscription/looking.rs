@@ -14,10 +14,11 @@ impl Subscription {
     pub fn account(&self) -> Account {
         let pending = self.slots.len() as u64;
         Account {
-            matched: self.delivered + self.dead_lettered + self.expired + pending,
+            matched: self.delivered + self.dead_lettered + self.expired + self.deduplicated + pending,
             delivered: self.delivered,
             dead_lettered: self.dead_lettered,
             expired: self.expired,
+            deduplicated: self.deduplicated,
             pending,
         }
     }
@@ -74,6 +75,18 @@ impl Subscription {
     #[must_use]
     pub const fn lost_events(&self) -> u64 {
         self.lost
+    }
+
+    /// Business keys that are remembered.
+    #[must_use]
+    pub fn remembered_keys(&self) -> usize {
+        self.repeats.len()
+    }
+
+    /// Business keys that were forgotten before their time because there were too many, since the start.
+    #[must_use]
+    pub const fn evicted_keys(&self) -> u64 {
+        self.repeats.evicted()
     }
 
     /// What the target said at the last failure.

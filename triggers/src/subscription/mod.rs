@@ -5,8 +5,9 @@
 //! them; carries out the [`Effect`]s; and comes back at [`next_wakeup`](Subscription::next_wakeup). Payloads never enter.
 //!
 //! It promises:
-//! - **No event is forgotten.** `matched = delivered + dead_lettered + expired + pending`, at every step. The cursor passes
-//!   an event only when it is delivered, durably dead-lettered, expired or passed over.
+//! - **No event is forgotten.** `matched = delivered + dead_lettered + expired + deduplicated + pending`, at every step. The
+//!   cursor passes an event only when it is delivered, durably dead-lettered, expired, passed over, or the repeat of one that was
+//!   delivered or is pending (`repeats`).
 //! - **Order per key**, where the policy asks for it: at most one call has events of a key under way, and the next ones go only
 //!   when those are settled. Other keys flow.
 //! - **Calls** with several events, where the policy asks for them (`batches`), end as a whole or for each event by itself
@@ -30,18 +31,22 @@ mod calls;
 mod control;
 mod deadlines;
 mod entry;
+mod expiring;
 mod halves;
 mod hold;
 mod intake;
+mod keys;
 mod lanes;
 mod lease;
 mod leasing;
 mod looking;
 mod ranges;
+mod repeats;
 mod settling;
 mod slots;
 mod snapshot;
 mod state;
+mod whereabouts;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,10 +57,13 @@ use rand::{Rng, SeedableRng};
 
 pub use self::breaker::{OpenBreaker, Run};
 pub use self::entry::{CallPart, DeadLetterOrder, Effect, Entry, GivenBack, Tries};
+pub use self::intake::{Offer, Offered};
+pub use self::keys::{Keys, Seen};
 pub use self::lease::{CallEnding, Ending, Lease, Settled, StaleLease, Verdict};
 pub use self::ranges::Ranges;
 pub use self::snapshot::Snapshot;
 pub use self::state::{Account, BreakerState, State};
+pub use self::whereabouts::{Wait, Whereabouts};
 
 use self::breaker::Breaker;
 use self::calls::Calls;
@@ -63,6 +71,7 @@ use self::deadlines::Deadlines;
 use self::halves::Halves;
 use self::hold::Hold;
 use self::lanes::Lanes;
+use self::repeats::Repeats;
 use self::slots::{Place, Slots};
 use self::window::Window;
 use crate::outcome::Response;
@@ -91,6 +100,8 @@ pub struct Subscription {
     halves: Halves,
     /// How many wait for the first one of their half.
     grouped: usize,
+    /// When those expire that wait and are not behind another one.
+    expiries: BTreeSet<(Timestamp, Offset, u32)>,
     deadlines: Deadlines,
     in_flight: usize,
     calls: Calls,
@@ -105,9 +116,11 @@ pub struct Subscription {
     settled_ahead: Ranges,
     /// After a restore: what was tried beyond `scanned`.
     retries_ahead: BTreeMap<Offset, Tries>,
+    repeats: Repeats,
     delivered: u64,
     dead_lettered: u64,
     expired: u64,
+    deduplicated: u64,
     lost: u64,
     last_failure: Option<Response>,
     /// Events settled since the last checkpoint.
@@ -132,6 +145,7 @@ impl Subscription {
         let mut rng = SmallRng::seed_from_u64(seed);
         // Tokens of an earlier life, which a subscriber may still show, should not be those of this one.
         let leases = u64::from(rng.random::<u32>());
+        let repeats = Repeats::restore(&policy, snapshot.keys);
         let last = snapshot.retries.values().max_by_key(|tries| tries.last_at);
         Self {
             policy,
@@ -147,6 +161,7 @@ impl Subscription {
             waiting: BTreeSet::new(),
             halves: Halves::default(),
             grouped: 0,
+            expiries: BTreeSet::new(),
             deadlines: Deadlines::default(),
             in_flight: 0,
             calls: Calls::default(),
@@ -158,9 +173,11 @@ impl Subscription {
             last_failure: last.map(|tries| tries.response.clone()),
             settled_ahead: snapshot.settled,
             retries_ahead: snapshot.retries,
+            repeats,
             delivered: snapshot.delivered,
             dead_lettered: snapshot.dead_lettered,
             expired: snapshot.expired,
+            deduplicated: snapshot.deduplicated,
             lost: snapshot.lost,
             settled_since: 0,
             checkpointed: snapshot.cursor,
@@ -195,6 +212,8 @@ impl Subscription {
             run: self.breaker.run().clone(),
             held_until: self.hold.until(),
             throttles: self.hold.throttles(),
+            deduplicated: self.deduplicated,
+            keys: self.repeats.delivered_keys(),
         };
         snapshot.normalise();
         snapshot.cut_responses();
@@ -211,20 +230,24 @@ impl Subscription {
         let slot = self.slots.get_mut(index);
         slot.place = Place::Waiting(due);
         self.waiting.insert((due, slot.offset, index));
+        self.watch_expiry(index);
     }
 
     /// Takes a pending event out for good and lets the next one of its key go. The caller counts it.
     fn remove(&mut self, index: u32) {
         self.detach(index);
+        self.unwatch_expiry(index);
         let slot = self.slots.get(index);
         let next = slot.key.and_then(|key| self.lanes.leave(key, index, &self.slots));
         self.slots.remove(index);
         // Whatever else goes with it, the next one may be under way in the same call, or wait for that.
-        if let Some(next) = next
-            && self.slots.get(next).place == Place::Behind
-        {
-            self.behind -= 1;
-            self.let_go(next);
+        match next.map(|next| (next, self.slots.get(next).place)) {
+            Some((next, Place::Behind)) => {
+                self.behind -= 1;
+                self.let_go(next);
+            }
+            Some((next, Place::Grouped)) => self.watch_expiry(next),
+            _ => {}
         }
         self.settled_since += 1;
         self.window.settle(&self.slots);
@@ -265,6 +288,7 @@ impl Subscription {
             let (offset, slots) = (slot.offset, &self.slots);
             let at = self.fresh.partition_point(|&other| slots.get(other).offset < offset);
             self.fresh.insert(at, index);
+            self.watch_expiry(index);
         }
     }
 }

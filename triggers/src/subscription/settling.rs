@@ -122,6 +122,7 @@ impl Subscription {
         self.orders.get(&offset)?;
         let index = self.window.find(offset, &self.slots)?;
         self.dead_lettered += 1;
+        self.repeats.forget(offset);
         self.remove(index);
         Some(Entry::DeadLettered { offset })
     }
@@ -136,12 +137,17 @@ impl Subscription {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the low half of the key is what is meant")]
     pub(super) fn deliver(&mut self, index: u32, held: Held, effects: &mut Vec<Effect>) -> Verdict {
         let offset = self.slots.get(index).offset;
         self.answered(held, effects);
         self.delivered += 1;
         self.remove(index);
-        effects.push(Effect::Journal(Entry::Delivered { first: offset, count: 1 }));
+        let entry = match self.repeats.delivered(offset) {
+            None => Entry::Delivered { first: offset, count: 1 },
+            Some((key, at)) => Entry::DeliveredOnce { offset, at, key: ((key >> 64) as u64, key as u64) },
+        };
+        effects.push(Effect::Journal(entry));
         Verdict::Delivered
     }
 

@@ -62,6 +62,8 @@ pub(super) struct Slot {
     pub(super) appended_at: Timestamp,
     /// When it was offered: a window begins then.
     pub(super) ready_at: Timestamp,
+    /// When it must not be sent any more.
+    pub(super) expires_at: Timestamp,
     /// What it takes of a batch.
     pub(super) bytes: u32,
     /// Whether it is all that is left of a batch that failed whole: it goes alone from then on.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use eventail_wire::{Offset, Timestamp};
+use eventail_wire::{Offset, Timestamp, limits};
 use serde::{Deserialize, Serialize};
 
 use super::breaker::{OpenBreaker, Run};
 use super::entry::{CallPart, Entry, Tries};
+use super::keys::{Keys, Seen};
 use super::ranges::Ranges;
 use super::state::State;
 use crate::outcome::{Response, RetryClass};
@@ -28,7 +29,7 @@ pub struct Snapshot {
     pub delivered: u64,
     /// Events that were given up.
     pub dead_lettered: u64,
-    /// Pending events that retention took or that were passed over.
+    /// Events that expired, and pending ones that retention took or that were passed over.
     pub expired: u64,
     /// Events that retention took before they were read.
     pub lost: u64,
@@ -44,6 +45,12 @@ pub struct Snapshot {
     pub held_until: Option<Timestamp>,
     /// Throttles in a row.
     pub throttles: u32,
+    /// Repeats that were not delivered.
+    #[serde(default)]
+    pub deduplicated: u64,
+    /// The business keys of delivered events: those of pending ones are found again with the events.
+    #[serde(default)]
+    pub keys: Keys,
 }
 
 impl Snapshot {
@@ -80,6 +87,22 @@ impl Snapshot {
             }
             Entry::DeadLettered { offset } => {
                 self.dead_lettered += 1;
+                self.settle(*offset, offset.plus(1));
+            }
+            Entry::DeliveredOnce { offset, at, key: (high, low) } => {
+                self.delivered += 1;
+                self.run.clear();
+                self.settle(*offset, offset.plus(1));
+                let key = u128::from(*high) << 64 | u128::from(*low);
+                self.keys.insert(key, Seen { offset: *offset, at: *at });
+                self.keys.evict(limits::DEDUP_KEYS_MAX);
+            }
+            Entry::Expired { offset } => {
+                self.expired += 1;
+                self.settle(*offset, offset.plus(1));
+            }
+            Entry::Deduplicated { offset } => {
+                self.deduplicated += 1;
                 self.settle(*offset, offset.plus(1));
             }
             Entry::Answered => self.run.clear(),
@@ -124,6 +147,7 @@ impl Snapshot {
             self.cursor = self.cursor.min(end);
             self.settled.remove_from(end);
             self.retries.split_off(&end);
+            self.keys.forget_from(end);
             self.run.clear();
         }
         reaches_beyond

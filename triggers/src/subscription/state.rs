@@ -41,8 +41,10 @@ pub struct Account {
     pub delivered: u64,
     /// Given up; their dead letters are durable.
     pub dead_lettered: u64,
-    /// Taken by retention, or passed over, while they were pending.
+    /// Past their `expirytime`, or taken by retention or passed over while they were pending.
     pub expired: u64,
+    /// Repeats, by their business key, of events that were delivered or pending.
+    pub deduplicated: u64,
     /// Waiting, under way, to be retried or being dead-lettered.
     pub pending: u64,
 }

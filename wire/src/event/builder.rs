@@ -38,6 +38,12 @@ impl EventBuilder {
         self.attribute(name, value, ValueKind::String)
     }
 
+    /// Sets another `id`.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
     /// Sets `subject`.
     pub fn subject(self, subject: impl Into<String>) -> Self {
         self.extension("subject", subject)

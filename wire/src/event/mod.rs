@@ -26,6 +26,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::limits;
 
@@ -236,6 +237,13 @@ impl Event {
     #[must_use]
     pub fn correlation_id(&self) -> &str {
         self.attribute("correlationid").unwrap_or_else(|| self.id())
+    }
+
+    /// When nobody is to act on the event any more: the extension `expirytime`.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        // It was checked to be a time; one before 1970 is over as well.
+        self.attribute("expirytime").map(|time| Timestamp::parse_rfc3339(time).unwrap_or_default())
     }
 
     /// 128 bits that stand for `source` and `id`, the identity of an event. Stable across versions and machines.

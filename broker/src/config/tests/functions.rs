@@ -188,7 +188,7 @@ fn a_trigger_gives_its_function_the_time_that_it_may_take() {
 fn a_trigger_has_one_target() {
     assert_eq!(
         errors("[triggers.t]\ntarget = {}"),
-        ["2:1 [triggers.t.target] needs one of `http`, `function` and `lambda`"]
+        ["2:1 [triggers.t.target] needs one of `http`, `function`, `lambda` and `topic`"]
     );
     assert_eq!(
         errors(&format!("{RESIZE}[triggers.t.target]\nhttp.url = \"http://a/\"\nfunction = \"resize\"")),
@@ -197,7 +197,7 @@ fn a_trigger_has_one_target() {
     assert_eq!(
         errors("[triggers.t]\ntarget = { lamda = { function = \"a\" } }"),
         [
-            "2:1 [triggers.t.target] needs one of `http`, `function` and `lambda`",
+            "2:1 [triggers.t.target] needs one of `http`, `function`, `lambda` and `topic`",
             "2:12 unknown key `lamda` in [triggers.t.target] (did you mean `lambda`?)",
         ]
     );

@@ -153,6 +153,12 @@ impl Book {
         Ok(read(self.timers.entry(id.0)?))
     }
 
+    /// Whether an event may be a repeat; from memory, and `false` is certain.
+    pub(super) fn may_be_repeated(&self, topic: &TopicName, event: &Event) -> bool {
+        self.timers.knows_any()
+            && self.timers.may_know(TimerName::new(event.id(), u128::from(identity(topic, event))))
+    }
+
     /// What an event would be a repeat of, if its topic recognised repeats.
     pub(super) fn repeated(
         &self,

@@ -20,13 +20,14 @@ mod release;
 mod tests;
 mod tidy;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eventail_storage::index::Index;
 use eventail_storage::index::timers::{Timers, TimersState};
 use eventail_storage::log::{Appended, Log, ReadLimit, Record};
-use eventail_wire::{Event, HeldId, Offset, Timestamp};
+use eventail_wire::{Code, Event, HeldId, Offset, Timestamp, TopicName};
 use tokio::sync::Notify;
 
 use super::{Broker, BrokerError, Core};
@@ -70,8 +71,10 @@ pub(crate) struct Delayed {
     arriving: Arc<Mutex<(u64, u64)>>,
     /// Held by whoever decides what becomes of events that wait.
     deciding: tokio::sync::Mutex<()>,
-    /// Milliseconds: when the next one is due.
+    /// Milliseconds: nobody need be woken for what is due later than this.
     next_at: AtomicU64,
+    /// Milliseconds: when the next one is due, as it is told.
+    told_next_at: AtomicU64,
     /// Rung when one is held that is due before the next one.
     wake: Notify,
     /// How far the log was tidied, and where the last pass ended.
@@ -86,19 +89,20 @@ impl Delayed {
         index: Arc<dyn Index>,
         tuning: Tuning,
     ) -> Result<Self, BrokerError> {
-        let book = Arc::new(Book::new(Timers::new(index)));
         let end = *log.durable_end().borrow();
-        let opened = Arc::clone(&book);
-        let state = tokio::task::spawn_blocking(move || {
+        let (book, state) = tokio::task::spawn_blocking(move || {
+            let opened = Book::new(Timers::open(index)?);
             let state = opened.state()?;
             if state.applied > end {
                 // It is of another log than this one.
                 opened.clear()?;
-                return opened.state();
+                let state = opened.state()?;
+                return Ok::<_, BrokerError>((opened, state));
             }
-            Ok(state)
+            Ok((opened, state))
         })
         .await??;
+        let book = Arc::new(book);
         let delayed = Self {
             log,
             book,
@@ -108,11 +112,14 @@ impl Delayed {
             arriving: Arc::default(),
             deciding: tokio::sync::Mutex::default(),
             next_at: AtomicU64::new(0),
+            told_next_at: AtomicU64::new(u64::MAX),
             wake: Notify::new(),
             tidied: Mutex::default(),
             metrics: DelayedMetrics::new(),
         };
         delayed.catch_up().await?;
+        let (_, next) = delayed.ask(|book| book.due(Timestamp(0), 0, &HashSet::new())).await?;
+        delayed.told_next_at.store(next.unwrap_or(Timestamp::MAX).0, Ordering::Release);
         Ok(delayed)
     }
 
@@ -176,19 +183,41 @@ impl Delayed {
 
     /// Notes that something is held until then.
     fn note_next(&self, at: Timestamp) {
+        self.told_next_at.fetch_min(at.0, Ordering::AcqRel);
         if self.next_at.fetch_min(at.0, Ordering::AcqRel) > at.0 {
             self.wake.notify_one();
         }
+    }
+
+    /// Whether one of these repeats an event that is held, or was and is remembered. It is nearly always known from memory, and must be
+    /// known at once: a publish must not be overtaken by the next one while it asks.
+    pub(super) fn is_repeated(
+        &self,
+        topic: &TopicName,
+        events: &[Event],
+        now: impl Fn() -> Timestamp,
+    ) -> Result<bool, BrokerError> {
+        for event in events.iter().filter(|event| self.book.may_be_repeated(topic, event)) {
+            if self.book.repeated(topic, event, now())?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn totals(&self) -> TimersState {
         *lock(&self.totals)
     }
 
+    /// Why nothing can be held or released, if so.
+    pub(super) fn refusal(&self) -> Option<Code> {
+        self.log.status().refusal
+    }
+
     /// What is held.
     pub(crate) fn status(&self) -> DelayedStatus {
         let totals = self.totals();
-        let next_at = Timestamp(self.next_at.load(Ordering::Acquire));
+        let next_at = Timestamp(self.told_next_at.load(Ordering::Acquire));
         DelayedStatus {
             pending: totals.waiting,
             pending_bytes: totals.waiting_bytes,

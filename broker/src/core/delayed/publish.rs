@@ -49,16 +49,16 @@ impl Core {
     ) -> Result<Vec<Published>, BrokerError> {
         let (now, limits) = (self.clock.now(), self.config().limits.clone());
         let mut arrivals = arrivals(events, now)?;
-        if arrivals.iter().all(|arrival| arrival.until.is_none()) {
+        let window_ms = topic_options(&self.config(), &topic.name).dedup_window_ms;
+        if window_ms > 0 {
+            self.find_repeats(topic, &mut arrivals, now).await?;
+        }
+        if arrivals.iter().all(|arrival| arrival.until.is_none() && arrival.repeats.is_none()) {
             let events: Vec<Event> = arrivals.into_iter().map(|arrival| arrival.event).collect();
             return self.append_now(topic, &events).await;
         }
         let events: Vec<Event> = arrivals.iter().map(|arrival| arrival.event.clone()).collect();
         let bytes = check_batch(&events, &limits)?;
-        let window_ms = topic_options(&self.config(), &topic.name).dedup_window_ms;
-        if window_ms > 0 {
-            self.find_repeats(topic, &mut arrivals, now).await?;
-        }
         let to_hold: Vec<&Arrival> = arrivals.iter().filter(|arrival| arrival.repeats.is_none()).collect();
         let _room = self.room_for(&to_hold)?;
         let in_flight = self.in_flight.enter(bytes, limits.in_flight_bytes_max)?;

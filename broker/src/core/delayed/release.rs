@@ -72,6 +72,7 @@ impl Core {
         delayed.catch_up().await?;
         if delayed.totals().waiting == 0 {
             delayed.next_at.store(u64::MAX, Ordering::Release);
+            delayed.told_next_at.store(u64::MAX, Ordering::Release);
             // Somebody may have come between; whoever does rings.
             return Ok(if delayed.totals().waiting == 0 { LOOK_EVERY } else { Duration::ZERO });
         }
@@ -84,6 +85,7 @@ impl Core {
         let next = next.unwrap_or(Timestamp::MAX);
         delayed.next_at.fetch_min(next.0, Ordering::AcqRel);
         if due.is_empty() {
+            delayed.told_next_at.store(next.0, Ordering::Release);
             return Ok(pause(now, next));
         }
         let release = self.release(&due).await;

@@ -283,6 +283,29 @@ async fn a_repeat_is_answered_with_the_first_handle() {
 }
 
 #[tokio::test]
+async fn what_is_held_is_not_published_a_second_time_at_once() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Moved::new());
+    let broker = open(dir.path(), &clock).await;
+    let at = clock.after(MINUTE_MS);
+    let id = hold(&broker, event_at("1", at)).await;
+    let duplicate = Published::Held { id, deliver_at: at, duplicate: true };
+    let placed = broker.publish(&topic(), vec![event("1"), event("2")]).await.unwrap();
+    assert_eq!(placed, [duplicate, Published::Appended { offset: Offset(0), duplicate: false }]);
+    broker.shutdown().await.unwrap();
+    let broker = open(dir.path(), &clock).await;
+    assert_eq!(
+        broker.publish(&topic(), vec![event("1")]).await.unwrap(),
+        [duplicate],
+        "after a restart, too"
+    );
+    clock.forward(MINUTE_MS);
+    assert_eq!(arrived(&broker, 2).await, ["2", "1"]);
+    let after = broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    assert_eq!(after, [Published::Appended { offset: Offset(1), duplicate: true }]);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_batch_of_both_kinds_is_taken_whole_or_not_at_all() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), Moved::new());
     let mut config = Config::embedded(dir.path());

@@ -161,7 +161,7 @@ impl Driver {
         let answered = match (outcome, &self.replies, waiting) {
             (Outcome::Accepted, _, Some(waiting)) => self.called_back(&lease, waiting).await,
             (Outcome::Ack { reply: Some(reply) }, Some(replies), _) => {
-                let ending = replies.publish(&event, reply).await;
+                let ending = replies.publish(&event, offset, reply).await;
                 self.lane.metrics.replies.increment(u64::from(ending == Ending::Ack));
                 Some((ending, None))
             }

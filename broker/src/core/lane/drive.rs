@@ -8,7 +8,7 @@ use eventail_triggers::input::Input;
 use eventail_triggers::outcome::Response;
 use eventail_triggers::subscription::{CallEnding, Ending, Lease, Settled, Verdict};
 use eventail_triggers::target::Target;
-use eventail_wire::{Clock, Offset};
+use eventail_wire::{Clock, Offset, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -19,10 +19,11 @@ use crate::core::callbacks::{Callbacks, Reply};
 use crate::core::feed::Feed;
 use crate::core::graveyard::{Burial, Graveyard};
 use crate::core::ledger::Ledger;
-use crate::core::permits::{Permit, Seat};
+use crate::core::permits::{Permit, Refusal, Seat};
 use crate::core::replies::Replies;
+use crate::core::timeline::AttemptEnded;
 use crate::metrics::AttemptEnd;
-use crate::status::{Observation, Observer};
+use crate::status::{Observation, Observer, RateWait};
 
 /// How long a driver waits after the log or the journal refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -46,12 +47,23 @@ pub(crate) struct Driver {
     pub(crate) ledger: Arc<Ledger>,
 }
 
+/// What holds calls back that are ready.
+enum Held {
+    /// Nothing: time alone lets more go.
+    No,
+    /// Others have the permits; the lane is woken when its turn comes.
+    ByOthers,
+    /// There is no token before.
+    Until(Timestamp),
+}
+
 /// What is told of an attempt when it is settled.
 struct Told {
     origin: Offset,
     end: AttemptEnd,
     response: Option<Response>,
     took: Duration,
+    is_probe: bool,
 }
 
 impl Driver {
@@ -78,10 +90,10 @@ impl Driver {
                     .lane
                     .fill(self.clock.now(), self.feed.as_ref().map(|(feed, seat)| (feed, *seat)))
                     .await;
-                let waits_for_time = self.start_calls(&sender);
+                let held = self.start_calls(&sender);
                 // A member of a feed is woken by it; watching the end too would wake every trigger for every event.
                 watches_end = filled == Filled::AtEnd;
-                due = self.due(filled, waits_for_time);
+                due = self.due(filled, &held);
             }
             tokio::select! {
                 biased;
@@ -111,51 +123,60 @@ impl Driver {
     }
 
     /// When the lane has to look again even if nothing happens.
-    fn due(&self, filled: Filled, waits_for_time: bool) -> Option<Instant> {
+    fn due(&self, filled: Filled, held: &Held) -> Option<Instant> {
         let now = Instant::now();
         if filled == Filled::Failed || self.lane.refusal().is_some() {
             return Some(now + RETRY);
         }
-        let next = self.lane.next_lease_at().filter(|_| waits_for_time);
+        let lease = match held {
+            Held::No => self.lane.next_lease_at(),
+            Held::Until(at) => Some(*at),
+            Held::ByOthers => None,
+        };
+        let next = [lease, self.lane.next_expiry()].into_iter().flatten().min();
         let next = next.map(|at| now + Duration::from_millis(at.since_ms(self.clock.now())));
-        match filled {
-            Filled::Paced { wait_ms } => {
-                let paced = now + Duration::from_millis(wait_ms);
-                Some(next.map_or(paced, |next| next.min(paced)))
-            }
-            _ => next,
-        }
+        let paced = match filled {
+            Filled::Paced { wait_ms } => Some(now + Duration::from_millis(wait_ms)),
+            Filled::Waiting | Filled::AtEnd | Filled::Failed => None,
+        };
+        [next, paced].into_iter().flatten().min()
     }
 
-    /// Starts as many calls as may go; `false` where more could go but for a permit, which wakes the lane when its turn comes.
-    fn start_calls(self: &Arc<Self>, sender: &mpsc::UnboundedSender<Done>) -> bool {
+    /// Starts as many calls as may go; answers what holds back the others that are ready.
+    fn start_calls(self: &Arc<Self>, sender: &mpsc::UnboundedSender<Done>) -> Held {
         let mut consignments = Vec::new();
         let now = self.clock.now();
         let Some(seat) = &self.seat else {
             self.lane.lease(now, usize::MAX, &mut consignments);
             self.start(consignments, sender, || None);
-            return true;
+            return Held::No;
         };
         let mut permits = VecDeque::new();
-        let mut is_short = false;
-        while !is_short && self.lane.may_lease(now) {
+        let mut refusal = None;
+        while refusal.is_none() && self.lane.may_lease(now) {
             let leased = consignments.len();
             match seat.take() {
-                Some(permit) => {
+                Ok(permit) => {
                     self.lane.lease(now, 1, &mut consignments);
                     if consignments.len() == leased {
+                        permit.unused();
                         break;
                     }
                     permits.push_back(permit);
                 }
-                None => is_short = true,
+                Err(refused) => refusal = Some(refused),
             }
         }
-        if !is_short {
+        if refusal.is_none() {
             seat.pass();
         }
         self.start(consignments, sender, || permits.pop_front());
-        !is_short
+        let Some(Refusal { until, limit }) = refusal else {
+            self.lane.note_rate_wait(None);
+            return Held::No;
+        };
+        self.lane.note_rate_wait(limit.map(|limit| RateWait { limit: limit.to_string(), until }));
+        until.map_or(Held::ByOthers, Held::Until)
     }
 
     fn start(
@@ -190,7 +211,7 @@ impl Driver {
             match ended {
                 Some(Ended::One(origin, ending)) => {
                     replies.extend(reply.map(|reply| (endings.len(), reply)));
-                    told.push(self.told(origin, &ending, took));
+                    told.push(self.told(origin, &ending, took, lease.is_probe));
                     endings.push((lease.token, ending));
                 }
                 Some(Ended::Batch(origins, ending)) => {
@@ -224,11 +245,11 @@ impl Driver {
     ) -> Vec<Burial> {
         let told: Vec<Told> = match &ending {
             CallEnding::Whole(ending) => {
-                origins.into_iter().map(|origin| self.told(origin, ending, took)).collect()
+                origins.into_iter().map(|origin| self.told(origin, ending, took, lease.is_probe)).collect()
             }
             CallEnding::Each(endings) => {
                 let each = origins.into_iter().zip(endings);
-                each.map(|(origin, ending)| self.told(origin, ending, took)).collect()
+                each.map(|(origin, ending)| self.told(origin, ending, took, lease.is_probe)).collect()
             }
         };
         let (settled, burials) = self.lane.settle_call(self.clock.now(), lease.call, ending);
@@ -240,15 +261,19 @@ impl Driver {
         burials
     }
 
-    fn told(&self, origin: Offset, ending: &Ending, took: Duration) -> Told {
+    fn told(&self, origin: Offset, ending: &Ending, took: Duration, is_probe: bool) -> Told {
         let (end, response) = describe(ending);
-        // Only an observer wants the response.
-        Told { origin, end, response: response.filter(|_| self.observer.is_some()).cloned(), took }
+        // Only an observer and the timeline want the response, and a success has none.
+        let is_wanted = self.observer.is_some() || self.lane.track.is_some();
+        Told { origin, end, response: response.filter(|_| is_wanted).cloned(), took, is_probe }
     }
 
     /// Counts attempts that were settled, and tells whoever watches.
     fn tell(&self, told: Vec<Told>, settled: &[Option<Settled>]) {
-        for (Told { origin, end, response, took }, settled) in told.into_iter().zip(settled) {
+        if let Some(track) = &self.lane.track {
+            track.attempts(self.clock.now(), ended(&told, settled));
+        }
+        for (Told { origin, end, response, took, .. }, settled) in told.into_iter().zip(settled) {
             if settled.is_some_and(|settled| settled.verdict == Verdict::HandedBack) {
                 continue;
             }
@@ -284,6 +309,19 @@ impl Driver {
             replay: self.lane.replay.clone(),
         }
     }
+}
+
+/// What is told of attempts that were settled, as the timeline takes it.
+fn ended<'a>(
+    told: &'a [Told],
+    settled: &'a [Option<Settled>],
+) -> impl Iterator<Item = AttemptEnded<'a>> + Clone {
+    told.iter().zip(settled).filter_map(|(told, settled)| {
+        let settled = settled.filter(|settled| settled.verdict != Verdict::HandedBack)?;
+        let Told { origin, end, response, took, is_probe } = told;
+        let response = response.as_ref();
+        Some(AttemptEnded { origin: *origin, end: *end, response, took: *took, settled, is_probe: *is_probe })
+    })
 }
 
 pub(super) fn describe(ending: &Ending) -> (AttemptEnd, Option<&Response>) {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use eventail_storage::log::{ReadError, ReadLimit, Record};
 use eventail_triggers::pattern::Scratch;
-use eventail_triggers::subscription::Subscription;
+use eventail_triggers::subscription::{Effect, Entry, Offer, Offered, Subscription};
 use eventail_wire::{Event, Offset, Timestamp};
 
-use super::{HELD_BYTES_MAX, Lane};
+use super::{HELD_BYTES_MAX, Lane, State};
 use crate::core::feed::{Feed, Incoming, Reach, detached};
 use crate::status::Observation;
 
@@ -137,8 +137,18 @@ impl Lane {
             }
             let Incoming { offset, appended_at, event } = incoming;
             let key = self.key.as_ref().and_then(|key| key.key_of(event));
-            let is_new = state.subscription.offer(now, *offset, *appended_at, key, event.as_bytes().len());
-            if is_new && self.observer.is_some() {
+            let offer = Offer {
+                offset: *offset,
+                appended_at: *appended_at,
+                key,
+                bytes: event.as_bytes().len(),
+                // What an operator asked for again is delivered, expired or not.
+                expires_at: if self.redrives || self.replay.is_some() { None } else { event.expires_at() },
+                dedup_key: self.dedup_key.as_ref().and_then(|key| key.key_of(event)),
+            };
+            let offered = state.subscription.take_in(now, &offer, &mut state.effects);
+            let is_new = offered == Offered::Pending;
+            if offered != Offered::Known && self.observer.is_some() {
                 matched.push(*offset);
             }
             // Without room for its payload it is read again: a key that waits must not hold up the others.
@@ -150,7 +160,8 @@ impl Lane {
         }
         let scanned = intake.waiting.front().map_or(intake.reached, |incoming| incoming.offset);
         state.subscription.advance(scanned);
-        if state.subscription.is_checkpoint_due() {
+        let settled = self.take_settled(state);
+        if settled || state.subscription.is_checkpoint_due() {
             self.flush(state);
         }
         drop(guard);
@@ -161,6 +172,25 @@ impl Lane {
             }
         }
         outcome
+    }
+
+    /// Takes over what was settled by being offered; `false` where nothing was.
+    fn take_settled(&self, state: &mut State) -> bool {
+        let effects = std::mem::take(&mut state.effects);
+        let settled = !effects.is_empty();
+        for effect in effects {
+            let Effect::Journal(entry) = effect else { continue };
+            match entry {
+                Entry::Expired { offset } => self.tell_expired(offset),
+                Entry::Deduplicated { offset } => tracing::debug!(
+                    trigger = %self.trigger, topic = %self.topic, offset = %offset,
+                    "event not delivered: an earlier one has its business key"
+                ),
+                _ => {}
+            }
+            state.entries.push(entry);
+        }
+        settled
     }
 }
 

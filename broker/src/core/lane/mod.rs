@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eventail_storage::log::{AppendError, Appended, BoxFuture, Log, NewRecord, ReadError, ReadLimit};
-use eventail_triggers::key::KeyPath;
+use eventail_triggers::key::{DedupKey, KeyPath};
 use eventail_triggers::pattern::{Matcher, Pattern};
 use eventail_triggers::policy::DeliveryPolicy;
 use eventail_triggers::rate::Bucket;
@@ -32,8 +32,9 @@ use tokio::sync::{Notify, watch};
 use super::graveyard::Burial;
 use super::journal::{Journal, Journaled};
 use super::letter::{self, Origin};
+use super::timeline::{Step, Timeline, Track};
 use crate::metrics::TriggerMetrics;
-use crate::status::Observer;
+use crate::status::{Observer, RateWait};
 
 pub(crate) use drive::Driver;
 pub(crate) use intake::Filled;
@@ -52,6 +53,8 @@ pub(crate) struct LaneOptions {
     /// What makes it a replay, if it is one.
     pub(crate) replay: Option<ReplayOptions>,
     pub(crate) key: Option<KeyPath>,
+    /// What repeats are told by, where the policy has a window for them.
+    pub(crate) dedup_key: Option<DedupKey>,
     pub(crate) policy: DeliveryPolicy,
     /// Where it begins if the journal knows nothing of it.
     pub(crate) start: Offset,
@@ -59,6 +62,8 @@ pub(crate) struct LaneOptions {
     /// Whether records are dead letters that are to be delivered as the events that they were.
     pub(crate) redrives: bool,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Where it is kept what happens to its events, if it is.
+    pub(crate) timeline: Option<Arc<Timeline>>,
     pub(crate) seed: u64,
 }
 
@@ -89,6 +94,8 @@ pub(crate) struct Lane {
     pub(crate) trigger: TriggerName,
     pub(crate) topic: TopicName,
     pub(crate) metrics: TriggerMetrics,
+    /// Where it puts down what happens.
+    pub(crate) track: Option<Arc<Track>>,
     redrives: bool,
     /// The replay that it is.
     replay: Option<Arc<str>>,
@@ -103,6 +110,9 @@ pub(crate) struct Lane {
     /// How many patterns of the matcher an event has to match.
     patterns: usize,
     key: Option<KeyPath>,
+    dedup_key: Option<DedupKey>,
+    /// The rate limit that it waits for, if it does.
+    rate_wait: Mutex<Option<RateWait>>,
     journal: Arc<Journal>,
     /// Which of those around its body it is.
     generation: u64,
@@ -187,12 +197,18 @@ impl Lane {
             intake: Mutex::default(),
             state: Mutex::new(state),
         });
+        let (is_new, start) = (!journal.knows(&options.name) && !options.redrives, options.start);
         let lane = Self::around(body, 0, journal, options);
+        if let Some(track) = lane.track.as_ref().filter(|_| is_new) {
+            track.lane(&Step::Started { offset: start });
+        }
         lane.journal.register(&lane.name, &lane.body);
         lane
     }
 
     fn around(body: Arc<Body>, generation: u64, journal: &Arc<Journal>, options: LaneOptions) -> Arc<Self> {
+        let LaneOptions { name, topic, trigger, timeline, .. } = &options;
+        let track = timeline.as_ref().and_then(|timeline| timeline.track(name, topic, trigger));
         let (replay, end, is_one_off, filter) = match options.replay {
             Some(ReplayOptions { id, end, filter, is_one_off, .. }) => {
                 (Some(id), Some(end), is_one_off, filter)
@@ -202,6 +218,7 @@ impl Lane {
         let patterns: Vec<_> = std::iter::once(options.pattern).chain(filter.map(Some)).collect();
         Arc::new(Self {
             metrics: TriggerMetrics::new(&options.trigger),
+            track,
             name: options.name,
             trigger: options.trigger,
             topic: options.topic,
@@ -215,6 +232,8 @@ impl Lane {
             patterns: patterns.len(),
             matcher: Matcher::new(&patterns),
             key: options.key,
+            dedup_key: options.dedup_key,
+            rate_wait: Mutex::default(),
             journal: Arc::clone(journal),
             generation,
             body,
@@ -320,6 +339,7 @@ impl Lane {
     ) -> BoxFuture<'static, Result<(), super::BrokerError>> {
         let mut state = self.lock();
         let entries = vec![change(&mut state.subscription)];
+        self.note(&entries);
         let cursor = state.subscription.cursor();
         state.let_go_before(cursor);
         let written = self.journal.write(&state.name, entries);
@@ -330,8 +350,15 @@ impl Lane {
 
     /// Whether a call may go now.
     pub(crate) fn may_lease(&self, now: Timestamp) -> bool {
-        let may = |state: &State| state.generation == self.generation && state.subscription.may_lease(now);
-        self.journal.refusal().is_none() && may(&self.lock())
+        if self.journal.refusal().is_some() {
+            return false;
+        }
+        let mut state = self.lock();
+        if state.generation != self.generation {
+            return false;
+        }
+        self.expire(&mut state, now);
+        state.subscription.may_lease(now)
     }
 
     /// Leases the events of at most `max` calls that may go now.
@@ -345,12 +372,49 @@ impl Lane {
         if state.generation != self.generation {
             return;
         }
+        self.expire(state, now);
         state.subscription.lease(now, max, &mut leases);
         into.extend(
             leases
                 .into_iter()
                 .map(|lease| Consignment { event: state.held.get(&lease.offset).cloned(), lease }),
         );
+    }
+
+    /// Settles what waits and is past its `expirytime`.
+    fn expire(&self, state: &mut State, now: Timestamp) {
+        if state.subscription.next_expiry().is_none_or(|at| at > now) {
+            return;
+        }
+        state.subscription.expire(now, &mut state.effects);
+        for effect in std::mem::take(&mut state.effects) {
+            if let Effect::Journal(entry) = effect {
+                if let Entry::Expired { offset } = entry {
+                    self.tell_expired(offset);
+                    state.let_go(offset);
+                }
+                state.entries.push(entry);
+            }
+        }
+        self.flush(state);
+    }
+
+    fn tell_expired(&self, offset: Offset) {
+        tracing::debug!(trigger = %self.trigger, topic = %self.topic, offset = %offset, "event expired before it was delivered");
+    }
+
+    /// Notes which rate limit keeps calls back, if one does.
+    pub(crate) fn note_rate_wait(&self, wait: Option<RateWait>) {
+        let mut known = self.rate_wait.lock().unwrap_or_else(PoisonError::into_inner);
+        if wait.is_some() && known.is_none() {
+            self.metrics.rate_waits.increment(1);
+        }
+        *known = wait;
+    }
+
+    /// The rate limit that it waits for, if it does.
+    pub(crate) fn rate_wait(&self) -> Option<RateWait> {
+        self.rate_wait.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until the journal knows of the attempts before these: one that is made again must not be counted anew after
@@ -365,6 +429,11 @@ impl Lane {
     /// When something is due by itself, a lease that runs out included.
     pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
         self.lock().subscription.next_wakeup()
+    }
+
+    /// When the next event that waits expires.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        self.lock().subscription.next_expiry()
     }
 
     /// When something is due by itself, where attempts end by themselves.
@@ -573,7 +642,14 @@ impl Lane {
         }
         let mut entries = std::mem::take(&mut state.entries);
         Entry::merge(&mut entries);
+        self.note(&entries);
         self.journal.hand_over(&state.name, entries);
+    }
+
+    fn note(&self, entries: &[Entry]) {
+        if let Some(track) = &self.track {
+            track.entries(entries);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -21,7 +21,6 @@ mod plan;
 mod preview;
 mod record;
 mod running;
-mod topic_target;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -14,11 +14,10 @@ use tokio::sync::watch;
 
 use super::plan::{Plan, endpoint};
 use super::record::{Destination, Outcome, Record};
-use super::topic_target::TopicTarget;
 use super::{Replay, lock, one_off_name, outcome_of};
 use crate::core::graveyard::Graveyard;
 use crate::core::lane::{Driver, Lane, LaneOptions, ReplayOptions};
-use crate::core::replies::Replies;
+use crate::core::routing::TopicTarget;
 use crate::core::subscriber::dead_letter_topic;
 use crate::core::triggers::Trigger;
 use crate::core::{BrokerError, Core};
@@ -185,11 +184,13 @@ impl Core {
                         pattern: None,
                         replay: None,
                         key: None,
+                        dedup_key: None,
                         policy: DeliveryPolicy::default(),
                         start: record.start,
                         dead_letter_topic: dead_letter_topic()?,
                         redrives: false,
                         observer: self.observer.clone(),
+                        timeline: Some(Arc::clone(&self.timeline)),
                         seed: self.next_seed(),
                     },
                 };
@@ -226,11 +227,14 @@ impl Core {
             pattern: None,
             replay: None,
             key: trigger.key.clone(),
+            // What was delivered before is what a replay is for.
+            dedup_key: None,
             policy: trigger.options.policy.clone(),
             start: Offset(0),
             dead_letter_topic: trigger.options.dead_letter_topic.clone(),
             redrives: false,
             observer: self.observer.clone(),
+            timeline: Some(Arc::clone(&self.timeline)),
             seed: self.next_seed(),
         }
     }
@@ -258,15 +262,10 @@ impl Core {
         });
     }
 
-    async fn one_off_target(&self, to: &Destination) -> Result<Arc<dyn Target>, Hindrance> {
+    async fn one_off_target(self: &Arc<Self>, to: &Destination) -> Result<Arc<dyn Target>, Hindrance> {
         match to {
             Destination::Topic(name) => {
-                let limits = self.config().limits.clone();
-                Ok(Arc::new(TopicTarget(Replies {
-                    topic: self.topic_or_create(name).await?,
-                    hops_max: limits.hops_max,
-                    event_bytes_max: limits.event_bytes_max,
-                })))
+                Ok(Arc::new(TopicTarget::new(self, self.topic_or_create(name).await?)))
             }
             Destination::Url(url) => match endpoint(self, url) {
                 Ok(target) => Ok(Arc::new(target)),

@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use eventail_triggers::ledger::{Bucket, Budget, BudgetAction, Spending, Summary};
 use eventail_triggers::limiter::{Limiter, LimiterOptions};
 use eventail_triggers::outcome::{RejectReason, Response};
-use eventail_wire::{Code, HeldId, Offset, Timestamp, TopicName, TriggerName};
+use eventail_triggers::schedule::{Runner, Timetable};
+use eventail_wire::{Code, HeldId, Offset, ScheduleName, Timestamp, TopicName, TriggerName};
 use serde_json::Value;
 
 use super::super::OPENAPI;
 use super::super::deliveries::Told;
 use super::super::routes::ROUTES;
+use crate::config::{Schedule, ScheduleTo};
 use crate::status::{
     Account, BreakerState, BulkResult, ConfigAction, ConfigChange, ConfigPart, ConfigStatus,
-    DeadLetterFilter, DeadLetterSummary, DelayedEvent, DelayedState, EventPlace, FunctionSummary,
-    InstancesStatus, OrphanStatus, Readiness, RedriveRequest, ReloadPlan, ReloadReport, ReplayPoint,
-    ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, TopicStatus, TriggerState, TriggerStatus,
+    DeadLetterFilter, DeadLetterOrigin, DeadLetterSummary, DedupStatus, DelayedEvent, DelayedState,
+    EventPlace, EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus, NearMiss,
+    OrphanStatus, PatternMiss, RateWait, Readiness, RedriveRequest, ReloadPlan, ReloadReport, ReplayPoint,
+    ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ScheduleStatus, StoryOutcome, TopicStatus,
+    TriggerState, TriggerStatus, TriggerStory, WaitsFor,
 };
 
 fn document() -> Value {
@@ -173,6 +177,7 @@ fn the_shapes_are_those_that_are_sent() {
     };
     check_shape("TopicStatus", topic);
     let status = TriggerStatus {
+        near_miss: None,
         name: trigger(),
         topic: name(),
         target: String::new(),
@@ -191,8 +196,12 @@ fn the_shapes_are_those_that_are_sent() {
         last_failure: None,
         concurrency: None,
         budget: None,
+        rate_limited: None,
+        dedup: None,
     };
     check_shape("TriggerStatus", status);
+    check_shape("RateWait", RateWait { limit: String::new(), until: None });
+    check_shape("DedupStatus", DedupStatus::default());
     let change = ConfigChange {
         part: ConfigPart::Trigger,
         name: String::new(),
@@ -253,6 +262,15 @@ fn the_shapes_are_those_that_are_sent() {
 }
 
 #[test]
+fn the_shape_of_a_schedule_is_the_one_that_is_sent() {
+    let timetable = Timetable::new("rate(1 hour)".parse().unwrap());
+    let schedule = Schedule::new(timetable, ScheduleTo::Topic(TopicName::new("a").unwrap()));
+    let runner = Runner::new(schedule.runs.clone(), Timestamp(0), 0);
+    let name = ScheduleName::new("a").unwrap();
+    check_shape("ScheduleStatus", ScheduleStatus::of(&name, &schedule, &runner, Timestamp(0)));
+}
+
+#[test]
 fn the_shapes_of_functions_limits_and_budgets_are_those_that_are_sent() {
     let at = Timestamp(1);
     let limiter = Limiter::new(LimiterOptions { min: 1, max: 2 }, at);
@@ -263,6 +281,55 @@ fn the_shapes_of_functions_limits_and_budgets_are_those_that_are_sent() {
     check_shape("TriggerShare", &summary.triggers[0]);
     check_shape("FunctionSummary", FunctionSummary { summary, instances: None });
     check_shape("InstancesStatus", InstancesStatus::default());
+}
+
+#[test]
+fn the_shapes_of_a_timeline_are_those_that_are_sent() {
+    let (offset, at) = (Offset(1), Timestamp(1));
+    let topic = TopicName::new("a").unwrap();
+    let miss = PatternMiss {
+        path: String::new(),
+        expected: String::new(),
+        found: Some(String::new()),
+        failed_fields: 1,
+        text: String::new(),
+    };
+    check_shape("PatternMiss", &miss);
+    check_shape("NearMiss", NearMiss { examined: 1, events: 1, miss: miss.clone(), offset });
+    let story = TriggerStory {
+        trigger: String::new(),
+        is_configured: true,
+        outcome: StoryOutcome::Delivered,
+        because: String::new(),
+        matches: Some(true),
+        miss: Some(miss),
+        waits_for: Some(WaitsFor::Turn),
+        held: Some(HeldBy {
+            state: TriggerState::Running,
+            reason: None,
+            breaker: BreakerState::Open,
+            until: None,
+        }),
+        steps: Vec::new(),
+        steps_left_out: 0,
+    };
+    check_shape("TriggerStory", story);
+    let origin = DeadLetterOrigin { trigger: String::new(), topic: topic.clone(), offset };
+    let event = EventTimeline {
+        topic,
+        offset,
+        appended_at: at,
+        source: String::new(),
+        event_type: String::new(),
+        correlation_id: String::new(),
+        causation_id: Some(String::new()),
+        dead_letter_of: Some(origin),
+        duplicates: Vec::new(),
+        triggers: Vec::new(),
+    };
+    check_shape("EventTimeline", event);
+    let all = EventTimelines { id: String::new(), is_kept: true, events: Vec::new(), events_left_out: 0 };
+    check_shape("EventTimelines", all);
 }
 
 #[test]

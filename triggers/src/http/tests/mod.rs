@@ -3,6 +3,7 @@
 mod answers;
 mod batches;
 mod connections;
+mod dynamic;
 mod reports;
 mod requests;
 mod screening;

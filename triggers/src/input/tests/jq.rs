@@ -97,7 +97,7 @@ fn an_expression_is_compiled_when_it_is_loaded() {
         ("$x", 1, 1, "there is no variable `$x`"),
         ("\"open", 1, 6, "quote"),
         ("", 1, 1, "term"),
-        ("import \"x\" as x; .", 1, 8, "modules"),
+        ("import \"x\" as x; .", 1, 9, "modules"),
     ] {
         match refused(&InputOptions::Jq(expression.to_owned())) {
             InputError::Jq { place, why: said } => {

@@ -134,7 +134,7 @@ fn a_template_that_cannot_work_is_refused() {
         ("{\"a\":\n <id>\n", 2, 6),
         ("{<id>: 1}", 1, 2),
         ("[1<id>]", 1, 3),
-        ("\"open <id>", 1, 11),
+        ("\"open <id>", 1, 6),
     ] {
         match refused(&template(text, id)) {
             InputError::Template { place, why } => {

@@ -204,9 +204,7 @@ impl Model {
             let verdict = match ending {
                 Some(ending) if !is_blocked => match ending {
                     Ending::Ack => {
-                        self.pending.remove(&offset);
-                        self.settled.insert(offset);
-                        self.delivered += 1;
+                        self.deliver(offset);
                         Verdict::Delivered
                     }
                     Ending::Reject { reason, disable, .. } => {

@@ -3,12 +3,15 @@
 mod batches;
 mod budgets;
 mod calls;
+mod expiry;
 mod intake;
 mod model;
 mod order;
 mod partial;
 mod property;
+mod repeats;
 mod restart;
+mod whereabouts;
 
 use eventail_wire::{Offset, Timestamp};
 

@@ -6,7 +6,9 @@ use eventail_wire::{Offset, Timestamp};
 
 use crate::outcome::{RejectReason, RetryClass};
 use crate::policy::{DeliveryPolicy, Ordering};
-use crate::subscription::{Account, BreakerState, Effect, Ending, Entry, Lease, State, Verdict};
+use crate::subscription::{
+    Account, BreakerState, Effect, Ending, Entry, Lease, Offer, Offered, State, Verdict,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Place {
@@ -22,6 +24,8 @@ pub(super) struct Pending {
     pub(super) appended_at: u64,
     pub(super) ready_at: u64,
     pub(super) bytes: usize,
+    pub(super) expires_at: Option<u64>,
+    pub(super) dedup_key: Option<u128>,
     /// What is left of a batch that failed.
     pub(super) alone: bool,
     pub(super) place: Place,
@@ -50,6 +54,9 @@ pub(super) struct Model {
     pub(super) delivered: u64,
     pub(super) dead_lettered: u64,
     pub(super) expired: u64,
+    pub(super) deduplicated: u64,
+    /// Everything that was delivered with a business key: offset, append time, key.
+    pub(super) delivered_keys: Vec<(u64, u64, u128)>,
     pub(super) failures: Vec<Failure>,
     /// Halves of batches, which go as they are.
     pub(super) halves: Vec<Vec<u64>>,
@@ -76,6 +83,8 @@ impl Model {
             delivered: 0,
             dead_lettered: 0,
             expired: 0,
+            deduplicated: 0,
+            delivered_keys: Vec::new(),
             failures: Vec::new(),
             halves: Vec::new(),
             half_calls: BTreeSet::new(),
@@ -95,10 +104,11 @@ impl Model {
     pub(super) fn account(&self) -> Account {
         let pending = self.pending.len() as u64;
         Account {
-            matched: self.delivered + self.dead_lettered + self.expired + pending,
+            matched: self.delivered + self.dead_lettered + self.expired + self.deduplicated + pending,
             delivered: self.delivered,
             dead_lettered: self.dead_lettered,
             expired: self.expired,
+            deduplicated: self.deduplicated,
             pending,
         }
     }
@@ -124,13 +134,34 @@ impl Model {
         dead.map(|(offset, _)| *offset).collect()
     }
 
-    pub(super) fn offer(&mut self, now: u64, offset: u64, appended_at: u64, key: Option<u64>, bytes: usize) {
-        let key = key.filter(|_| self.policy.ordering == Ordering::Key);
+    pub(super) fn offer(&mut self, now: u64, offer: &Offer) -> Offered {
+        let (offset, appended_at) = (offer.offset.0, offer.appended_at.0);
+        let expires_at = offer.expires_at.map(|at| at.0);
+        self.scanned = offset + 1;
+        if expires_at.is_some_and(|at| at <= now) {
+            self.expired += 1;
+            self.settled.insert(offset);
+            return Offered::Expired;
+        }
+        let window_ms = self.policy.dedup_window_ms;
+        let is_near = |at: u64| appended_at.saturating_sub(at) < window_ms;
+        let is_repeat = offer.dedup_key.is_some_and(|key| {
+            let delivered = self.delivered_keys.iter().any(|(_, at, other)| *other == key && is_near(*at));
+            let mut pending = self.pending.values();
+            delivered || pending.any(|other| other.dedup_key == Some(key) && is_near(other.appended_at))
+        });
+        if is_repeat {
+            self.deduplicated += 1;
+            self.settled.insert(offset);
+            return Offered::Repeat;
+        }
         let event = Pending {
-            key,
+            key: offer.key.filter(|_| self.policy.ordering == Ordering::Key),
             appended_at,
             ready_at: now,
-            bytes,
+            bytes: offer.bytes,
+            expires_at,
+            dedup_key: offer.dedup_key.filter(|_| window_ms > 0),
             alone: false,
             place: Place::Fresh,
             burnt: 0,
@@ -138,7 +169,48 @@ impl Model {
             due: None,
         };
         self.pending.insert(offset, event);
-        self.scanned = offset + 1;
+        Offered::Pending
+    }
+
+    /// An event is delivered.
+    pub(super) fn deliver(&mut self, offset: u64) {
+        let event = self.pending.remove(&offset).unwrap();
+        self.delivered_keys.extend(event.dedup_key.map(|key| (offset, event.appended_at, key)));
+        self.settled.insert(offset);
+        self.delivered += 1;
+    }
+
+    /// Settles what waits, is the first of its key and is past its time; answers which.
+    pub(super) fn expire(&mut self, now: u64) -> BTreeSet<u64> {
+        let mut expired = BTreeSet::new();
+        loop {
+            let is_past = |(offset, event): (&u64, &Pending)| {
+                let waits = matches!(event.place, Place::Fresh | Place::Waiting(_));
+                (waits && event.expires_at.is_some_and(|at| at <= now) && self.is_head(*offset))
+                    .then_some((event.expires_at, *offset))
+            };
+            let Some((_, offset)) = self.pending.iter().filter_map(is_past).min() else { return expired };
+            self.pending.remove(&offset);
+            self.settled.insert(offset);
+            self.expired += 1;
+            self.forget_halves();
+            expired.insert(offset);
+        }
+    }
+
+    /// One is found to be past its time.
+    pub(super) fn expire_one(&mut self, offset: u64) {
+        self.pending.remove(&offset);
+        self.settled.insert(offset);
+        self.expired += 1;
+    }
+
+    /// When the next one expires.
+    pub(super) fn next_expiry(&self) -> Option<u64> {
+        let waits = |(offset, event): &(&u64, &Pending)| {
+            matches!(event.place, Place::Fresh | Place::Waiting(_)) && self.is_head(**offset)
+        };
+        self.pending.iter().filter(waits).filter_map(|(_, event)| event.expires_at).min()
     }
 
     pub(super) fn is_head(&self, offset: u64) -> bool {
@@ -243,9 +315,7 @@ impl Model {
             Ending::Ack => {
                 assert_eq!(verdict, Verdict::Delivered);
                 self.answered(hold_epoch);
-                self.pending.remove(&offset);
-                self.settled.insert(offset);
-                self.delivered += 1;
+                self.deliver(offset);
             }
             Ending::Reject { reason, disable, .. } => {
                 assert_eq!(verdict, Verdict::DeadLetter { reason: *reason });
@@ -457,7 +527,7 @@ impl Model {
             (due + if goes_at_once { 0 } else { window_ms }).max(gate.unwrap_or(0))
         });
         let starts = fresh.into_iter().chain(retry).filter(|_| can_lease);
-        deadlines.chain(starts).min().map(Timestamp)
+        deadlines.chain(starts).chain(self.next_expiry()).min().map(Timestamp)
     }
 
     pub(super) fn is_pending(&self, offset: Offset) -> bool {

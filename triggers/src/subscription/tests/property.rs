@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use super::model::Model;
 use crate::outcome::{RejectReason, Response, RetryClass};
 use crate::policy::{BatchPolicy, DeliveryPolicy, Ordering};
-use crate::subscription::{CallEnding, Effect, Ending, Entry, Lease, Snapshot, State, Subscription};
+use crate::subscription::{
+    CallEnding, Effect, Ending, Entry, Lease, Offer, Offered, Snapshot, State, Subscription,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -95,8 +97,11 @@ fn batches() -> impl Strategy<Value = BatchPolicy> {
 fn policies() -> impl Strategy<Value = DeliveryPolicy> {
     let ordering = prop_oneof![Just(Ordering::None), Just(Ordering::Key)];
     let ages = prop_oneof![Just(1_500), Just(1_000_000)];
-    (1..6_usize, 1..5_u32, 1..5_u32, ordering, 2..40_usize, ages, proptest::option::of(batches())).prop_map(
-        |(concurrency, max_attempts, breaker_failures, ordering, parked_max, max_age_ms, batch)| {
+    let windows = prop_oneof![Just(0), 1..2_000_u64];
+    let limits = (1..6_usize, 1..5_u32, 1..5_u32, 2..40_usize);
+    (limits, ordering, ages, proptest::option::of(batches()), windows).prop_map(
+        |(limits, ordering, max_age_ms, batch, dedup_window_ms)| {
+            let (concurrency, max_attempts, breaker_failures, parked_max) = limits;
             DeliveryPolicy {
                 concurrency,
                 concurrency_min: None,
@@ -112,6 +117,8 @@ fn policies() -> impl Strategy<Value = DeliveryPolicy> {
                 breaker_open_ms: 100,
                 breaker_open_max_ms: 800,
                 parked_max,
+                dedup_window_ms,
+                dedup_keys_max: 10_000,
             }
         },
     )
@@ -127,6 +134,19 @@ pub(super) const fn key(offset: u64) -> Option<u64> {
 
 const fn bytes(offset: u64) -> usize {
     100 + (offset % 7) as usize * 50
+}
+
+/// Some expire soon after they were appended, some at once.
+const fn expires_at(offset: u64, appended_at: u64) -> Option<u64> {
+    match offset % 7 {
+        2 => Some(appended_at + 20 * (offset % 50)),
+        4 => Some(appended_at),
+        _ => None,
+    }
+}
+
+const fn dedup_key(offset: u64) -> Option<u128> {
+    if offset.is_multiple_of(4) { None } else { Some(offset as u128 * offset as u128 % 11) }
 }
 
 struct Day {
@@ -172,7 +192,9 @@ impl Day {
     fn step(&mut self, step: Step) {
         match step {
             Step::Append(count) => {
-                self.log.extend(std::iter::repeat_n(self.now, count.into()));
+                // As logs have it, whatever the clock does.
+                let at = self.now.max(self.log.last().copied().unwrap_or_default());
+                self.log.extend(std::iter::repeat_n(at, count.into()));
                 self.scan();
             }
             Step::Wait(ms) => self.now += u64::from(ms),
@@ -251,9 +273,43 @@ impl Day {
         }
     }
 
-    fn offer(&mut self, offset: u64, appended_at: u64) -> bool {
-        let (now, appended_at) = (Timestamp(self.now), Timestamp(appended_at));
-        self.machine.offer(now, Offset(offset), appended_at, key(offset), bytes(offset))
+    fn offer(&mut self, offset: u64, appended_at: u64) -> (Offer, Offered) {
+        let offer = Offer {
+            offset: Offset(offset),
+            appended_at: Timestamp(appended_at),
+            key: key(offset),
+            bytes: bytes(offset),
+            expires_at: expires_at(offset, appended_at).map(Timestamp),
+            dedup_key: dedup_key(offset),
+        };
+        let mut effects = Vec::new();
+        let offered = self.machine.take_in(Timestamp(self.now), &offer, &mut effects);
+        assert_eq!(effects.len(), usize::from(matches!(offered, Offered::Expired | Offered::Repeat)));
+        self.take(effects);
+        (offer, offered)
+    }
+
+    /// What waits and is past its time goes before leases are taken.
+    fn expire(&mut self) {
+        let mut effects = Vec::new();
+        self.machine.expire(Timestamp(self.now), &mut effects);
+        let expired = effects.iter().map(|effect| match effect {
+            Effect::Journal(Entry::Expired { offset }) => offset.0,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(expired.collect::<std::collections::BTreeSet<_>>(), self.model.expire(self.now));
+        self.take(effects);
+    }
+
+    /// Keys whose window is over tell nothing, and are forgotten sooner or later.
+    fn without_old_keys(&self, mut snapshot: Snapshot) -> Snapshot {
+        let newest = self.log.iter().copied().max().unwrap_or_default();
+        let window_ms = self.model.policy.dedup_window_ms;
+        let rows: Vec<_> = snapshot.keys.rows().collect();
+        for (key, seen) in rows.into_iter().filter(|(_, seen)| newest - seen.at.0 >= window_ms) {
+            snapshot.keys.remove(key, seen.offset);
+        }
+        snapshot
     }
 
     fn scan(&mut self) {
@@ -268,14 +324,15 @@ impl Day {
             if self.machine.room() == 0 {
                 break;
             }
-            assert!(self.offer(offset, appended_at));
-            assert!(!self.offer(offset, appended_at));
-            self.model.offer(self.now, offset, appended_at, key(offset), bytes(offset));
+            let (offer, offered) = self.offer(offset, appended_at);
+            assert_eq!(self.offer(offset, appended_at).1, Offered::Known);
+            assert_eq!(offered, self.model.offer(self.now, &offer), "offset {offset}");
             self.seen.insert(offset);
         }
     }
 
     fn lease(&mut self, max: usize) {
+        self.expire();
         let mut leases: Vec<Lease> = Vec::new();
         let may_lease = self.machine.may_lease(Timestamp(self.now));
         self.machine.lease(Timestamp(self.now), max, &mut leases);
@@ -425,14 +482,14 @@ impl Day {
     }
 
     fn crash(&mut self) {
-        let live = self.machine.snapshot();
+        let mut live = self.without_old_keys(self.machine.snapshot());
         let mut merged = self.journal.clone();
         Entry::merge(&mut merged);
         let mut replayed = self.base.clone();
         merged.iter().for_each(|entry| replayed.apply(entry));
         let mut whole = replayed.clone();
         whole.apply(&self.machine.checkpoint());
-        assert_eq!(whole, live, "what is replayed is what was");
+        assert_eq!(self.without_old_keys(whole), live, "what is replayed is what was");
 
         let bytes = rmp_serde::to_vec(&replayed).unwrap();
         let replayed: Snapshot = rmp_serde::from_slice(&bytes).unwrap();
@@ -441,8 +498,10 @@ impl Day {
         self.lives += 1;
         self.machine = Subscription::restore(policy, replayed, self.lives);
         self.model.crash(self.now);
+        let journaled = self.journal.len();
         self.read_again();
-        let goes_on = self.machine.snapshot();
+        self.journal[journaled..].iter().for_each(|expired| live.apply(expired));
+        let goes_on = self.without_old_keys(self.machine.snapshot());
         assert_eq!(goes_on, live, "and what goes on is what was");
     }
 
@@ -452,8 +511,19 @@ impl Day {
             let at = usize::try_from(offset).unwrap();
             let appended_at = self.log.get(at).copied().unwrap_or_default();
             if matches(offset) {
-                let taken = self.offer(offset, appended_at);
-                assert_eq!(taken, self.model.is_pending(Offset(offset)), "offset {offset}");
+                let (_, offered) = self.offer(offset, appended_at);
+                let is_known = !self.model.is_pending(Offset(offset));
+                // One that was not tried yet may have expired meanwhile.
+                let is_past = expires_at(offset, appended_at).is_some_and(|at| at <= self.now);
+                match offered {
+                    Offered::Known => assert!(is_known, "offset {offset}"),
+                    Offered::Pending => assert!(!is_known && !is_past, "offset {offset}"),
+                    Offered::Expired => {
+                        assert!(!is_known && is_past, "offset {offset}");
+                        self.model.expire_one(offset);
+                    }
+                    Offered::Repeat => panic!("offset {offset} was no repeat before"),
+                }
             }
             self.machine.advance(Offset(offset + 1));
         }
@@ -464,7 +534,11 @@ impl Day {
         assert_eq!(account, self.model.account());
         assert_eq!(
             account.matched,
-            account.delivered + account.dead_lettered + account.expired + account.pending
+            account.delivered
+                + account.dead_lettered
+                + account.expired
+                + account.deduplicated
+                + account.pending
         );
         assert_eq!(account.matched, self.seen.len() as u64, "no event is forgotten or counted twice");
         assert_eq!(self.machine.cursor().0, self.model.cursor());
