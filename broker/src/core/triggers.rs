@@ -196,11 +196,6 @@ impl Trigger {
         std::iter::once(&self.lane).chain(self.redrives.get()).chain(self.scheduled.get())
     }
 
-    /// Its pattern, as text.
-    pub(crate) fn pattern(&self) -> Option<&str> {
-        self.options.pattern.as_deref()
-    }
-
     /// Ties the lane of a replay to the trigger: what holds the trigger, now or later, holds its replays.
     pub(crate) async fn attach(&self, lane: &Arc<Lane>) -> Result<(), BrokerError> {
         {

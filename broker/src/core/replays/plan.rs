@@ -111,7 +111,7 @@ pub(super) async fn plan(core: &Arc<Core>, request: &ReplayRequest) -> Result<Pl
     if start > end {
         return Err(ReplayError::Range { start, end }.into());
     }
-    let pattern = trigger.as_ref().and_then(|trigger| trigger.pattern().map(str::to_owned));
+    let pattern = trigger.as_ref().and_then(|trigger| trigger.pattern_text().map(str::to_owned));
     let mut patterns = vec![pattern.as_deref().map(Pattern::parse).transpose()?];
     if let Some(filter) = &request.filter {
         patterns.push(Some(Pattern::parse(filter)?));
