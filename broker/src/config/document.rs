@@ -21,8 +21,7 @@ use super::reader::Environment;
 /// Files that one configuration may include.
 const INCLUDED_MAX: usize = 1_000;
 /// What an included file may have: what comes by name, and tests.
-pub(super) const INCLUDED_KEYS: &[&str] =
-    &["topics", "hosts", "functions", "triggers", "schedules", "tests"];
+pub(super) const INCLUDED_KEYS: &[&str] = &["topics", "hosts", "functions", "triggers", "schedules", "tests"];
 
 /// One file as it was read.
 #[derive(Clone, Debug)]
@@ -231,7 +230,8 @@ fn fill(text: &str, environment: Environment<'_>) -> Result<String, Problem> {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
         };
-        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !is_name {
             return Err(Problem::VariableName { name: name.to_owned() });
         }

@@ -33,7 +33,12 @@ pub fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     }
     let folder = pattern.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder.unwrap_or_else(|| Path::new(".")))? {
+    let entries = match std::fs::read_dir(folder.unwrap_or_else(|| Path::new("."))) {
+        // A folder that is not there yet has no files.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(paths),
+        entries => entries?,
+    };
+    for entry in entries {
         let name = entry?.file_name();
         // As in a shell: what is hidden is not meant.
         let is_meant = name.to_str().is_some_and(|name| !name.starts_with('.') && fits(last, name));

@@ -6,6 +6,7 @@
 
 mod amount;
 mod broker;
+mod cases;
 mod document;
 mod error;
 pub mod files;
@@ -48,8 +49,8 @@ pub use source::{ConfigSource, Loaded};
 
 pub use units::{ByteSize, Duration, UnitError};
 
-pub(crate) use function::lease_ms;
 use document::{Document, Sources};
+pub(crate) use function::lease_ms;
 use reader::{Environment, Reader, Section};
 
 /// The default configuration as a file, with a comment on every key.
@@ -123,6 +124,12 @@ fn of(sources: &Sources, environment: Environment<'_>) -> Result<Config, ConfigE
 
 fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     let root = Section::new(reader, String::new(), 0..0, table, schema::ROOT);
+    if let Some(included) = root.get("include") {
+        // They were read already; what is no string was passed over.
+        for item in included.items(reader) {
+            item.string(reader);
+        }
+    }
     let mut config = Config::standalone();
     broker::read(reader, &root, &mut config);
     config.topics = topics::read(reader, &root);
@@ -131,6 +138,7 @@ fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     config.triggers = trigger::read(reader, &root, &mut functions);
     config.functions = functions.resolve(reader, &mut config.triggers);
     config.schedules = schedule::read(reader, &root);
+    config.tests = cases::read(reader, &root, &config.triggers);
     config.prices = ledger::read_prices(reader, &root);
     config.timeline = timeline::read(reader, &root);
     invoke::read(reader, &root, &mut config);

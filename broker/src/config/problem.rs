@@ -43,6 +43,26 @@ pub enum Problem {
         /// How many may be.
         limit: usize,
     },
+    /// More tests than can be run at each reload.
+    #[error("there are more than {limit} tests")]
+    TooManyTests {
+        /// How many may be.
+        limit: usize,
+    },
+    /// The event of a test that is none.
+    #[error("`{key}` is no event: {why}")]
+    TestEvent {
+        /// Whose value.
+        key: String,
+        /// Why not.
+        why: String,
+    },
+    /// A test says what a trigger has to send that is not to match.
+    #[error("`{name}` is not among the `triggers` of this test")]
+    InputOfNone {
+        /// What was written.
+        name: String,
+    },
     /// A key that only the first file may have.
     #[error("`{key}` cannot stand in a file that is included")]
     NotIncluded {
