@@ -31,4 +31,5 @@ mod replies;
 mod schedules;
 mod support;
 mod traffic;
+mod what_if;
 mod why;

@@ -105,7 +105,7 @@ impl EventIds {
         for level in Level::all() {
             let partition = level.partition_of(hash);
             let wanted = level.packed(hash, 0);
-            self.rows(log, level, partition, &mut |run, _, value| {
+            self.rows(log, level, partition, |run, _, value| {
                 let packed = value.chunks_exact(ENTRY_BYTES).map(packed_of);
                 let matching = packed.filter(|packed| level.run_of(*packed) == wanted);
                 found.extend(matching.map(|packed| Offset(run + level.place_of(packed))));
@@ -132,7 +132,7 @@ impl EventIds {
         for level in Level::all().take_while(due) {
             for partition in 0..level.partitions() {
                 let mut batch = IndexBatch::default();
-                self.rows(log, level, partition, &mut |run, key, _| {
+                self.rows(log, level, partition, |run, key, _| {
                     let is_gone = run < level.run_of(start.0);
                     if is_gone {
                         batch.delete(key.to_vec());
@@ -174,7 +174,7 @@ impl EventIds {
         for partition in 0..below.partitions() {
             let mut batch = IndexBatch::default();
             let mut runs: BTreeMap<u64, [Vec<u8>; FAN]> = BTreeMap::new();
-            self.rows(log, below, partition, &mut |first, key, value| {
+            self.rows(log, below, partition, |first, key, value| {
                 if first >= end.0 {
                     return false;
                 }
@@ -209,7 +209,7 @@ impl EventIds {
         log: &str,
         level: Level,
         partition: u16,
-        visit: &mut dyn FnMut(u64, &[u8], &[u8]) -> bool,
+        mut visit: impl FnMut(u64, &[u8], &[u8]) -> bool,
     ) -> Result<(), IndexError> {
         let prefix = level.partition_prefix(log, partition);
         self.index.scan(&prefix, None, &mut |key, value| match number(&key[prefix.len()..]) {
