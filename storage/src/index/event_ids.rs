@@ -203,13 +203,13 @@ impl EventIds {
         Ok(())
     }
 
-    /// Visits the rows of a partition: each run's first offset, key and value.
+    /// Visits the rows of a partition, from the first run on.
     fn rows(
         &self,
         log: &str,
         level: Level,
         partition: u16,
-        visit: &mut dyn FnMut(u64, &[u8], &[u8]) -> bool,
+        visit: &mut RunVisitor<'_>,
     ) -> Result<(), IndexError> {
         let prefix = level.partition_prefix(log, partition);
         self.index.scan(&prefix, None, &mut |key, value| match number(&key[prefix.len()..]) {
@@ -242,6 +242,9 @@ impl EventIds {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Takes rows of a partition in order: the run's first offset, the key and the value; as long as it answers `true`.
+type RunVisitor<'a> = dyn FnMut(u64, &[u8], &[u8]) -> bool + 'a;
 
 /// How often rows were merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
