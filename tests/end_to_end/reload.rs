@@ -41,7 +41,7 @@ async fn an_edit_of_the_file_takes_effect_and_one_that_is_broken_does_not() {
     at_rest(api, "ship", 1).await;
 
     home.set_config("", &trigger("ship", &second.url("/"), ""));
-    home.write_config();
+    drop(home.write_config());
     let status = reloads(api, 1).await;
     assert!(status["file"].as_str().unwrap().ends_with("eventail.toml"), "{status}");
     api.publish("orders", &event("2", "order.created")).await;
@@ -49,7 +49,7 @@ async fn an_edit_of_the_file_takes_effect_and_one_that_is_broken_does_not() {
     assert_eq!((first.count(), second.count()), (1, 1));
 
     home.set_config("", &trigger("ship", &second.url("/"), "concurency = 1"));
-    home.write_config();
+    drop(home.write_config());
     let status = config_until(api, "the error", |status| !status["last_error"].is_null()).await;
     let message = status["last_error"]["message"].as_str().unwrap();
     assert!(message.contains("unknown key `concurency`") && message.contains("eventail.toml:"), "{message}");
@@ -65,7 +65,7 @@ async fn an_edit_of_the_file_takes_effect_and_one_that_is_broken_does_not() {
 
     // Back to what runs: no reload is needed for it, and the error is gone.
     home.set_config("", &trigger("ship", &second.url("/"), ""));
-    home.write_config();
+    drop(home.write_config());
     config_until(api, "no error", |status| status["last_error"].is_null()).await;
     server.stop().await;
 }
@@ -96,7 +96,7 @@ async fn sighup_and_the_api_reload_a_file_that_is_not_watched() {
     let server = start_quiet(&home).await;
     let api = server.api();
     home.set_config("drain = \"3s\"", &trigger("ship", &receiver.url("/"), ""));
-    home.write_config();
+    drop(home.write_config());
     let plan = api.get_json("/v1/config/plan").await;
     assert_eq!(
         (&plan["changes"][0]["name"], &plan["changes"][0]["needs_restart"]),
@@ -107,14 +107,14 @@ async fn sighup_and_the_api_reload_a_file_that_is_not_watched() {
     reloads(api, 1).await;
 
     home.set_config("", &trigger("dispatch", &receiver.url("/"), "renamed_from = \"ship\""));
-    home.write_config();
+    drop(home.write_config());
     let shown = home.command(&["config", "reload", "--url", &server.url()]).output().await.unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.contains("renamed from ship"), "{shown}");
     let report = api.post("/v1/config/reload", &json!({})).await.expect_status(200).json();
     assert_eq!(report["changes"], json!([]), "nothing has changed since");
     home.set_config("", "[triggers.dispatch]\ntopic = 1\n");
-    home.write_config();
+    drop(home.write_config());
     let refused = api.post("/v1/config/reload", &json!({})).await.expect_status(422);
     assert_eq!(refused.code(), "invalid_config");
     server.stop().await;
@@ -131,7 +131,7 @@ async fn a_kill_9_right_after_a_reload_keeps_the_state_of_what_was_renamed_and_o
     at_rest(api, "ship", 1).await;
     at_rest(api, "bill", 1).await;
     home.set_config("", &trigger("dispatch", &receiver.url("/ship"), "renamed_from = \"ship\""));
-    home.write_config();
+    drop(home.write_config());
     api.post("/v1/config/reload", &json!({})).await.expect_status(200);
     server.kill_9().await;
 
@@ -146,7 +146,7 @@ async fn a_kill_9_right_after_a_reload_keeps_the_state_of_what_was_renamed_and_o
     api.publish("orders", &event("2", "order.created")).await;
     at_rest(api, "dispatch", 2).await;
     home.set_config("", &both);
-    home.write_config();
+    drop(home.write_config());
     api.post("/v1/config/reload", &json!({})).await.expect_status(200);
     at_rest(api, "bill", 2).await;
     at_rest(api, "ship", 2).await;

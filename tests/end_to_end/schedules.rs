@@ -41,7 +41,7 @@ async fn a_schedule_publishes_and_calls_once_and_never_again_after_a_restart() {
     assert_eq!(called.header("ce-eventailschedule"), "cleanup");
     at_rest(api, "ship", 1).await;
 
-    drop(server);
+    server.kill_9().await;
     let server = home.start().await;
     let events = server.api().get_json("/v1/topics/jobs/events?from=earliest").await;
     let events = events["events"].as_array().unwrap();

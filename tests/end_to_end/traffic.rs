@@ -131,7 +131,9 @@ async fn expired_events_are_counted_and_never_sent_and_an_unreadable_time_is_ref
     assert_eq!(receiver.received()[0].id(), "2");
     let mut bad = event("3", "order.created");
     bad["expirytime"] = "tomorrow".into();
-    let refused = api.post("/v1/topics/orders/events", &bad).await;
+    let headers = [("content-type", "application/cloudevents+json")];
+    let refused =
+        api.request(http::Method::POST, "/v1/topics/orders/events", &headers, bad.to_string().into()).await;
     assert_eq!(refused.status, 400, "{}", refused.text());
     assert!(refused.text().contains("expirytime"), "{}", refused.text());
 }

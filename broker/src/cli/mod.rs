@@ -32,6 +32,7 @@ mod tail;
 mod topics;
 mod triggers;
 mod watch;
+mod what_if;
 mod why;
 
 use std::ffi::OsString;
@@ -90,6 +91,8 @@ enum Command {
     Triggers(triggers::Arguments),
     /// Tell what happened to an event, and why
     Why(why::Arguments),
+    /// Tell what a new configuration would do with the events that are there
+    WhatIf(what_if::Arguments),
     /// Show what the broker runs with, what a reload would change, or reload
     Config(config::Arguments),
     /// Show schedules and their next runs
@@ -189,6 +192,7 @@ impl Command {
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
             Self::Why(arguments) => block_on(why::run(arguments, screen)),
+            Self::WhatIf(arguments) => block_on(what_if::run(arguments, screen)),
             Self::Config(arguments) => block_on(config::run(arguments, screen)),
             Self::Schedules(arguments) => block_on(schedules::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),

@@ -81,6 +81,20 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn text(&mut self) -> Result<RawText, Mistake> {
         let start = self.at + 1;
+        // Most names and many values end within one word.
+        if let Some(word) = self.bytes.get(start..).and_then(<[u8]>::first_chunk)
+            && let Some(stop) = first_stop(*word)
+            && word.get(stop) == Some(&b'"')
+        {
+            self.at = start + stop + 1;
+            return Ok(RawText { start, end: start + stop, escaped: false });
+        }
+        self.long_text(start)
+    }
+
+    /// Takes what is left of any string, standing at its opening quote.
+    #[inline(never)]
+    fn long_text(&mut self, start: usize) -> Result<RawText, Mistake> {
         let mut escaped = false;
         self.at = start;
         loop {
@@ -100,31 +114,33 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Runs over the bytes of a string that mean themselves, eight at a time.
+    /// Runs over the bytes of a string that mean themselves.
     #[inline]
     fn skip_plain(&mut self) {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        const HIGHS: u64 = 0x8080_8080_8080_8080;
-        let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        while let Some((chunk, _)) = self.bytes.get(self.at..).and_then(<[u8]>::split_first_chunk::<8>) {
-            let word = u64::from_le_bytes(*chunk);
-            let quotes = zero_bytes(word ^ (ONES * u64::from(b'"')));
-            let escapes = zero_bytes(word ^ (ONES * u64::from(b'\\')));
-            let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-            let stops = quotes | escapes | controls;
-            if stops != 0 {
-                // Borrows can raise false stops only above the first true one.
-                self.at += stops.trailing_zeros() as usize / 8;
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        // Most strings end within the first words, and long ones are worth wider steps only behind them.
+        for _ in 0..WORDS_FIRST {
+            let Some((word, behind)) = rest.split_first_chunk() else { break };
+            if let Some(stop) = first_stop(*word) {
+                self.at = self.bytes.len() - rest.len() + stop;
                 return;
             }
-            self.at += 8;
+            rest = behind;
         }
-        while let Some(&byte) = self.bytes.get(self.at) {
-            if byte == b'"' || byte == b'\\' || byte < 0x20 {
+        while let Some((block, behind)) = rest.split_first_chunk()
+            && !has_stop(block)
+        {
+            rest = behind;
+        }
+        while let Some((word, behind)) = rest.split_first_chunk() {
+            if let Some(stop) = first_stop(*word) {
+                self.at = self.bytes.len() - rest.len() + stop;
                 return;
             }
-            self.at += 1;
+            rest = behind;
         }
+        let stop = rest.iter().position(|&byte| is_stop(byte)).unwrap_or(rest.len());
+        self.at = self.bytes.len() - rest.len() + stop;
     }
 
     fn escape(&mut self) -> Result<(), Mistake> {
@@ -181,7 +197,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// Runs over any value, checking its grammar. `depth` is how deep it stands.
+    #[inline]
     pub(crate) fn skip_value(&mut self, depth: usize) -> Result<(), Mistake> {
+        match self.peek() {
+            Some(b'"') => self.text().map(|_| ()),
+            Some(b'{' | b'[') => self.skip_nested(depth),
+            _ => self.skip_scalar(),
+        }
+    }
+
+    fn skip_nested(&mut self, depth: usize) -> Result<(), Mistake> {
         // One bit for each open object (1) or list (0), the innermost lowest: DEPTH_MAX of them fit.
         let mut open: u128 = 0;
         let mut inside = 0;
@@ -239,6 +264,39 @@ impl<'a> Cursor<'a> {
             None => Err("the text ends where a value must come"),
         }
     }
+}
+
+/// Words of a string that are looked at one by one before whole blocks are.
+const WORDS_FIRST: usize = 4;
+
+/// What a string is run over in at once: two registers of the smallest vector units.
+type Block = [u8; 32];
+
+/// Whether a byte of a string does not stand for itself.
+#[inline]
+fn is_stop(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
+}
+
+/// Whether any byte of the block stops the string. Has no branch for a byte, so that it compiles to vector code.
+#[inline]
+fn has_stop(block: &Block) -> bool {
+    block.iter().fold(false, |stops, &byte| stops | is_stop(byte))
+}
+
+/// The place of the first byte that stops the string.
+#[inline]
+fn first_stop(word: [u8; 8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_le_bytes(word);
+    let quotes = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+    let escapes = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+    let controls = word.wrapping_sub(ONES * 0x20);
+    // None of the three has its high bit set, so that this serves all of their differences. Borrows can raise false stops
+    // only above the first true one.
+    let stops = (quotes | escapes | controls) & !word & HIGHS;
+    (stops != 0).then(|| stops.trailing_zeros() as usize / 8)
 }
 
 /// Appends what an escaped string means. A surrogate without its half becomes the three bytes that UTF-8 forbids, so that

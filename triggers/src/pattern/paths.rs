@@ -26,8 +26,33 @@ pub(super) const ROOT: StepId = 0;
 #[derive(Debug, Default)]
 struct Step {
     path: Option<PathId>,
-    listed: Vec<(Box<[u8]>, StepId)>,
+    /// Whether a step below it leads on, so that a key with dots may lead somewhere.
+    is_deep: bool,
+    listed: Vec<Listed>,
     hashed: HashMap<Box<[u8]>, StepId, Hashing>,
+}
+
+/// One of few steps that another leads on to.
+#[derive(Debug)]
+struct Listed {
+    /// What [`word`] makes of the name.
+    word: u64,
+    name: Box<[u8]>,
+    step: StepId,
+}
+
+/// A number for a name: different for any two names of the same length up to eight bytes.
+#[inline]
+fn word(name: &[u8]) -> u64 {
+    if let Some(first) = name.first_chunk() {
+        return u64::from_le_bytes(*first);
+    }
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        return u64::from(u32::from_le_bytes(*first)) | (u64::from(u32::from_le_bytes(*last)) << 32);
+    }
+    let [first, last] = [name.first(), name.last()].map(|byte| u64::from(byte.copied().unwrap_or_default()));
+    let middle = u64::from(name.get(name.len() / 2).copied().unwrap_or_default());
+    first | (middle << 8) | (last << 16)
 }
 
 /// All paths of a matcher.
@@ -49,9 +74,13 @@ impl Paths {
 
     /// The number of a path, which is new if it was not there.
     pub(super) fn intern(&mut self, path: &str) -> PathId {
-        let mut at = ROOT;
+        let (mut above, mut at) = (None, ROOT);
         for name in path.split('.') {
-            at = self.child(at, name.as_bytes()).unwrap_or_else(|| self.add(at, name.as_bytes()));
+            let below = self.child(at, name.as_bytes()).unwrap_or_else(|| self.add(at, name.as_bytes()));
+            if let Some(above) = above.replace(at) {
+                self.steps[above].is_deep = true;
+            }
+            at = below;
         }
         let count = &mut self.count;
         *self.steps[at].path.get_or_insert_with(|| {
@@ -70,10 +99,10 @@ impl Paths {
         self.steps.push(Step::default());
         let step = &mut self.steps[parent];
         if step.listed.len() < LISTED_MAX && step.hashed.is_empty() {
-            step.listed.push((name.into(), id));
+            step.listed.push(Listed { word: word(name), name: name.into(), step: id });
             return id;
         }
-        step.hashed.extend(step.listed.drain(..));
+        step.hashed.extend(step.listed.drain(..).map(|listed| (listed.name, listed.step)));
         step.hashed.insert(name.into(), id);
         id
     }
@@ -89,20 +118,28 @@ impl Paths {
     }
 
     /// Where a name without dots leads.
+    #[inline]
     pub(super) fn child(&self, step: StepId, name: &[u8]) -> Option<StepId> {
         let step = &self.steps[step];
         if step.hashed.is_empty() {
-            return step.listed.iter().find(|(listed, _)| **listed == *name).map(|(_, id)| *id);
+            let word = word(name);
+            let is_it = |listed: &&Listed| {
+                listed.word == word
+                    && listed.name.len() == name.len()
+                    && (name.len() <= size_of::<u64>() || *listed.name == *name)
+            };
+            return step.listed.iter().find(is_it).map(|listed| listed.step);
         }
         step.hashed.get(name).copied()
     }
 
     /// Where any key leads.
+    #[inline]
     pub(super) fn follow(&self, step: StepId, key: &[u8]) -> Option<StepId> {
         if let Some(found) = self.child(step, key) {
             return Some(found);
         }
-        if !key.contains(&b'.') {
+        if !self.steps[step].is_deep || !key.contains(&b'.') {
             return None;
         }
         key.split(|&byte| byte == b'.').try_fold(step, |at, name| self.child(at, name))

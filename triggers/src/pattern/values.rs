@@ -81,11 +81,34 @@ pub(super) fn address(text: &[u8]) -> Option<IpAddr> {
 
 /// The bits of the double that a JSON number is, if a double holds the number: if its shortest spelling is the number again.
 pub(super) fn double(text: &[u8]) -> Option<u64> {
+    if let Some(number) = plain(text) {
+        // Adding zero turns -0 into 0.
+        return Some((number + 0.0).to_bits());
+    }
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    let is_plain = text.len() <= SAFE_DIGITS && !text.iter().any(|byte| matches!(byte, b'e' | b'E'));
-    let held = is_plain || (number.is_finite() && decimal(text) == decimal(format!("{number:e}").as_bytes()));
-    // Adding zero turns -0 into 0.
+    let held = number.is_finite() && decimal(text) == decimal(format!("{number:e}").as_bytes());
     held.then(|| (number + 0.0).to_bits())
+}
+
+/// The double that a number without an exponent is, if it has so few digits that both they and the power of ten that divides
+/// them are held exactly: a division is rounded right.
+fn plain(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; SAFE_DIGITS] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+    let (sign, digits) = text.strip_prefix(b"-").map_or((1.0, text), |rest| (-1.0, rest));
+    if digits.len() > SAFE_DIGITS || !digits.first()?.is_ascii_digit() {
+        return None;
+    }
+    let (mut mantissa, mut point) = (0, None);
+    for (at, &byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => mantissa = mantissa * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(at),
+            _ => return None,
+        }
+    }
+    let decimals = point.map_or(0, |point| digits.len() - point - 1);
+    Some(sign * mantissa as f64 / POWERS[decimals])
 }
 
 /// A number's sign, its digits without zeros at either end, and the power of ten of the last of them.

@@ -149,6 +149,10 @@ pub fn is_media_type(value: &str) -> bool {
 /// `*/json` or `*/*+json`, whatever the case and the parameters.
 #[must_use]
 pub fn is_json_media_type(value: &str) -> bool {
+    // Most is spelt like this, and events are asked on the way to every pattern.
+    if value == "application/json" {
+        return true;
+    }
     let essence = value.split(';').next().unwrap_or_default().trim();
     let Some((_, subtype)) = essence.split_once('/') else { return false };
     let ends_with_json =

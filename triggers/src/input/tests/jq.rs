@@ -1,3 +1,5 @@
+//! jq: what it makes, what it must not reach, and that nothing hostile gets far.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Inputs: what is taken, what is refused, and what comes out.
+
 mod hostile;
 mod jq;
 mod paths;

@@ -1,3 +1,5 @@
+//! Paths into an event: what they find, and which are refused.
+
 use eventail_wire::Event;
 use serde_json::json;
 

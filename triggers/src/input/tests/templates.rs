@@ -1,3 +1,5 @@
+//! Templates: places in and out of quotes, names, and what is predefined.
+
 use proptest::prelude::*;
 use serde_json::json;
 
