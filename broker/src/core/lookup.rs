@@ -182,6 +182,12 @@ impl Lookup {
             if !is_due || !self.extend(topic, &mut tail, end).await? {
                 break;
             }
+            let indexed = tail.from.filter(|indexed| *indexed > from);
+            drop(tail);
+            if let Some(indexed) = indexed {
+                let (ids, log) = (Arc::clone(&self.ids), topic.name.to_string());
+                tokio::task::spawn_blocking(move || ids.merge(&log, indexed)).await??;
+            }
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ impl EventIds {
         self.mark(INDEXED_PREFIX, log)
     }
 
-    /// Indexes the block that begins at `first`, a multiple of [`BLOCK`], and merges what is due then.
+    /// Indexes the block that begins at `first`, a multiple of [`BLOCK`].
     ///
     /// # Errors
     /// Where the index fails.
@@ -88,7 +88,14 @@ impl EventIds {
             batch.put(level.row_key(log, 0, first.0), entries.collect());
         }
         batch.put(mark_key(INDEXED_PREFIX, log), end.0.to_be_bytes().to_vec());
-        self.index.apply(batch)?;
+        self.index.apply(batch)
+    }
+
+    /// Merges what is due once all blocks before `end` are indexed. That may take long; blocks are added and found meanwhile.
+    ///
+    /// # Errors
+    /// Where the index fails.
+    pub fn merge(&self, log: &str, end: Offset) -> Result<(), IndexError> {
         (1..=LEVEL_MAX)
             .map(Level)
             .take_while(|level| level.run_of(end.0) == end.0)
@@ -105,7 +112,7 @@ impl EventIds {
         for level in Level::all() {
             let partition = level.partition_of(hash);
             let wanted = level.packed(hash, 0);
-            self.rows(log, level, partition, |run, _, value| {
+            self.rows(log, level, partition, &mut |run, _, value| {
                 let packed = value.chunks_exact(ENTRY_BYTES).map(packed_of);
                 let matching = packed.filter(|packed| level.run_of(*packed) == wanted);
                 found.extend(matching.map(|packed| Offset(run + level.place_of(packed))));
@@ -132,7 +139,7 @@ impl EventIds {
         for level in Level::all().take_while(due) {
             for partition in 0..level.partitions() {
                 let mut batch = IndexBatch::default();
-                self.rows(log, level, partition, |run, key, _| {
+                self.rows(log, level, partition, &mut |run, key, _| {
                     let is_gone = run < level.run_of(start.0);
                     if is_gone {
                         batch.delete(key.to_vec());
@@ -172,9 +179,11 @@ impl EventIds {
     fn merge_into(&self, log: &str, level: Level, end: Offset) -> Result<(), IndexError> {
         let below = Level(level.0 - 1);
         for partition in 0..below.partitions() {
+            // Held for one partition at a time: what is left below was not trimmed, so neither is the run that it goes to.
+            let _changing = self.changing();
             let mut batch = IndexBatch::default();
             let mut runs: BTreeMap<u64, [Vec<u8>; FAN]> = BTreeMap::new();
-            self.rows(log, below, partition, |first, key, value| {
+            self.rows(log, below, partition, &mut |first, key, value| {
                 if first >= end.0 {
                     return false;
                 }
@@ -203,13 +212,13 @@ impl EventIds {
         Ok(())
     }
 
-    /// Visits the rows of a partition: each run's first offset, key and value.
+    /// Visits the rows of a partition, from the first run on.
     fn rows(
         &self,
         log: &str,
         level: Level,
         partition: u16,
-        mut visit: impl FnMut(u64, &[u8], &[u8]) -> bool,
+        visit: &mut RunVisitor<'_>,
     ) -> Result<(), IndexError> {
         let prefix = level.partition_prefix(log, partition);
         self.index.scan(&prefix, None, &mut |key, value| match number(&key[prefix.len()..]) {
@@ -242,6 +251,9 @@ impl EventIds {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Takes rows of a partition in order: the run's first offset, the key and the value; as long as it answers `true`.
+type RunVisitor<'a> = dyn FnMut(u64, &[u8], &[u8]) -> bool + 'a;
 
 /// How often rows were merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,6 +348,11 @@ mod tests {
         (from..from + BLOCK).map(|number| hash(&format!("id-{number}"))).collect()
     }
 
+    fn add(ids: &EventIds, log: &str, first: Offset, hashes: &[u32]) -> Result<(), IndexError> {
+        ids.add_block(log, first, hashes)?;
+        ids.merge(log, first.plus(BLOCK))
+    }
+
     fn ids() -> (Arc<MemoryIndex>, EventIds) {
         let index = Arc::new(MemoryIndex::default());
         (Arc::clone(&index), EventIds::new(index))
@@ -354,9 +371,9 @@ mod tests {
     #[test]
     fn an_id_is_found_in_its_log_and_in_no_other() {
         let (_, ids) = ids();
-        ids.add_block("orders", Offset(0), &block(0)).unwrap();
-        ids.add_block("orders", Offset(BLOCK), &block(BLOCK)).unwrap();
-        ids.add_block("orders.eu", Offset(0), &block(9_000)).unwrap();
+        add(&ids, "orders", Offset(0), &block(0)).unwrap();
+        add(&ids, "orders", Offset(BLOCK), &block(BLOCK)).unwrap();
+        add(&ids, "orders.eu", Offset(0), &block(9_000)).unwrap();
         assert_eq!(ids.indexed_to("orders").unwrap(), Offset(2 * BLOCK));
         assert_eq!(ids.indexed_to("other").unwrap(), Offset(0));
         assert_eq!(ids.candidates("orders", hash("id-1500")).unwrap(), [Offset(1500)]);
@@ -367,14 +384,14 @@ mod tests {
     fn trimmed_blocks_are_gone_and_the_rest_is_there() {
         let (_, ids) = ids();
         for first in [0, BLOCK, 2 * BLOCK] {
-            ids.add_block("t", Offset(first), &block(first)).unwrap();
+            add(&ids, "t", Offset(first), &block(first)).unwrap();
         }
         ids.trim("t", Offset(BLOCK + 5)).unwrap();
         assert_eq!(ids.candidates("t", hash("id-3")).unwrap(), []);
         assert_eq!(ids.candidates("t", hash("id-1030")).unwrap(), [Offset(1030)]);
         // A block that retention took while it was read.
         ids.trim("t", Offset(4 * BLOCK)).unwrap();
-        ids.add_block("t", Offset(3 * BLOCK), &block(3 * BLOCK)).unwrap();
+        add(&ids, "t", Offset(3 * BLOCK), &block(3 * BLOCK)).unwrap();
         assert_eq!(ids.candidates("t", hash("id-3080")).unwrap(), []);
         assert_eq!(ids.indexed_to("t").unwrap(), Offset(4 * BLOCK));
     }
@@ -384,7 +401,7 @@ mod tests {
         let (index, ids) = ids();
         let blocks = 16 * 16 * 2 + 16 + 1;
         for number in 0..blocks {
-            ids.add_block("t", Offset(number * BLOCK), &block(number * BLOCK)).unwrap();
+            add(&ids, "t", Offset(number * BLOCK), &block(number * BLOCK)).unwrap();
         }
         for id in [0, 17, 16 * BLOCK, 300 * BLOCK + 7, blocks * BLOCK - 1] {
             assert_eq!(ids.candidates("t", hash(&format!("id-{id}"))).unwrap(), [Offset(id)]);
@@ -423,7 +440,7 @@ mod tests {
         let found = || [5, 9 * BLOCK].map(|id| ids.candidates("t", hash(&format!("id-{id}"))).unwrap());
         assert_eq!(found(), [[Offset(5)], [Offset(9 * BLOCK)]]);
         for number in 16..32 {
-            ids.add_block("t", Offset(number * BLOCK), &block(number * BLOCK)).unwrap();
+            add(&ids, "t", Offset(number * BLOCK), &block(number * BLOCK)).unwrap();
         }
         assert_eq!(found(), [[Offset(5)], [Offset(9 * BLOCK)]]);
         assert_eq!(rows(index.as_ref(), &Level(0).partition_prefix("t", 0)), [] as [usize; 0]);
@@ -432,8 +449,8 @@ mod tests {
     #[test]
     fn a_log_that_is_forgotten_and_rows_of_earlier_layouts_are_gone() {
         let (index, ids) = ids();
-        ids.add_block("t", Offset(0), &block(0)).unwrap();
-        ids.add_block("t.2", Offset(0), &block(0)).unwrap();
+        add(&ids, "t", Offset(0), &block(0)).unwrap();
+        add(&ids, "t.2", Offset(0), &block(0)).unwrap();
         ids.forget("t").unwrap();
         assert_eq!(ids.indexed_to("t").unwrap(), Offset(0));
         assert_eq!(ids.candidates("t", hash("id-3")).unwrap(), []);
@@ -475,7 +492,7 @@ mod tests {
             for number in first..first + blocks {
                 let offsets = number * BLOCK..number * BLOCK + 8;
                 let hashes: Vec<u32> = offsets.clone().map(hash_of).collect();
-                ids.add_block("t", Offset(number * BLOCK), &hashes).unwrap();
+                add(&ids, "t", Offset(number * BLOCK), &hashes).unwrap();
                 for (hash, offset) in hashes.into_iter().zip(offsets) {
                     model.entry(hash).or_default().push(Offset(offset));
                 }
