@@ -1,5 +1,6 @@
 //! What the reader takes, what it refuses, and where it says that it is wrong.
 
+mod described;
 mod functions;
 mod inputs;
 mod schedules;
