@@ -8,6 +8,7 @@ pub mod http;
 mod lambda_name;
 pub mod metrics;
 pub mod quic;
+pub mod rehearsal;
 pub mod status;
 
 pub use core::{

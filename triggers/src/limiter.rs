@@ -149,9 +149,11 @@ impl Limiter {
 
     /// Goes on between other bounds with what it has learnt.
     pub fn set_bounds(&mut self, options: LimiterOptions) {
+        // One that has learnt nothing yet, or nothing good, begins where the least is now.
+        let is_at_min = self.limit == self.min;
         self.min = options.min.max(1);
         self.max = options.max.max(self.min);
-        self.limit = self.limit.clamp(self.min, self.max);
+        self.limit = if is_at_min { self.min } else { self.limit.clamp(self.min, self.max) };
         self.ramp_to = self.ramp_to.clamp(self.limit, self.max);
         if self.limit == self.max {
             self.reason = LimitReason::AtMax;

@@ -1,6 +1,7 @@
 //! `eventail check`: a configuration read as `serve` would read it, and all that is wrong with it; with `--probe`, what it needs of
 //! the world around it as well.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::screen::{Paint, Screen, visible};
 use super::{Format, Output, block_on};
 use crate::clock::SystemClock;
 use crate::config::{Config, FILE_NAME};
+use crate::rehearsal::{self, TestFailure};
 
 const EXAMPLES: &str = "\
 With --probe, hosts of HTTP targets are resolved and connected to, under the same rules of egress and without sending anything; AWS
@@ -24,6 +26,7 @@ a broker uses it. Exit code 1 says that something will not work.
 
 Examples:
   eventail check
+  eventail check --test
   eventail check --config deploy/eventail.toml && systemctl restart eventail
   eventail check --probe --output json";
 
@@ -34,6 +37,9 @@ pub(super) struct Arguments {
     /// The configuration
     #[arg(long, short, default_value = FILE_NAME, value_name = "FILE")]
     config: PathBuf,
+    /// Run the `[[tests]]` that it has as well
+    #[arg(long)]
+    test: bool,
     /// Only read files (the default)
     #[arg(long, conflicts_with = "probe")]
     offline: bool,
@@ -53,16 +59,24 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Cl
     } else {
         Vec::new()
     };
+    let failures = if arguments.test {
+        rehearsal::failures(&config).map_err(|source| CliError::Rehearsal { source })?
+    } else {
+        Vec::new()
+    };
     match arguments.output.output {
-        Format::Json => screen.json(&as_json(arguments, &config, &probes))?,
+        Format::Json => screen.json(&as_json(arguments, &config, &failures, &probes))?,
         Format::Table => {
             screen.line(&summary(arguments, &config, screen))?;
+            if arguments.test {
+                report_tests(&config, &failures, screen)?;
+            }
             for probe in &probes {
                 report(probe, screen)?;
             }
         }
     }
-    let works = probes.iter().all(|probe| probe.outcome.is_ok());
+    let works = failures.is_empty() && probes.iter().all(|probe| probe.outcome.is_ok());
     Ok(if works { Exit::Done } else { Exit::Negative })
 }
 
@@ -98,7 +112,12 @@ fn report(probe: &Probe, screen: &mut Screen) -> Result<(), CliError> {
     }
 }
 
-fn as_json(arguments: &Arguments, config: &Config, probes: &[Probe]) -> serde_json::Value {
+fn as_json(
+    arguments: &Arguments,
+    config: &Config,
+    failures: &[TestFailure],
+    probes: &[Probe],
+) -> serde_json::Value {
     let shown = |probe: &Probe| match &probe.outcome {
         Ok(found) => json!({ "subject": probe.subject, "probe": probe.what, "ok": true, "found": found }),
         Err(error) => json!({
@@ -116,8 +135,20 @@ fn as_json(arguments: &Arguments, config: &Config, probes: &[Probe]) -> serde_js
         "functions": config.functions.len(),
         "http": config.http,
         "quic": config.quic,
+        "tests_failed": failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "probes": probes.iter().map(shown).collect::<Vec<_>>(),
     })
+}
+
+/// A line for each test that does not hold, and one for all.
+fn report_tests(config: &Config, failures: &[TestFailure], screen: &mut Screen) -> Result<(), CliError> {
+    for failure in failures {
+        let failed = screen.paint(Paint::Failure, "failed");
+        screen.line(&format!("{failed}: {failure}"))?;
+    }
+    let failed: BTreeSet<&str> = failures.iter().map(|failure| failure.test.as_str()).collect();
+    let held = config.tests.len().saturating_sub(failed.len());
+    screen.line(&format!("{held} of {} hold", counted(config.tests.len() as u64, "test")))
 }
 
 /// `1 topic`, `2 topics`.

@@ -25,6 +25,15 @@ pub enum CliError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The patterns and inputs of a configuration cannot be compiled.
+    #[error("what the configuration does cannot be told: {source}")]
+    Rehearsal {
+        /// Why not.
+        source: BrokerError,
+    },
+    /// The broker runs from no file that can be read here.
+    #[error("the broker runs from no file that can be read on this machine")]
+    NoRunningFile,
     /// No connection.
     #[error("the broker at {url} cannot be reached: {source}")]
     Unreachable {
@@ -268,6 +277,7 @@ impl CliError {
             Self::Unreachable { .. } | Self::Timeout { .. } => {
                 "start one with `eventail serve`, or name another with --url or EVENTAIL_URL".to_owned()
             }
+            Self::NoRunningFile => "name the configuration to compare with: --against FILE".to_owned(),
             Self::Broken { .. } => "ask again; the broker may have been stopped or restarted".to_owned(),
             Self::Answer { .. } | Self::Status { .. } => "is it the HTTP address of a broker?".to_owned(),
             Self::Refused { code: Code::UnknownTopic, .. } => {

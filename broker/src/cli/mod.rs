@@ -34,6 +34,7 @@ mod tail;
 mod topics;
 mod triggers;
 mod watch;
+mod what_if;
 mod why;
 
 use std::ffi::OsString;
@@ -94,6 +95,8 @@ enum Command {
     Triggers(triggers::Arguments),
     /// Tell what happened to an event, and why
     Why(why::Arguments),
+    /// Tell what a new configuration would do with the events that are there
+    WhatIf(what_if::Arguments),
     /// Show what the broker runs with, what a reload would change, or reload
     Config(config::Arguments),
     /// Show schedules and their next runs
@@ -194,6 +197,7 @@ impl Command {
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),
             Self::Triggers(arguments) => block_on(triggers::run(arguments, screen)),
             Self::Why(arguments) => block_on(why::run(arguments, screen)),
+            Self::WhatIf(arguments) => block_on(what_if::run(arguments, screen)),
             Self::Config(arguments) => block_on(config::run(arguments, screen)),
             Self::Schedules(arguments) => block_on(schedules::run(arguments, screen)),
             Self::Functions(arguments) => block_on(functions::run(arguments, screen)),

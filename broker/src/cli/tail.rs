@@ -60,7 +60,7 @@ pub(super) struct Arguments {
 
 /// Where a tail begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum From {
+pub(super) enum From {
     Earliest,
     Latest,
     Offset(u64),
@@ -78,7 +78,7 @@ impl std::fmt::Display for From {
     }
 }
 
-fn parse_from(text: &str) -> Result<From, &'static str> {
+pub(super) fn parse_from(text: &str) -> Result<From, &'static str> {
     match text {
         "earliest" => Ok(From::Earliest),
         "latest" => Ok(From::Latest),
@@ -97,17 +97,17 @@ fn parse_pattern(text: &str) -> Result<Pattern, PatternError> {
 
 /// A page of events.
 #[derive(Deserialize)]
-struct Page {
-    events: Vec<Stored>,
-    next: u64,
+pub(super) struct Page {
+    pub(super) events: Vec<Stored>,
+    pub(super) next: u64,
     end: u64,
 }
 
 /// An event with its place. The event's text is kept as the broker wrote it.
 #[derive(Deserialize)]
-struct Stored {
-    offset: u64,
-    appended_at: String,
+pub(super) struct Stored {
+    pub(super) offset: u64,
+    pub(super) appended_at: String,
     event: Box<RawValue>,
 }
 
@@ -157,7 +157,7 @@ async fn last(api: &mut Api, topic: &TopicName) -> Result<From, CliError> {
     Ok(From::Offset(status.end.0.saturating_sub(LAST).max(status.start.0)))
 }
 
-fn decode(stored: &Stored) -> Result<Event, CliError> {
+pub(super) fn decode(stored: &Stored) -> Result<Event, CliError> {
     decode_structured(&Bytes::copy_from_slice(stored.event.get().as_bytes()))
         .map_err(|source| CliError::Event { offset: stored.offset, source })
 }

@@ -113,6 +113,8 @@ fn show_story(story: &TriggerStory, screen: &mut Screen) -> Result<(), CliError>
         StoryOutcome::Delivered => ("delivered", Paint::Success),
         StoryOutcome::Pending => ("pending", Paint::Name),
         StoryOutcome::DeadLettered => ("dead-lettered", Paint::Failure),
+        StoryOutcome::Expired => ("expired", Paint::Failure),
+        StoryOutcome::Deduplicated => ("a repeat", Paint::Quiet),
         StoryOutcome::NotMatched => ("not matched", Paint::Quiet),
         StoryOutcome::NotRead => ("not read yet", Paint::Name),
         StoryOutcome::BeforeStart => ("before its start", Paint::Quiet),
@@ -155,6 +157,8 @@ fn words_of(step: &StepTold) -> String {
         StepTold::Replied { topic, offset, id } => {
             format!("reply {} published to {topic}/{offset}", visible(id))
         }
+        StepTold::Expired => "expired before the target took it".to_owned(),
+        StepTold::Deduplicated => "not delivered: an earlier event has its business key".to_owned(),
         StepTold::Breaker { until: Some(until) } => format!("breaker open until {until}"),
         StepTold::Breaker { until: None } => "breaker closed".to_owned(),
         StepTold::Throttled { until: Some(until) } => format!("throttled by the target until {until}"),

@@ -2,15 +2,21 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use super::document::{Noted, SourceFile};
 use super::problem::Problem;
 
 /// One problem and its place in the file.
 #[derive(Clone, Debug)]
 pub struct ConfigError {
     problem: Problem,
+    /// The number of its file.
+    file: usize,
+    /// Its place in that file.
     span: Option<Range<usize>>,
     line: usize,
     column: usize,
@@ -23,7 +29,7 @@ impl ConfigError {
         &self.problem
     }
 
-    /// The line, counted from 1; 0 where the file as a whole is meant.
+    /// The line in its file, counted from 1; 0 where the file as a whole is meant.
     #[must_use]
     pub const fn line(&self) -> usize {
         self.line
@@ -39,29 +45,45 @@ impl ConfigError {
 /// Every problem of one configuration, in the order of the file. There is at least one.
 #[derive(Clone, Debug)]
 pub struct ConfigErrors {
-    file: String,
-    /// The file's text with whatever may be a secret masked, so that showing a line never shows one.
-    text: String,
+    files: Vec<ShownFile>,
     errors: Vec<ConfigError>,
 }
 
+#[derive(Clone, Debug)]
+struct ShownFile {
+    name: String,
+    /// The file's text with whatever may be a secret masked, so that showing a line never shows one.
+    text: String,
+}
+
 impl ConfigErrors {
-    /// `text` is what was read; `masks` are the parts of it that must not be shown.
-    pub(super) fn new(
-        file: &str,
-        text: &str,
-        mut problems: Vec<(Problem, Option<Range<usize>>)>,
-        masks: &[Range<usize>],
-    ) -> Self {
+    /// What is wrong with files, each of which has its places behind those of the one before. `masks` are the parts that must not be
+    /// shown.
+    pub(super) fn of(files: &[SourceFile], mut problems: Vec<Noted>, masks: &[Range<usize>]) -> Self {
         problems.sort_by_key(|(_, span)| span.as_ref().map_or(0, |span| span.start));
-        let errors = problems
-            .into_iter()
-            .map(|(problem, span)| {
-                let (line, column) = span.as_ref().map_or((0, 0), |span| place(text, span.start));
-                ConfigError { problem, span, line, column }
-            })
-            .collect();
-        Self { file: file.to_owned(), text: masked(text, masks), errors }
+        let error = |(problem, span): Noted| {
+            let at = span.as_ref().map_or(0, |span| span.start);
+            let file = files.iter().rposition(|file| file.start <= at).unwrap_or(0);
+            let span = span.map(|span| within(&files[file], &span));
+            let (line, column) = span.as_ref().map_or((0, 0), |span| place(&files[file].text, span.start));
+            ConfigError { problem, file, span, line, column }
+        };
+        let shown = |file: &SourceFile| {
+            let end = file.start + file.text.len();
+            let masks: Vec<_> = masks
+                .iter()
+                .filter(|mask| mask.start >= file.start && mask.end <= end)
+                .map(|mask| within(file, mask))
+                .collect();
+            ShownFile { name: file.path.display().to_string(), text: masked(&file.text, &masks) }
+        };
+        Self { errors: problems.into_iter().map(error).collect(), files: files.iter().map(shown).collect() }
+    }
+
+    /// What is wrong with a file that cannot be read.
+    pub(super) fn unreadable(path: &Path, source: std::io::Error) -> Self {
+        let file = SourceFile { path: path.to_owned(), text: String::new(), start: 0 };
+        Self::of(&[file], vec![(Problem::Unreadable { source: Arc::new(source) }, None)], &[])
     }
 
     /// The problems, in the order of the file.
@@ -81,13 +103,14 @@ impl ConfigErrors {
 
     fn report<'a>(&'a self, error: &'a ConfigError) -> Vec<Group<'a>> {
         let title = Level::ERROR.primary_title(error.problem.to_string());
+        let file = &self.files[error.file];
         let mut group = match &error.span {
             Some(span) => title.element(
-                Snippet::source(self.text.as_str())
-                    .path(self.file.as_str())
+                Snippet::source(file.text.as_str())
+                    .path(file.name.as_str())
                     .annotation(AnnotationKind::Primary.span(span.clone())),
             ),
-            None => title.element(Origin::path(self.file.as_str())),
+            None => title.element(Origin::path(file.name.as_str())),
         };
         if let Some(help) = error.problem.help() {
             group = group.element(Level::HELP.message(help));
@@ -103,6 +126,12 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+/// A place of all files as the one in its file.
+fn within(file: &SourceFile, span: &Range<usize>) -> Range<usize> {
+    let at = |place: usize| place.saturating_sub(file.start).min(file.text.len());
+    at(span.start)..at(span.end)
+}
 
 /// Line and column of a byte, both counted from 1.
 fn place(text: &str, at: usize) -> (usize, usize) {

@@ -6,6 +6,8 @@
 
 mod amount;
 mod broker;
+mod cases;
+mod document;
 mod error;
 pub mod files;
 mod function;
@@ -38,7 +40,6 @@ mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use toml::de::DeTable;
 
@@ -52,6 +53,7 @@ pub use source::{ConfigSource, Loaded};
 
 pub use units::{ByteSize, Duration, UnitError};
 
+use document::{Document, Sources};
 pub(crate) use function::lease_ms;
 use reader::{Environment, Reader, Section};
 
@@ -90,7 +92,8 @@ impl Config {
         }
     }
 
-    /// Reads a file. Relative paths in it begin at its folder; secrets come from the process's environment.
+    /// Reads a file and what it includes. Relative paths begin at the first file's folder; secrets and variables come from the
+    /// process's environment.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -100,16 +103,13 @@ impl Config {
 
     /// The same, with every file that was read and its text, the first one first.
     pub(crate) fn load_with_texts(path: &Path) -> Result<(Self, Vec<(PathBuf, String)>), ConfigErrors> {
-        let file_name = path.display().to_string();
-        let text = files::read_text(path).map_err(|source| {
-            let problem = Problem::Unreadable { source: Arc::new(source) };
-            ConfigErrors::new(&file_name, "", vec![(problem, None)], &[])
-        })?;
-        let config = Self::parse(&file_name, &text, &|variable| std::env::var(variable).ok())?;
-        Ok((config, vec![(path.to_owned(), text)]))
+        let text = files::read_text(path).map_err(|source| ConfigErrors::unreadable(path, source))?;
+        let sources = Sources::read(path, &text);
+        let config = of(&sources, &|variable| std::env::var(variable).ok())?;
+        Ok((config, sources.files.into_iter().map(|file| (file.path, file.text)).collect()))
     }
 
-    /// Reads a text as if it were the file of this name. `environment` looks up the variables that secrets come from.
+    /// Reads a text as if it were the file of this name. `environment` looks up the variables that secrets and other values come from.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -118,28 +118,34 @@ impl Config {
         text: &str,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        let environment: Environment<'_> = environment;
-        let folder = Path::new(file_name).parent().unwrap_or_else(|| Path::new(""));
-        let mut reader = Reader { environment, folder, problems: Vec::new(), masks: Vec::new() };
-        let (document, syntax) = DeTable::parse_recoverable(text);
-        let config = read(&mut reader, document.get_ref());
-        if !syntax.is_empty() {
-            // What was made of a broken file is guesswork: neither its problems nor its masks are of use.
-            let note = |error: toml::de::Error| {
-                (Problem::Syntax { message: error.message().to_owned() }, error.span())
-            };
-            reader.problems = syntax.into_iter().map(note).collect();
-            reader.masks = error::masks_of_broken(text);
-        }
-        if reader.problems.is_empty() {
-            return Ok(config);
-        }
-        Err(ConfigErrors::new(file_name, text, reader.problems, &reader.masks))
+        of(&Sources::read(Path::new(file_name), text), environment)
     }
+}
+
+fn of(sources: &Sources, environment: Environment<'_>) -> Result<Config, ConfigErrors> {
+    let folder = sources.files.first().and_then(|first| first.path.parent());
+    let folder = folder.unwrap_or_else(|| Path::new(""));
+    let Document { table, problems, masks, is_broken } = sources.document(environment);
+    let mut reader = Reader { environment, folder, problems: Vec::new(), masks: Vec::new() };
+    let config = read(&mut reader, &table);
+    if is_broken {
+        return Err(ConfigErrors::of(&sources.files, problems, &masks));
+    }
+    reader.problems.extend(problems);
+    if reader.problems.is_empty() {
+        return Ok(config);
+    }
+    Err(ConfigErrors::of(&sources.files, reader.problems, &reader.masks))
 }
 
 fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     let root = Section::new(reader, String::new(), 0..0, table, schema::ROOT);
+    if let Some(included) = root.get("include") {
+        // They were read already; what is no string was passed over.
+        for item in included.items(reader) {
+            item.string(reader);
+        }
+    }
     let mut config = Config::standalone();
     broker::read(reader, &root, &mut config);
     config.topics = topics::read(reader, &root);
@@ -148,6 +154,7 @@ fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     config.triggers = trigger::read(reader, &root, &mut functions);
     config.functions = functions.resolve(reader, &mut config.triggers);
     config.schedules = schedule::read(reader, &root);
+    config.tests = cases::read(reader, &root, &config.triggers);
     config.prices = ledger::read_prices(reader, &root);
     config.timeline = timeline::read(reader, &root);
     invoke::read(reader, &root, &mut config);

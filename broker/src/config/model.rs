@@ -1,7 +1,7 @@
 //! The configuration as the broker uses it: typed, with every default filled in. Files become this in [`super`]; programs
 //! that embed the broker build it themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use eventail_triggers::ledger::{Budget, Prices};
 use eventail_triggers::policy::{DedupPolicy, DeliveryPolicy, RateLimit};
 use eventail_triggers::schedule::{MissedRuns, RunnerOptions, Timetable};
 use eventail_triggers::target::Target;
-use eventail_wire::{FunctionName, ScheduleName, Timestamp, TopicName, TriggerName, limits};
+use eventail_wire::{Event, FunctionName, ScheduleName, Timestamp, TopicName, TriggerName, limits};
 
 /// The topic of a trigger that names none.
 pub const DEFAULT_TOPIC: &str = "default";
@@ -59,6 +59,8 @@ pub struct Config {
     pub functions: BTreeMap<FunctionName, FunctionOptions>,
     /// Schedules by name.
     pub schedules: BTreeMap<ScheduleName, Schedule>,
+    /// Events with what has to become of them, to be run before the configuration takes effect.
+    pub tests: Vec<RoutingTest>,
     /// What functions cost.
     pub prices: Prices,
     /// What is kept of what happened to events.
@@ -95,6 +97,21 @@ impl Default for TimelineOptions {
     fn default() -> Self {
         Self { enabled: true, bytes_max: 1 << 30 }
     }
+}
+
+/// An event, and what has to become of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutingTest {
+    /// What it is called.
+    pub name: String,
+    /// The topic that the event would be published to.
+    pub topic: TopicName,
+    /// The event.
+    pub event: Event,
+    /// The triggers that have to match it; no other may.
+    pub triggers: BTreeSet<TriggerName>,
+    /// What some of these have to send. A string stands for text as well.
+    pub inputs: BTreeMap<TriggerName, serde_json::Value>,
 }
 
 /// A certificate chain and its key, both PEM.
@@ -373,6 +390,7 @@ impl Config {
             hosts: BTreeMap::new(),
             functions: BTreeMap::new(),
             schedules: BTreeMap::new(),
+            tests: Vec::new(),
             prices: Prices::default(),
             timeline: TimelineOptions::default(),
             invoke_keys: BTreeMap::new(),

@@ -29,6 +29,67 @@ pub enum Problem {
         /// The parser's word.
         message: String,
     },
+    /// Files that are to be included and cannot be read.
+    #[error("{pattern} cannot be included: {source}")]
+    Include {
+        /// What was written, with its folder.
+        pattern: String,
+        /// The system's word.
+        source: Arc<std::io::Error>,
+    },
+    /// More files than anybody writes.
+    #[error("more than {limit} files are included")]
+    TooManyIncluded {
+        /// How many may be.
+        limit: usize,
+    },
+    /// More tests than can be run at each reload.
+    #[error("there are more than {limit} tests")]
+    TooManyTests {
+        /// How many may be.
+        limit: usize,
+    },
+    /// The event of a test that is none.
+    #[error("`{key}` is no event: {why}")]
+    TestEvent {
+        /// Whose value.
+        key: String,
+        /// Why not.
+        why: String,
+    },
+    /// A test says what a trigger has to send that is not to match.
+    #[error("`{name}` is not among the `triggers` of this test")]
+    InputOfNone {
+        /// What was written.
+        name: String,
+    },
+    /// A key that only the first file may have.
+    #[error("`{key}` cannot stand in a file that is included")]
+    NotIncluded {
+        /// Which.
+        key: String,
+    },
+    /// A name that two files have.
+    #[error("`{key}` stands in another file already")]
+    Twice {
+        /// Which.
+        key: String,
+    },
+    /// The braces of a variable are not closed.
+    #[error("a variable begins with `${{` here and does not end with `}}`")]
+    OpenVariable,
+    /// A variable's name that is none.
+    #[error("{name:?} is no name of an environment variable")]
+    VariableName {
+        /// What was written.
+        name: String,
+    },
+    /// A variable that is not set, or is empty.
+    #[error("the environment variable {name} is not set")]
+    UnsetVariable {
+        /// Which.
+        name: String,
+    },
     /// A key that does not exist.
     #[error("unknown key `{key}` in {section}")]
     UnknownKey {
@@ -529,6 +590,12 @@ impl Problem {
         let quoted =
             |words: &[&str]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
         Some(match self {
+            Self::NotIncluded { .. } => format!(
+                "it may have {}; everything else belongs into the first file",
+                super::document::INCLUDED_KEYS.join(", ")
+            ),
+            Self::UnsetVariable { name } => format!("set it, or write `${{{name}:-default}}`"),
+            Self::OpenVariable => "write `$${` for the two characters themselves".to_owned(),
             Self::UnknownKey { suggestion: Some(near), .. } => format!("did you mean `{near}`?"),
             Self::UnknownKey { home: Some(home), key, .. } => format!("`{key}` is a key of {home}"),
             Self::UnknownKey { known, .. } => format!("the keys here are {}", known.join(", ")),

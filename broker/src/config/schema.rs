@@ -3,6 +3,8 @@
 
 /// The top of the file.
 pub(super) const ROOT: &[&str] = &[
+    "include",
+    "tests",
     "data_dir",
     "drain",
     "listen",
@@ -51,6 +53,8 @@ pub(super) const TOPICS: &[&str] = &[
 /// `[topics.NAME]`
 pub(super) const TOPIC: &[&str] =
     &["durability", "segment_bytes", "retention_age", "retention_bytes", "dedup_window", "dedup_ids_max"];
+/// `[[tests]]`
+pub(super) const TEST: &[&str] = &["name", "topic", "event", "triggers", "input"];
 /// `[functions.NAME]`
 pub(super) const FUNCTION: &[&str] = &[
     "command",
@@ -173,6 +177,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[topics]", TOPICS),
     ("[topics.NAME]", TOPIC),
     ("[triggers.NAME]", TRIGGER),
+    ("[[tests]]", TEST),
     ("[functions.NAME]", FUNCTION),
     ("[triggers.NAME.input]", INPUT),
     ("[triggers.NAME.concurrency]", CONCURRENCY),

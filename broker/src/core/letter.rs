@@ -45,6 +45,7 @@ const OURS: &[&str] = &[
     BODY,
     ERROR,
     LOG,
+    REPLAY,
 ];
 
 /// Where an event was before it was given up.

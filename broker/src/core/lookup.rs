@@ -1,16 +1,17 @@
 //! Finding events by their id.
 //!
-//! The index holds a row for each block of consecutive events with a short hash of every id, written behind the publishers and
-//! never in their way; the events behind the last whole block are looked through one by one. What the hashes point at is read
-//! and compared, so a chance collision costs a read and no wrong answer.
+//! The index has short hashes of the ids of each whole block of consecutive events, written behind the publishers and never in their
+//! way; those of the events behind the last whole block of a topic are held in memory ([`Tail`]), and brought up to the topic's end by
+//! whoever looks something up. What the hashes point at is read and compared, so a chance collision costs a read and no wrong answer.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use eventail_storage::index::event_ids::{self, EventIds};
 use eventail_storage::index::{Index, MemoryIndex, SledIndex};
-use eventail_storage::log::{ReadError, ReadLimit};
-use eventail_wire::{Event, Offset};
+use eventail_storage::log::{ReadError, ReadLimit, Record};
+use eventail_wire::{Event, Offset, TopicName};
 use tokio::sync::Notify;
 
 use super::letters::Letters;
@@ -18,11 +19,25 @@ use super::topic::Topic;
 use super::{BrokerError, Core};
 use crate::status::EventPlace;
 
+/// Bytes that one read of a log takes at most.
+const READ_BYTES: usize = 4 << 20;
+
 /// Finds events by their id.
 pub(crate) struct Lookup {
     index: Arc<dyn Index>,
     ids: Arc<EventIds>,
     wake: Arc<Notify>,
+    /// At most a block of hashes for each topic.
+    tails: Mutex<HashMap<TopicName, Arc<tokio::sync::Mutex<Tail>>>>,
+}
+
+/// The ids of a topic that are not in the index.
+#[derive(Default)]
+struct Tail {
+    /// The first offset that is not in the index, a block's first; `None` until the index was asked.
+    from: Option<Offset>,
+    /// The hashes of the ids from there on.
+    hashes: Vec<u32>,
 }
 
 /// Opens the index; one that cannot be read is put aside, and everything in it is rebuilt from the logs.
@@ -41,7 +56,7 @@ pub(super) async fn open_index(dir: PathBuf) -> Result<Arc<dyn Index>, BrokerErr
 impl Lookup {
     pub(crate) fn new(index: Arc<dyn Index>) -> Self {
         let ids = Arc::new(EventIds::new(Arc::clone(&index)));
-        Self { index, ids, wake: Arc::new(Notify::new()) }
+        Self { index, ids, wake: Arc::new(Notify::new()), tails: Mutex::default() }
     }
 
     /// Notes that a topic has grown.
@@ -54,51 +69,145 @@ impl Lookup {
 
     /// Where events with this id are, in all topics.
     pub(crate) async fn find(&self, core: &Core, id: &str) -> Result<Vec<EventPlace>, BrokerError> {
-        let mut places = Vec::new();
+        let hash = event_ids::hash(id);
+        let mut of_topics = Vec::new();
         for topic in core.topics.all() {
-            let (ids, log, hash) = (Arc::clone(&self.ids), topic.name.to_string(), event_ids::hash(id));
-            let (indexed, candidates) = tokio::task::spawn_blocking(move || {
-                Ok::<_, BrokerError>((ids.indexed_to(&log)?, ids.candidates(&log, hash)?))
-            })
-            .await??;
-            for offset in candidates {
-                look(&topic, offset, offset.plus(1), id, &mut places).await?;
+            let tail = self.tail(&topic.name);
+            let mut tail = tail.lock().await;
+            let end = topic.end();
+            while self.extend(&topic, &mut tail, end).await? {}
+            let from = tail.from.unwrap_or_default();
+            let matching = tail.hashes.iter().zip(0..).filter(|(other, _)| **other == hash);
+            let candidates: Vec<Offset> = matching.map(|(_, place)| from.plus(place)).collect();
+            let is_indexed = from > topic.start();
+            if is_indexed || !candidates.is_empty() {
+                of_topics.push((topic, is_indexed, candidates));
             }
-            look(&topic, indexed.max(topic.start()), topic.end(), id, &mut places).await?;
+        }
+        // After the tails: what went from one to the index meanwhile is met twice, and not missed.
+        let ids = Arc::clone(&self.ids);
+        let of_topics = tokio::task::spawn_blocking(move || {
+            for (topic, _, candidates) in of_topics.iter_mut().filter(|(_, is_indexed, _)| *is_indexed) {
+                candidates.extend(ids.candidates(topic.name.as_str(), hash)?);
+                candidates.sort_unstable();
+                candidates.dedup();
+            }
+            Ok::<_, BrokerError>(of_topics)
+        })
+        .await??;
+        let mut places = Vec::new();
+        for (topic, _, candidates) in of_topics {
+            for offset in candidates {
+                places.extend(look(&topic, offset, id).await?);
+            }
         }
         Ok(places)
     }
-}
 
-/// Looks through `from..end` for events with this id.
-async fn look(
-    topic: &Topic,
-    from: Offset,
-    end: Offset,
-    id: &str,
-    places: &mut Vec<EventPlace>,
-) -> Result<(), BrokerError> {
-    let mut at = from;
-    while at < end {
-        let records = usize::try_from(end.since(at)).unwrap_or(usize::MAX).min(1024);
-        let records = match topic.log.read(at, ReadLimit { records, bytes: 4 << 20 }).await {
-            Ok(records) => records,
-            // Retention took it meanwhile.
-            Err(ReadError::Trimmed { .. }) => return Ok(()),
-            Err(source) => return Err(BrokerError::Read { log: topic.name.to_string(), source }),
-        };
-        let Some(last) = records.last() else { return Ok(()) };
-        at = last.offset.plus(1);
-        for record in records {
-            if let Ok(event) = Event::from_stored(record.payload)
-                && event.id() == id
-            {
-                let (topic, source) = (topic.name.clone(), event.source().to_owned());
-                places.push(EventPlace { topic, offset: record.offset, source });
-            }
+    fn tail(&self, topic: &TopicName) -> Arc<tokio::sync::Mutex<Tail>> {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        match tails.get(topic) {
+            Some(tail) => Arc::clone(tail),
+            None => Arc::clone(tails.entry(topic.clone()).or_default()),
         }
     }
-    Ok(())
+
+    /// Takes in events before `end`, and indexes the block where it is whole then; `false` where all of them are in.
+    async fn extend(&self, topic: &Topic, tail: &mut Tail, end: Offset) -> Result<bool, BrokerError> {
+        let from = self.place(topic, tail, end).await?;
+        let at = from.plus(tail.hashes.len() as u64);
+        if at >= end {
+            return Ok(false);
+        }
+        let missing = event_ids::BLOCK.saturating_sub(tail.hashes.len() as u64).min(end.since(at));
+        let limit = ReadLimit { records: usize::try_from(missing).unwrap_or(usize::MAX), bytes: READ_BYTES };
+        let records = match read(topic, at, limit).await? {
+            Some(records) if records.is_empty() => return Ok(false),
+            Some(records) => records,
+            None => return Ok(true),
+        };
+        let hash_of = |payload| Event::from_stored(payload).map_or(0, |event| event_ids::hash(event.id()));
+        tail.hashes.extend(records.into_iter().map(|record| hash_of(record.payload)));
+        if tail.hashes.len() as u64 >= event_ids::BLOCK {
+            let hashes = std::mem::take(&mut tail.hashes);
+            // Asked anew should it fail.
+            tail.from = None;
+            let (ids, log) = (Arc::clone(&self.ids), topic.name.to_string());
+            tokio::task::spawn_blocking(move || ids.add_block(&log, from, &hashes)).await??;
+            tail.from = Some(from.plus(event_ids::BLOCK));
+        }
+        Ok(true)
+    }
+
+    /// Where the tail begins, after what happened to the topic meanwhile.
+    async fn place(&self, topic: &Topic, tail: &mut Tail, end: Offset) -> Result<Offset, BrokerError> {
+        let (ids, log) = (Arc::clone(&self.ids), topic.name.to_string());
+        let mut from = match tail.from {
+            Some(from) => from,
+            None => tokio::task::spawn_blocking(move || ids.indexed_to(&log)).await??,
+        };
+        if from > end.max(topic.end()) {
+            // Another log is in the place of the one that was indexed.
+            let (ids, log) = (Arc::clone(&self.ids), topic.name.to_string());
+            tokio::task::spawn_blocking(move || ids.forget(&log)).await??;
+            (from, tail.hashes) = (Offset(0), Vec::new());
+        }
+        let start = topic.start();
+        if start.since(from) >= event_ids::BLOCK {
+            (from, tail.hashes) = (Offset(start.0 - start.0 % event_ids::BLOCK), Vec::new());
+        }
+        // What retention took has a place, and no id.
+        let gone = usize::try_from(start.since(from)).unwrap_or(usize::MAX);
+        if tail.hashes.len() < gone {
+            tail.hashes.resize(gone, 0);
+        }
+        tail.from = Some(from);
+        Ok(from)
+    }
+
+    /// Indexes every whole block that a topic has and the index has not; the rest too, if it is to be at hand.
+    async fn follow(
+        &self,
+        topic: &Topic,
+        with_rest: bool,
+        ended: &tokio::sync::watch::Receiver<bool>,
+    ) -> Result<(), BrokerError> {
+        let tail = self.tail(&topic.name);
+        while !*ended.borrow() {
+            // Let go of after each block: a look-up waits for one at most.
+            let mut tail = tail.lock().await;
+            let end = topic.end();
+            let from = self.place(topic, &mut tail, end).await?;
+            let is_due = with_rest || end.since(from) >= event_ids::BLOCK;
+            if !is_due || !self.extend(topic, &mut tail, end).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Records from an offset on; `None` where retention took it meanwhile.
+async fn read(topic: &Topic, at: Offset, limit: ReadLimit) -> Result<Option<Vec<Record>>, BrokerError> {
+    if let Some(records) = topic.log.read_tail(at, limit) {
+        return Ok(Some(records));
+    }
+    match topic.log.read(at, limit).await {
+        Ok(records) => Ok(Some(records)),
+        Err(ReadError::Trimmed { .. }) => Ok(None),
+        Err(source) => Err(BrokerError::Read { log: topic.name.to_string(), source }),
+    }
+}
+
+/// The event at an offset, where it has this id.
+async fn look(topic: &Topic, offset: Offset, id: &str) -> Result<Option<EventPlace>, BrokerError> {
+    let records = read(topic, offset, ReadLimit { records: 1, bytes: 1 }).await?;
+    let Some(record) = records.into_iter().flatten().next() else { return Ok(None) };
+    let event = Event::from_stored(record.payload).ok().filter(|event| event.id() == id);
+    Ok(event.map(|event| {
+        let (topic, source) = (topic.name.clone(), event.source().to_owned());
+        EventPlace { topic, offset: record.offset, source }
+    }))
 }
 
 impl Core {
@@ -127,13 +236,21 @@ impl Core {
         let (ids, wake) = (Arc::clone(&self.lookup.ids), Arc::clone(&self.lookup.wake));
         let mut ended = self.ended.subscribe();
         self.tasks.spawn_below("indexing", async move {
+            match tokio::task::spawn_blocking(move || ids.forget_old_layouts()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "event ids of an earlier version stay in the index"),
+                Err(error) => tracing::warn!(%error, "event ids of an earlier version stay in the index"),
+            }
+            // The first look-up finds the topics' ends at hand.
+            let mut with_rest = true;
             loop {
                 let Some(alive) = core.upgrade() else { return };
                 for topic in alive.topics.all() {
-                    if let Err(error) = index_topic(&ids, &topic, &ended).await {
-                        tracing::warn!(topic = %topic.name, %error, "event ids are not indexed; look-ups by id read the log");
+                    if let Err(error) = alive.lookup.follow(&topic, with_rest, &ended).await {
+                        tracing::warn!(topic = %topic.name, %error, "event ids are not indexed; look-ups by id do it");
                     }
                 }
+                with_rest = false;
                 drop(alive);
                 tokio::select! {
                     () = wake.notified() => {}
@@ -142,41 +259,4 @@ impl Core {
             }
         });
     }
-}
-
-/// Indexes every whole block that the topic has and the index has not.
-async fn index_topic(
-    ids: &Arc<EventIds>,
-    topic: &Topic,
-    ended: &tokio::sync::watch::Receiver<bool>,
-) -> Result<(), BrokerError> {
-    let mut from = ids.indexed_to(topic.name.as_str())?;
-    let first_kept = Offset(topic.start().0.next_multiple_of(event_ids::BLOCK));
-    from = from.max(first_kept);
-    while from.plus(event_ids::BLOCK) <= topic.end() && !*ended.borrow() {
-        let mut hashes = Vec::with_capacity(usize::try_from(event_ids::BLOCK).unwrap_or(0));
-        while (hashes.len() as u64) < event_ids::BLOCK {
-            let at = from.plus(hashes.len() as u64);
-            let missing = usize::try_from(event_ids::BLOCK).unwrap_or(usize::MAX) - hashes.len();
-            let limit = ReadLimit { records: missing, bytes: 4 << 20 };
-            let records = match topic.log.read_tail(at, limit) {
-                Some(records) => records,
-                None => topic
-                    .log
-                    .read(at, limit)
-                    .await
-                    .map_err(|source| BrokerError::Read { log: topic.name.to_string(), source })?,
-            };
-            if records.is_empty() {
-                return Ok(());
-            }
-            hashes.extend(records.into_iter().map(|record| {
-                Event::from_stored(record.payload).map_or(0, |event| event_ids::hash(event.id()))
-            }));
-        }
-        let (ids, log) = (Arc::clone(ids), topic.name.to_string());
-        tokio::task::spawn_blocking(move || ids.add_block(&log, from, &hashes)).await??;
-        from = from.plus(event_ids::BLOCK);
-    }
-    Ok(())
 }

@@ -111,6 +111,10 @@ pub enum StoryOutcome {
     Pending,
     /// It was given up and lies in a dead-letter topic.
     DeadLettered,
+    /// Its `expirytime` was over before the target took it.
+    Expired,
+    /// An earlier event has its business key.
+    Deduplicated,
     /// The trigger's pattern does not match it.
     NotMatched,
     /// The trigger has not read it yet.
@@ -286,6 +290,10 @@ pub enum StepTold {
         /// Its id.
         id: String,
     },
+    /// Its `expirytime` was over before the target took it.
+    Expired,
+    /// An earlier event has its business key.
+    Deduplicated,
     /// The trigger's breaker opened, stayed open or closed.
     Breaker {
         /// When it will be tried again; absent where it closed.

@@ -179,6 +179,7 @@ fn comments_go_to_the_keys_that_they_are_for() {
 /// What has to stand beside a key for the reader to look at it.
 fn beside(title: &str, key: &str) -> &'static str {
     match (title, key) {
+        ("[[tests]]", "input") => "\ntriggers = []",
         ("[triggers.NAME.input]", "paths") => "\ntemplate = \"x\"",
         ("[triggers.NAME.target.function]", key) if key != "command" => "\ncommand = [\"run\"]",
         _ => "",

@@ -182,10 +182,7 @@ impl Lane {
             let Effect::Journal(entry) = effect else { continue };
             match entry {
                 Entry::Expired { offset } => self.tell_expired(offset),
-                Entry::Deduplicated { offset } => tracing::debug!(
-                    trigger = %self.trigger, topic = %self.topic, offset = %offset,
-                    "event not delivered: an earlier one has its business key"
-                ),
+                Entry::Deduplicated { offset } => self.tell_deduplicated(offset),
                 _ => {}
             }
             state.entries.push(entry);

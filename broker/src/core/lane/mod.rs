@@ -401,6 +401,19 @@ impl Lane {
 
     fn tell_expired(&self, offset: Offset) {
         tracing::debug!(trigger = %self.trigger, topic = %self.topic, offset = %offset, "event expired before it was delivered");
+        if let Some(track) = &self.track {
+            track.event(offset, &Step::Expired);
+        }
+    }
+
+    fn tell_deduplicated(&self, offset: Offset) {
+        tracing::debug!(
+            trigger = %self.trigger, topic = %self.topic, offset = %offset,
+            "event not delivered: an earlier one has its business key"
+        );
+        if let Some(track) = &self.track {
+            track.event(offset, &Step::Deduplicated);
+        }
     }
 
     /// Notes which rate limit keeps calls back, if one does.

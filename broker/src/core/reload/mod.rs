@@ -15,6 +15,7 @@ use metrics::{counter, gauge};
 use super::{Broker, BrokerError, Core};
 use crate::config::{Config, ConfigErrors, ConfigSource, Loaded};
 use crate::metrics::{CONFIG_LOADED, CONFIG_RELOAD_FAILURES, CONFIG_RELOADS};
+use crate::rehearsal::{self, TestFailure};
 use crate::status::{ConfigFailure, ConfigStatus, ReloadPlan, ReloadReport};
 
 /// What is kept of the message of a refused reload: a thousand errors tell no more than the first of them.
@@ -33,6 +34,9 @@ pub enum ReloadError {
     /// It cannot be put into effect.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A test that it has does not hold.
+    #[error("{} of its tests do not hold:\n{}", .0.len(), lines(.0))]
+    Tests(Vec<TestFailure>),
     /// A task of the broker ended in a way that it never should.
     #[error("a task of the broker failed")]
     Task(#[from] tokio::task::JoinError),
@@ -44,7 +48,7 @@ impl ReloadError {
     pub fn code(&self) -> Code {
         match self {
             Self::NoSource => Code::Conflict,
-            Self::Config(_) => Code::InvalidConfig,
+            Self::Config(_) | Self::Tests(_) => Code::InvalidConfig,
             Self::Broker(error) => error.code(),
             Self::Task(_) => Code::Internal,
         }
@@ -71,6 +75,10 @@ impl ReloadError {
         message.truncate(end.unwrap_or_default());
         message
     }
+}
+
+fn lines(failures: &[TestFailure]) -> String {
+    failures.iter().map(TestFailure::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// What is known of the configurations of this broker.
@@ -236,6 +244,10 @@ impl Core {
         let Loaded { config, hash, files } = loaded;
         let plan = Broker { core: Arc::clone(self) }.plan_reload(&config);
         let running = self.config();
+        let failures = rehearsal::failures(&config)?;
+        if !failures.is_empty() {
+            return Err(ReloadError::Tests(failures));
+        }
         if !plan.is_empty() {
             // Everything that may refuse it stands before `install`.
             let prepared = self.prepare(Arc::new(plan::in_effect(&running, &config))).await?;

@@ -1,6 +1,7 @@
 //! What is told of an event, through a whole broker.
 
 use eventail_triggers::outcome::{Outcome, Response, RetryClass};
+use eventail_triggers::policy::DedupPolicy;
 
 use super::*;
 use crate::core::timeline::{HELD_BYTES_MAX, TIMELINE_LOG};
@@ -165,6 +166,76 @@ async fn an_outage_is_told_with_the_probe_that_ended_it() {
     assert!(has(|step| matches!(step, StepTold::Breaker { until: None })), "{steps:?}");
     assert!(has(|step| matches!(step, StepTold::Attempt { is_probe: true, .. })), "{steps:?}");
     broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_that_expired_and_one_that_repeats_a_business_key_are_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir, Scripted::answering([]));
+    let key = "$.data.order".to_owned();
+    config.triggers.get_mut(&name()).unwrap().dedup = Some(DedupPolicy { key, window_ms: 60_000 });
+    let broker = Broker::open(config).await.unwrap();
+    let order = |id: &str, order: u32| {
+        Event::builder(id, "/shop", "order.created").json_data(format!(r#"{{"order":{order}}}"#))
+    };
+    let late = order("3", 2).extension("expirytime", "2001-01-01T00:00:00Z").build().unwrap();
+    let [first, again] = ["1", "2"].map(|id| order(id, 1).build().unwrap());
+    broker.publish(&topic(), vec![first, again, late]).await.unwrap();
+    settled(&broker, 3).await;
+    let mut told = Vec::new();
+    for id in ["1", "2", "3"] {
+        let story = story(&broker, id).await;
+        let of_event = |step: &StepTold| matches!(step, StepTold::Expired | StepTold::Deduplicated);
+        let steps = story.steps.into_iter().map(|step| step.step).filter(of_event);
+        told.push((story.outcome, steps.collect::<Vec<_>>()));
+    }
+    assert_eq!(
+        told,
+        [
+            (StoryOutcome::Delivered, vec![]),
+            (StoryOutcome::Deduplicated, vec![StepTold::Deduplicated]),
+            (StoryOutcome::Expired, vec![StepTold::Expired])
+        ]
+    );
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn events_are_found_in_whole_blocks_and_behind_them_and_anew_when_the_index_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir, Scripted::answering([]));
+    let assert_found = async |broker: &Broker| {
+        for at in [0, 1_023, 1_024, 2_047, 2_048, 2_099] {
+            let found = broker.find_event(&format!("e{at}")).await.unwrap();
+            let places: Vec<_> = found.iter().map(|place| (place.topic.as_str(), place.offset.0)).collect();
+            let wanted = [("other", 0), ("orders", at)];
+            let wanted = if at == 2_048 { &wanted[..] } else { &wanted[1..] };
+            assert!(
+                places.len() == wanted.len() && wanted.iter().all(|one| places.contains(one)),
+                "{places:?}"
+            );
+        }
+        assert!(broker.find_event("e2100").await.unwrap().is_empty());
+    };
+    let broker = Broker::open(config.clone()).await.unwrap();
+    broker.publish(&"other".parse().unwrap(), vec![event("e2048")]).await.unwrap();
+    for from in (0..2_100).step_by(700) {
+        let events = (from..from + 700).map(|at| event(&format!("e{at}"))).collect();
+        broker.publish(&topic(), events).await.unwrap();
+        // It takes the end up that it finds, and later ones go on from there.
+        assert_eq!(broker.find_event("e5").await.unwrap().len(), 1);
+    }
+    assert_found(&broker).await;
+    broker.shutdown().await.unwrap();
+    drop(broker);
+    let again = Broker::open(config.clone()).await.unwrap();
+    assert_found(&again).await;
+    again.shutdown().await.unwrap();
+    drop(again);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let anew = Broker::open(config).await.unwrap();
+    assert_found(&anew).await;
+    anew.shutdown().await.unwrap();
 }
 
 #[tokio::test]

@@ -24,6 +24,10 @@ pub(crate) enum Step {
     Replied { topic: String, offset: u64, id: String },
     /// It was published again, and not appended.
     Duplicate,
+    /// Its `expirytime` was over before the target took it.
+    Expired,
+    /// An earlier event has its business key, so it is not delivered.
+    Deduplicated,
     /// The trigger began to read its topic here.
     Started { offset: Offset },
     /// The breaker opened, stays open or closed (`None`).
@@ -104,6 +108,8 @@ impl Step {
             }
             Self::Replied { topic, offset, id } => (5, pack(&(topic, offset, id))),
             Self::Duplicate => (6, Vec::new()),
+            Self::Expired => (7, Vec::new()),
+            Self::Deduplicated => (8, Vec::new()),
             Self::Started { offset } => (64, pack(offset)),
             Self::Breaker { until } => (65, pack(until)),
             Self::Held { until } => (66, pack(until)),
@@ -126,6 +132,8 @@ impl Step {
             }),
             5 => unpack(content).map(|(topic, offset, id)| Self::Replied { topic, offset, id }),
             6 => Some(Self::Duplicate),
+            7 => Some(Self::Expired),
+            8 => Some(Self::Deduplicated),
             64 => unpack(content).map(|offset| Self::Started { offset }),
             65 => unpack(content).map(|until| Self::Breaker { until }),
             66 => unpack(content).map(|until| Self::Held { until }),
@@ -175,6 +183,8 @@ mod tests {
             Step::Redriven { letter_topic: "d".into(), letter_offset: 1, lane_offset: 2 },
             Step::Replied { topic: "r".into(), offset: 1, id: "x".into() },
             Step::Duplicate,
+            Step::Expired,
+            Step::Deduplicated,
             Step::Started { offset: Offset(4) },
             Step::Breaker { until: Some(Timestamp(4)) },
             Step::Breaker { until: None },

@@ -101,6 +101,8 @@ enum Reached<'a> {
     Tried(&'a Found),
     DeadLettered(&'a Found),
     Redriven(&'a Found),
+    Expired(&'a Found),
+    Deduplicated(&'a Found),
 }
 
 /// Tells it.
@@ -111,7 +113,7 @@ pub(super) fn tell(facts: Facts<'_>) -> TriggerStory {
     // What happened to the trigger later on is no part of the event's story.
     let is_over = !matches!(outcome, StoryOutcome::Pending | StoryOutcome::NotRead);
     let end = steps.last().map_or(Timestamp(0), |found| found.at);
-    let decides = |found: &Found| decides(outcome, offset, &found.step);
+    let decides = |found: &Found| is_live(found) && decides(outcome, offset, &found.step);
     lane.retain(|found| !is_over || found.at <= end || decides(found));
     if outcome == StoryOutcome::NotMatched {
         lane.clear();
@@ -168,6 +170,14 @@ fn decide(offset: Offset, steps: &[Found], lane: &[Found], now: Option<&Present>
             settled(StoryOutcome::Delivered, format!("the target took it at {}", found.at))
         }
         Reached::DeadLettered(found) => settled(StoryOutcome::DeadLettered, dead_lettered(&found.step)),
+        Reached::Expired(found) => settled(
+            StoryOutcome::Expired,
+            format!("its expirytime was over at {}, before the target took it", found.at),
+        ),
+        Reached::Deduplicated(found) => settled(
+            StoryOutcome::Deduplicated,
+            format!("an earlier event has its business key, as the trigger saw at {}", found.at),
+        ),
         Reached::Redriven(found) => settled(
             StoryOutcome::Pending,
             format!("its dead letter was redriven at {}, and waits to be read", found.at),
@@ -194,6 +204,8 @@ fn reached(steps: &[Found]) -> Reached<'_> {
             Step::Attempt(_) => Reached::Tried(found),
             Step::DeadLettered { .. } => Reached::DeadLettered(found),
             Step::Redriven { .. } => Reached::Redriven(found),
+            Step::Expired => Reached::Expired(found),
+            Step::Deduplicated => Reached::Deduplicated(found),
             _ => reached,
         };
     }
@@ -220,7 +232,8 @@ fn untold(offset: Offset, lane: &[Found], now: Option<&Present>, reached: &Reach
         );
         return settled(StoryOutcome::NotMatched, text);
     }
-    for found in lane.iter().rev() {
+    // Where other lanes began and went says nothing of the trigger's own.
+    for found in lane.iter().rev().filter(|found| is_live(found)) {
         match found.step {
             Step::Skipped { to } if offset < to => {
                 return settled(
@@ -295,6 +308,10 @@ fn held_text(held: &HeldBy) -> String {
     }
 }
 
+fn is_live(found: &Found) -> bool {
+    via(&found.lane).0 == Via::Live
+}
+
 /// On whose account a lane delivers, by its name.
 fn via(lane: &str) -> (Via, Option<String>) {
     match lane.split_once('/') {
@@ -338,6 +355,8 @@ fn told(Found { lane, at, step, .. }: Found) -> TimelineStep {
         Step::Skipped { to } => StepTold::Skipped { to },
         Step::Lost { start } => StepTold::Lost { start },
         Step::Started { offset } => StepTold::Started { offset },
+        Step::Expired => StepTold::Expired,
+        Step::Deduplicated => StepTold::Deduplicated,
         // It belongs to the topic, and is told there.
         Step::Duplicate => StepTold::Unknown { number: Step::Duplicate.kind() },
         Step::Unknown { kind } => StepTold::Unknown { number: kind },

@@ -9,6 +9,8 @@ use eventail_wire::{Event, Timestamp};
 
 use super::story::{Facts, Present, Stands, tell};
 use super::{Found, Step};
+use crate::config::SCHEDULED_FOR_ATTRIBUTE;
+use crate::core::lane::Lane;
 use crate::core::triggers::Trigger;
 use crate::core::{Broker, BrokerError, Core, letter};
 use crate::status::{
@@ -104,12 +106,13 @@ impl Core {
         let mut stories = Vec::new();
         for trigger in self.triggers.all() {
             let name = trigger.lane.trigger.as_str();
-            if trigger.lane.topic != place.topic || only.is_some_and(|only| only != name) {
+            let lane = lane_of(&trigger, event, place).filter(|_| only.is_none_or(|only| only == name));
+            let Some(lane) = lane else {
                 steps.remove(name).into_iter().for_each(drop);
                 continue;
-            }
+            };
             let steps = steps.remove(name).unwrap_or_default();
-            let present = present(&trigger, event, place, &steps, now);
+            let present = present(&trigger, lane, event, place, &steps, now);
             stories.push(tell(Facts {
                 trigger: name,
                 offset: place.offset,
@@ -139,14 +142,22 @@ fn by_trigger(found: Vec<Found>) -> BTreeMap<String, Vec<Found>> {
     all
 }
 
+/// The lane of a trigger that the event is for: its own, or the one of what schedules send it.
+fn lane_of<'a>(trigger: &'a Trigger, event: &Event, place: &EventPlace) -> Option<&'a Arc<Lane>> {
+    let is_sent = event.attribute(SCHEDULED_FOR_ATTRIBUTE) == Some(trigger.lane.trigger.as_str());
+    let scheduled = trigger.scheduled().filter(|lane| is_sent && lane.topic == place.topic);
+    scheduled.or_else(|| Some(&trigger.lane).filter(|lane| lane.topic == place.topic))
+}
+
 fn present(
     trigger: &Arc<Trigger>,
+    lane: &Arc<Lane>,
     event: &Event,
     place: &EventPlace,
     steps: &[Found],
     now: Timestamp,
 ) -> Present {
-    let stands = trigger.lane.look(|subscription| Stands::of(subscription, place.offset, now));
+    let stands = lane.look(|subscription| Stands::of(subscription, place.offset, now));
     let redriven_at = steps.iter().rev().find_map(|found| match found.step {
         Step::Redriven { lane_offset, .. } => Some(eventail_wire::Offset(lane_offset)),
         _ => None,
@@ -154,7 +165,9 @@ fn present(
     let redriven = redriven_at
         .zip(trigger.redrives())
         .map(|(offset, lane)| lane.look(|subscription| Stands::of(subscription, offset, now)));
-    let miss = trigger.pattern().and_then(|pattern| match pattern.explain(event) {
+    // What a schedule sent is meant for the trigger, whatever its pattern says.
+    let pattern = trigger.pattern().filter(|_| Arc::ptr_eq(lane, &trigger.lane));
+    let miss = pattern.and_then(|pattern| match pattern.explain(event) {
         Explanation::Match => None,
         Explanation::NoMatch(miss) => Some(miss.into()),
     });
