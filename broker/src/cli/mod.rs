@@ -16,12 +16,14 @@ mod exit;
 mod functions;
 mod logging;
 mod matching;
+mod probe;
 mod publish;
 mod quickstart;
 mod replay;
 mod replays;
 mod run_function;
 mod schedules;
+mod schema;
 mod screen;
 mod serve;
 mod server;
@@ -81,6 +83,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Check a configuration and tell everything that is wrong with it
     Check(check::Arguments),
+    /// Print the JSON Schema of the configuration, or its reference
+    Schema(schema::Arguments),
     /// Publish events from a file or standard input
     Publish(publish::Arguments),
     /// Show the events of a topic
@@ -187,6 +191,7 @@ impl Command {
             Self::Quickstart(arguments) => quickstart::run(&arguments, screen),
             Self::Serve(arguments) => serve::run(arguments, screen),
             Self::Check(arguments) => check::run(&arguments, screen),
+            Self::Schema(arguments) => schema::run(&arguments, screen),
             Self::Publish(arguments) => block_on(publish::run(arguments, screen)),
             Self::Tail(arguments) => block_on(tail::run(arguments, screen)),
             Self::Topics(arguments) => block_on(topics::run(arguments, screen)),

@@ -22,7 +22,7 @@ Examples:
   eventail storage check eventail-data --output json";
 
 /// The folder of the logs in a broker's data folder.
-const LOGS: &str = "logs";
+pub(super) const LOGS: &str = "logs";
 
 /// The arguments of `storage`.
 #[derive(Debug, Args)]

@@ -14,17 +14,21 @@ mod function;
 mod http_target;
 mod input;
 mod invoke;
+mod json_schema;
 mod lambda_target;
 mod ledger;
 pub mod model;
+mod outline;
 mod pattern;
 mod policy;
 mod problem;
 mod reader;
+mod reference;
 mod rename;
 mod schedule;
 mod schema;
 mod secret;
+mod shape;
 pub mod source;
 mod suggest;
 mod target;
@@ -55,6 +59,18 @@ use reader::{Environment, Reader, Section};
 
 /// The default configuration as a file, with a comment on every key.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
+/// The JSON Schema of the configuration file, for editors.
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    json_schema::of(&outline::Outline::of(DEFAULT_FILE))
+}
+
+/// The reference page of the configuration file, in Markdown.
+#[must_use]
+pub fn reference() -> String {
+    reference::of(&outline::Outline::of(DEFAULT_FILE))
+}
+
 /// The file that `eventail serve` looks for in its working directory.
 pub const FILE_NAME: &str = "eventail.toml";
 /// Where data goes that no configuration says where to put.

@@ -161,9 +161,15 @@ pub(super) const TIMELINE: &[&str] = &["enabled", "bytes_max"];
 /// A secret.
 pub(super) const SECRET: &[&str] = &["env", "file"];
 
-/// Every section under the name that a message gives it.
+/// What a message calls the top of the file.
+pub(super) const TOP: &str = "the top of the file";
+/// Stands for a name that the operator gives.
+const NAME: &str = "NAME";
+
+/// Every section under the name that a message gives it. A word in capitals stands for others: NAME for any name, another for the
+/// keys of the section above.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
-    ("the top of the file", ROOT),
+    (TOP, ROOT),
     ("[listen]", LISTEN),
     ("[tls]", TLS),
     ("[limits]", LIMITS),
@@ -180,6 +186,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[triggers.NAME.rate_limit]", RATE_LIMIT),
     ("[triggers.NAME.dedup]", DEDUP),
     ("[hosts.NAME]", HOST),
+    ("[hosts.NAME.rate_limit]", RATE_LIMIT),
     ("[triggers.NAME.retry]", RETRY),
     ("[triggers.NAME.breaker]", BREAKER),
     ("[triggers.NAME.target]", TARGET),
@@ -198,4 +205,56 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
 /// The first section that has this key.
 pub(super) fn home_of(key: &str) -> Option<&'static str> {
     SECTIONS.iter().find(|(_, keys)| keys.contains(&key)).map(|(section, _)| *section)
+}
+
+/// The keys of a section.
+pub(super) fn keys_of(section: &str) -> &'static [&'static str] {
+    SECTIONS.iter().find(|(title, _)| *title == section).map_or(&[], |(_, keys)| keys)
+}
+
+/// A key as the list of its section has it.
+pub(super) fn known_key(section: &str, key: &str) -> Option<&'static str> {
+    keys_of(section).iter().copied().find(|known| *known == key)
+}
+
+/// The section that a path such as `triggers.ship.retry` leads to.
+pub(super) fn section_at(path: &[&str]) -> Option<&'static str> {
+    find(path, |word, step| word == step || is_stand_in(word))
+}
+
+/// The section that a key of this one holds.
+pub(super) fn section_in(section: &str, key: &str) -> Option<&'static str> {
+    let path = [words_of(section), vec![key]].concat();
+    find(&path, |word, step| word == step || (is_stand_in(word) && word != NAME))
+}
+
+/// The section that every name in this key of a section holds.
+pub(super) fn names_in(section: &str, key: &str) -> Option<&'static str> {
+    let path = [words_of(section), vec![key, NAME]].concat();
+    find(&path, |word, step| word == step)
+}
+
+/// Whether a section is one of a list of tables.
+pub(super) fn is_list(section: &str) -> bool {
+    section.starts_with("[[")
+}
+
+fn find(path: &[&str], fits: impl Fn(&str, &str) -> bool) -> Option<&'static str> {
+    let mut titles = SECTIONS.iter().map(|(title, _)| *title).filter(|title| title.starts_with('['));
+    titles.find(|title| {
+        let words = words_of(title);
+        words.len() == path.len() && words.iter().zip(path).all(|(word, step)| fits(word, step))
+    })
+}
+
+/// The steps from the top of the file to a section.
+pub(super) fn words_of(section: &str) -> Vec<&str> {
+    if !section.starts_with('[') {
+        return Vec::new();
+    }
+    section.trim_matches(['[', ']']).split('.').collect()
+}
+
+fn is_stand_in(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_uppercase())
 }

@@ -1,5 +1,6 @@
 //! What the reader takes, what it refuses, and where it says that it is wrong.
 
+mod described;
 mod documents;
 mod functions;
 mod inputs;

@@ -89,6 +89,28 @@ pub fn check(disk: &dyn Disk, dir: &Path) -> Result<Vec<LogCheck>, OpenError> {
     names.into_iter().map(|name| check_log(disk, dir, name)).collect()
 }
 
+/// Writes, syncs and removes a file in a folder. Where it is one of logs, its lock is held meanwhile.
+///
+/// # Errors
+/// [`OpenError::Locked`] where a broker has it, and then nothing was tried; what the system says.
+pub fn try_writing(disk: &dyn Disk, dir: &Path, is_of_logs: bool) -> Result<(), OpenError> {
+    let lock_path = dir.join(names::LOCK);
+    let locked = is_of_logs.then(|| disk.lock(&lock_path)).transpose();
+    let _lock = match locked {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Err(OpenError::Locked { dir: dir.to_owned() });
+        }
+        locked => locked.at(&lock_path)?,
+    };
+    let path = dir.join(names::TRIAL);
+    let file = disk.create(&path).at(&path)?;
+    let written = file.write_all_at(b"trial", 0).and_then(|()| file.sync_data());
+    // Whatever came of it, the file goes.
+    let removed = disk.remove(&path).and_then(|()| disk.sync_dir(dir));
+    written.and(removed).at(&path)?;
+    Ok(())
+}
+
 fn check_log(disk: &dyn Disk, dir: &Path, name: String) -> Result<LogCheck, OpenError> {
     let dir = dir.join(&name);
     let bases = segment_bases(&disk.list(&dir).at(&dir)?);

@@ -18,7 +18,7 @@ mod threads;
 mod window;
 mod writer;
 
-pub use check::{Corruption, LogCheck, TornTail, check};
+pub use check::{Corruption, LogCheck, TornTail, check, try_writing};
 pub use store::{DiskStore, OpenError, OpenReport};
 
 #[cfg(test)]

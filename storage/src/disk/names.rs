@@ -6,6 +6,8 @@ use eventail_wire::Offset;
 
 /// The lock file in the data folder. No log can have the name: a log's name does not begin with a dot.
 pub(crate) const LOCK: &str = ".lock";
+/// The file that is written and removed to see whether a folder can be written.
+pub(crate) const TRIAL: &str = ".eventail-trial";
 /// How the folder of a log begins that is being removed.
 pub(crate) const REMOVED_PREFIX: &str = ".removed-";
 /// How the name of a file with remembered fingerprints ends.

@@ -1,5 +1,6 @@
 //! One request and its answer over a target's connections: what every target that speaks HTTP shares.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Uri;
@@ -8,9 +9,10 @@ use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
 use super::body::{self, Body};
+use super::connect;
 use super::egress::Egress;
 use super::endpoint::Endpoint;
-use super::error::{AttemptError, HttpTargetError};
+use super::error::{AttemptError, ConnectError, HttpTargetError};
 use super::link::Outgoing;
 use super::pool::{Pool, Taken};
 
@@ -30,6 +32,11 @@ impl Caller {
         let endpoint = Endpoint::new(url)?;
         let pool = Pool::new(idle_connections, endpoint.server_name.is_some());
         Ok(Self { endpoint, egress, pool })
+    }
+
+    /// Connects by `deadline` and leaves again.
+    pub(crate) async fn reach(&self, deadline: Instant) -> Result<SocketAddr, ConnectError> {
+        connect::reach(&self.endpoint, &self.egress, deadline).await
     }
 
     pub(crate) const fn endpoint(&self) -> &Endpoint {

@@ -42,6 +42,21 @@ pub(super) async fn connect(
     }
 }
 
+/// Finds the host, asks whether it may be called, and connects by `deadline`, without a word to whoever is there.
+pub(super) async fn reach(
+    endpoint: &Endpoint,
+    egress: &Egress,
+    deadline: Instant,
+) -> Result<SocketAddr, ConnectError> {
+    let begun = Instant::now();
+    let reached = timeout_at(deadline, async {
+        let addresses = screened(endpoint, egress).await?;
+        let stream = dial(&addresses, deadline).await?;
+        Ok(stream.peer_addr().unwrap_or(addresses[0]))
+    });
+    reached.await.unwrap_or_else(|_| Err(ConnectError::timeout(&endpoint.host, begun, deadline)))
+}
+
 async fn establish(endpoint: &Endpoint, egress: &Egress, deadline: Instant) -> Result<Link, ConnectError> {
     let addresses = screened(endpoint, egress).await?;
     let stream = dial(&addresses, deadline).await?;

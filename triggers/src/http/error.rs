@@ -74,25 +74,74 @@ impl HttpTargetError {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nobody knows the name.
     #[error("the name `{host}` could not be resolved")]
-    Resolve { host: String, source: io::Error },
+    Resolve {
+        /// The name.
+        host: String,
+        /// The resolver's word.
+        source: io::Error,
+    },
+    /// The name is known, and leads nowhere.
     #[error("the name `{host}` has no address")]
-    NoAddress { host: String },
+    NoAddress {
+        /// The name.
+        host: String,
+    },
+    /// It is in a network that is not to be called.
     #[error("`{host}` is at the {kind} address {address}, which is not called unless the configuration allows it: \
              [egress] allow = [\"{}\"]", suggestion(*address))]
-    Forbidden { host: String, address: IpAddr, kind: &'static str },
+    Forbidden {
+        /// Its name.
+        host: String,
+        /// Where it is.
+        address: IpAddr,
+        /// What kind of network that is.
+        kind: &'static str,
+    },
+    /// It takes no connection.
     #[error("no connection to {address}")]
-    Connect { address: SocketAddr, source: io::Error },
+    Connect {
+        /// Where it is.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// It takes a connection, and speaks no TLS or has no certificate that is believed.
     #[error("no TLS session with `{host}`")]
-    Tls { host: String, source: io::Error },
+    Tls {
+        /// Its name.
+        host: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// It takes a connection, and speaks no HTTP.
     #[error("no HTTP session with `{host}`")]
-    Handshake { host: String, source: hyper::Error },
+    Handshake {
+        /// Its name.
+        host: String,
+        /// What is wrong.
+        source: hyper::Error,
+    },
+    /// It took too long.
     #[error("no connection to `{host}` within {after_ms} ms")]
-    Timeout { host: String, after_ms: u128 },
+    Timeout {
+        /// Its name.
+        host: String,
+        /// How long was waited.
+        after_ms: u128,
+    },
 }
 
 impl ConnectError {
+    /// Whether it may be otherwise the next time: a target may come up, a network may be mended.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Forbidden { .. })
+    }
+
     pub(super) fn timeout(host: &str, begun: Instant, deadline: Instant) -> Self {
         let after_ms = deadline.saturating_duration_since(begun).as_millis();
         Self::Timeout { host: host.to_owned(), after_ms }

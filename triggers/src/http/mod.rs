@@ -41,7 +41,7 @@ use crate::outcome::RetryClass;
 #[cfg(feature = "aws")]
 pub(crate) use caller::Caller;
 pub use egress::{AddressRange, AddressRangeError, Egress, Resolver, forbidden};
-pub use error::HttpTargetError;
+pub use error::{ConnectError, HttpTargetError};
 pub use target::HttpTarget;
 #[cfg(feature = "aws")]
 pub(crate) use {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::caller::Caller;
 use super::classify::{Verdict, Wanted};
 use super::dynamic::Dynamic;
 use super::egress::Egress;
-use super::error::{AttemptError, HttpTargetError};
+use super::error::{AttemptError, ConnectError, HttpTargetError};
 use super::request::Template;
 use super::{HttpTargetOptions, StatusMeaning, dynamic, server_timing};
 use crate::outcome::{BatchOutcome, Outcome, RejectReason, RetryClass};
@@ -59,6 +60,14 @@ impl HttpTarget {
     #[must_use]
     pub fn describe(&self) -> String {
         format!("http {}", self.caller.endpoint())
+    }
+
+    /// Whether its host can be found, may be called and takes a connection; sends nothing.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn reach(&self, within: Duration) -> Result<SocketAddr, ConnectError> {
+        self.caller.reach(Instant::now() + within).await
     }
 
     async fn send(&self, sent: &Sent<'_>, begun: Instant) -> Result<Answered, AttemptError> {

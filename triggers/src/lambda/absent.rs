@@ -1,6 +1,8 @@
 //! What stands in for the Lambda target where it was not built in.
 
-use super::{LambdaTargetError, LambdaTargetOptions};
+use eventail_wire::Timestamp;
+
+use super::{LambdaTargetError, LambdaTargetOptions, SigningError};
 use crate::http::Egress;
 use crate::target::{Answer, BoxFuture, Invocation, Target};
 
@@ -15,6 +17,15 @@ impl LambdaTarget {
     /// Always [`LambdaTargetError::NotBuilt`].
     pub fn new(_options: LambdaTargetOptions, _egress: Egress) -> Result<Self, LambdaTargetError> {
         Err(LambdaTargetError::NotBuilt)
+    }
+
+    /// Whether there are credentials.
+    ///
+    /// # Errors
+    /// None, as there is no such target.
+    #[allow(clippy::unused_async)] // As the target that it stands in for.
+    pub async fn check_signing(&self, _now: Timestamp) -> Result<(), SigningError> {
+        match *self {}
     }
 
     /// What is invoked, for people.

@@ -49,6 +49,32 @@ pub enum LambdaTargetError {
     EndpointQuery,
 }
 
+/// Why calls of a target cannot be signed. Says nothing of secrets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SigningError {
+    /// Nobody in the chain has credentials.
+    #[error("{why}")]
+    NoCredentials {
+        /// What the chain says, cause by cause.
+        why: String,
+    },
+    /// Nobody says which region.
+    #[error("no AWS region: neither the target nor the credential chain names one")]
+    NoRegion,
+    /// The region makes no place that can be called.
+    #[error(transparent)]
+    Target(#[from] LambdaTargetError),
+}
+
+impl SigningError {
+    /// Whether it may be otherwise the next time: somebody may have set credentials.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::NoCredentials { .. })
+    }
+}
+
 impl LambdaTargetError {
     /// The same options fail again.
     #[must_use]

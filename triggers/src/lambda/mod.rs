@@ -39,7 +39,7 @@ use crate::payload::PayloadShape;
 
 #[cfg(not(feature = "aws"))]
 pub use absent::LambdaTarget;
-pub use error::LambdaTargetError;
+pub use error::{LambdaTargetError, SigningError};
 pub use name::{FunctionName, NameFault};
 #[cfg(feature = "aws")]
 pub use target::LambdaTarget;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
+use eventail_wire::Timestamp;
 use http::Uri;
 use tokio::time::{Instant, timeout_at};
 
@@ -14,7 +15,7 @@ use super::access::{Access, AccessError, Granted};
 use super::classify::{Verdict, body_bytes_wanted, judge};
 use super::name::{FunctionName, check_qualifier};
 use super::request::{Place, RequestError};
-use super::{InvocationType, LambdaTargetError, LambdaTargetOptions};
+use super::{InvocationType, LambdaTargetError, LambdaTargetOptions, SigningError};
 use crate::http::{AttemptError, Egress, chain};
 use crate::ledger::report_line::RunFacts;
 use crate::outcome::{BatchOutcome, Outcome, RejectReason, Response, RetryClass};
@@ -42,10 +43,8 @@ pub struct LambdaTarget {
 enum CallError {
     #[error(transparent)]
     Access(#[from] AccessError),
-    #[error("no AWS region: neither the target nor the credential chain names one")]
-    NoRegion,
     #[error(transparent)]
-    Place(#[from] LambdaTargetError),
+    Place(#[from] SigningError),
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]
@@ -58,7 +57,7 @@ impl CallError {
         let error = match self {
             Self::Attempt(error) => return error.into_outcome(),
             Self::Access(error) => error.text(),
-            Self::NoRegion | Self::Place(_) | Self::Request(_) => chain(&self),
+            Self::Place(_) | Self::Request(_) => chain(&self),
         };
         let response = Response { error, ..Response::default() };
         Outcome::Retry { class: RetryClass::Unreachable, after_ms: None, response }
@@ -124,6 +123,16 @@ impl LambdaTarget {
         Ok(target)
     }
 
+    /// Whether there are credentials and a region to sign calls with; calls nothing but what the chain needs.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub async fn check_signing(&self, now: Timestamp) -> Result<(), SigningError> {
+        let granted = self.access.get(now).await;
+        let granted = granted.map_err(|error| SigningError::NoCredentials { why: error.text() })?;
+        self.place(&granted).map(|_| ())
+    }
+
     /// What is invoked, for people.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -134,13 +143,13 @@ impl LambdaTarget {
         Place::new(&self.name, self.qualifier.as_deref(), region, self.endpoint.as_ref(), &self.egress)
     }
 
-    fn place(&self, granted: &Granted) -> Result<&Place, CallError> {
+    fn place(&self, granted: &Granted) -> Result<&Place, SigningError> {
         if let Some(place) = self.place.get() {
             return Ok(place);
         }
         // With an endpoint of its own the region is but a word in the signature.
         let usual = self.endpoint.is_some().then_some(payload::Place::default().region);
-        let region = granted.region.as_deref().or(usual).ok_or(CallError::NoRegion)?;
+        let region = granted.region.as_deref().or(usual).ok_or(SigningError::NoRegion)?;
         let place = self.place_in(region)?;
         Ok(self.place.get_or_init(|| place))
     }
