@@ -620,40 +620,8 @@ impl Problem {
                 "write a time with its zone, such as \"2026-11-23T10:00:00Z\"".to_owned()
             }
             Self::Json { .. } => "write a table, or JSON in a string, such as '{\"total\":7}'".to_owned(),
-            Self::NoProgram { .. } => {
-                "write the program and its arguments, such as [\"python3\", \"-m\", \"awslambdaric\", \"app.handler\"]"
-                    .to_owned()
-            }
-            Self::LambdaName { .. } => {
-                "write a name, name:qualifier, or an ARN such as \"arn:aws:lambda:eu-west-1:123456789012:function:bill\""
-                    .to_owned()
-            }
             Self::NotBuilt { feature, .. } => format!("build it with `--features {feature}`"),
-            Self::AccessKeyId { .. } => {
-                "it has up to 128 letters, digits, `_` and `-`, such as AKIDEXAMPLE".to_owned()
-            }
             Self::Unit { form, .. } => format!("write {form}"),
-            Self::Address { .. } => {
-                "write an IP address and a port, such as \"127.0.0.1:4080\", or \"off\"".to_owned()
-            }
-            Self::Network { .. } => {
-                "write an address and its leading bits, such as \"127.0.0.0/8\" or \"::1/128\"".to_owned()
-            }
-            Self::Url { .. } => {
-                "write for instance \"http://127.0.0.1:9000/hook\"; credentials belong into `headers`"
-                    .to_owned()
-            }
-            Self::HostName { .. } => {
-                "write a name, or a name and a port, such as \"api.example.com\" or \"127.0.0.1:9000\"".to_owned()
-            }
-            Self::Status { .. } => "write a status as three digits in quotes, such as \"404\"".to_owned(),
-            Self::Start { .. } => {
-                "it may be \"latest\", \"earliest\" or a time with its zone, such as \"2026-11-23T10:00:00Z\""
-                    .to_owned()
-            }
-            Self::InlineSecret { .. } | Self::SecretSource { .. } => {
-                "write { env = \"VARIABLE\" } or { file = \"path\" }".to_owned()
-            }
             Self::MissingVariable { variable, .. } => {
                 format!("set {variable}, or write {{ file = \"path\" }}")
             }
@@ -671,6 +639,37 @@ impl Problem {
             }
             Self::TooManyWildcards { .. } => "use prefixes and suffixes, or spread them over topics".to_owned(),
             Self::Conflict { conflict: Conflict::DeadLettersReturn, .. } => "name another topic".to_owned(),
+            _ => return self.form().map(str::to_owned),
+        })
+    }
+
+    /// How a value of this kind is written.
+    const fn form(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoProgram { .. } => {
+                "write the program and its arguments, such as [\"python3\", \"-m\", \"awslambdaric\", \"app.handler\"]"
+            }
+            Self::LambdaName { .. } => {
+                "write a name, name:qualifier, or an ARN such as \"arn:aws:lambda:eu-west-1:123456789012:function:bill\""
+            }
+            Self::AccessKeyId { .. } => "it has up to 128 letters, digits, `_` and `-`, such as AKIDEXAMPLE",
+            Self::Address { .. } => "write an IP address and a port, such as \"127.0.0.1:4080\", or \"off\"",
+            Self::Network { .. } => {
+                "write an address and its leading bits, such as \"127.0.0.0/8\" or \"::1/128\""
+            }
+            Self::Url { .. } => {
+                "write for instance \"http://127.0.0.1:9000/hook\"; credentials belong into `headers`"
+            }
+            Self::HostName { .. } => {
+                "write a name, or a name and a port, such as \"api.example.com\" or \"127.0.0.1:9000\""
+            }
+            Self::Status { .. } => "write a status as three digits in quotes, such as \"404\"",
+            Self::Start { .. } => {
+                "it may be \"latest\", \"earliest\" or a time with its zone, such as \"2026-11-23T10:00:00Z\""
+            }
+            Self::InlineSecret { .. } | Self::SecretSource { .. } => {
+                "write { env = \"VARIABLE\" } or { file = \"path\" }"
+            }
             _ => return None,
         })
     }

@@ -53,7 +53,9 @@ impl Owner {
 
 /// The lanes that leave and still have something under way, by name, with the time at which they left.
 #[derive(Default)]
-pub(crate) struct Orphans(Mutex<BTreeMap<Arc<str>, (Arc<Lane>, Timestamp)>>);
+pub(crate) struct Orphans(Mutex<Leaving>);
+
+type Leaving = BTreeMap<Arc<str>, (Arc<Lane>, Timestamp)>;
 
 impl Orphans {
     /// Takes one back that has not gone yet.
@@ -61,7 +63,7 @@ impl Orphans {
         self.lock().remove(name).map(|(lane, _)| lane)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, (Arc<Lane>, Timestamp)>> {
+    fn lock(&self) -> MutexGuard<'_, Leaving> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

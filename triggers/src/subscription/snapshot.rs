@@ -89,14 +89,7 @@ impl Snapshot {
                 self.dead_lettered += 1;
                 self.settle(*offset, offset.plus(1));
             }
-            Entry::DeliveredOnce { offset, at, key: (high, low) } => {
-                self.delivered += 1;
-                self.run.clear();
-                self.settle(*offset, offset.plus(1));
-                let key = u128::from(*high) << 64 | u128::from(*low);
-                self.keys.insert(key, Seen { offset: *offset, at: *at });
-                self.keys.evict(limits::DEDUP_KEYS_MAX);
-            }
+            Entry::DeliveredOnce { offset, at, key } => self.delivered_once(*offset, *at, *key),
             Entry::Expired { offset } => {
                 self.expired += 1;
                 self.settle(*offset, offset.plus(1));
@@ -135,6 +128,15 @@ impl Snapshot {
             }
             Entry::Checkpoint { scanned, pending } => self.checkpoint(*scanned, pending),
         }
+    }
+
+    fn delivered_once(&mut self, offset: Offset, at: Timestamp, (high, low): (u64, u64)) {
+        self.delivered += 1;
+        self.run.clear();
+        self.settle(offset, offset.plus(1));
+        let key = u128::from(high) << 64 | u128::from(low);
+        self.keys.insert(key, Seen { offset, at });
+        self.keys.evict(limits::DEDUP_KEYS_MAX);
     }
 
     /// Forgets what it says of `end` and behind, where the log has nothing: a `buffered` log may lose its last records to a power

@@ -148,21 +148,6 @@ fn the_shapes_are_those_that_are_sent() {
     check_shape("Account", Account::default());
     check_shape("BulkResult", BulkResult::default());
     check_shape("Readiness", Readiness { ready: true, problems: Vec::new() });
-    let delayed = DelayedEvent {
-        id: HeldId(1),
-        topic: name(),
-        deliver_at: at,
-        held_at: at,
-        event_id: String::new(),
-        event_source: String::new(),
-        event_type: String::new(),
-        bytes: 1,
-        state: DelayedState::Held,
-        ended_at: None,
-        offset: None,
-    };
-    check_shape("DelayedEvent", delayed);
-    check_shape("EventPlace", EventPlace { topic: name(), offset, source: String::new() });
     let topic = TopicStatus {
         name: name(),
         start: offset,
@@ -202,6 +187,33 @@ fn the_shapes_are_those_that_are_sent() {
     check_shape("TriggerStatus", status);
     check_shape("RateWait", RateWait { limit: String::new(), until: None });
     check_shape("DedupStatus", DedupStatus::default());
+    let letter = DeadLetterSummary {
+        topic: name(),
+        offset,
+        at,
+        event_id: String::new(),
+        event_source: String::new(),
+        event_type: String::new(),
+        correlation_id: String::new(),
+        trigger: trigger(),
+        origin_topic: name(),
+        origin_offset: offset,
+        reason: RejectReason::Permanent,
+        class: None,
+        attempts: 1,
+        first_attempt_at: at,
+        last_attempt_at: at,
+        response,
+        redriven: 0,
+        purged: false,
+        replay: None,
+    };
+    check_shape("DeadLetter", letter);
+}
+
+#[test]
+fn the_shapes_of_the_configuration_are_those_that_are_sent() {
+    let at = Timestamp(1);
     let change = ConfigChange {
         part: ConfigPart::Trigger,
         name: String::new(),
@@ -225,40 +237,39 @@ fn the_shapes_are_those_that_are_sent() {
     };
     check_shape("ConfigStatus", config);
     let orphan = OrphanStatus {
-        name: trigger(),
-        topic: name(),
+        name: TriggerName::new("a").unwrap(),
+        topic: TopicName::new("a").unwrap(),
         orphaned_at: at,
         forgotten_at: at,
         state: TriggerState::Running,
         reason: None,
-        cursor: offset,
+        cursor: Offset(1),
         lag: 0,
         retrying: 0,
         account: Account::default(),
     };
     check_shape("OrphanStatus", orphan);
-    let letter = DeadLetterSummary {
-        topic: name(),
-        offset,
-        at,
+}
+
+#[test]
+fn the_shapes_of_where_events_are_are_those_that_are_sent() {
+    let at = Timestamp(1);
+    let delayed = DelayedEvent {
+        id: HeldId(1),
+        topic: TopicName::new("a").unwrap(),
+        deliver_at: at,
+        held_at: at,
         event_id: String::new(),
         event_source: String::new(),
         event_type: String::new(),
-        correlation_id: String::new(),
-        trigger: trigger(),
-        origin_topic: name(),
-        origin_offset: offset,
-        reason: RejectReason::Permanent,
-        class: None,
-        attempts: 1,
-        first_attempt_at: at,
-        last_attempt_at: at,
-        response,
-        redriven: 0,
-        purged: false,
-        replay: None,
+        bytes: 1,
+        state: DelayedState::Held,
+        ended_at: None,
+        offset: None,
     };
-    check_shape("DeadLetter", letter);
+    check_shape("DelayedEvent", delayed);
+    let topic = TopicName::new("a").unwrap();
+    check_shape("EventPlace", EventPlace { topic, offset: Offset(1), source: String::new() });
 }
 
 #[test]
