@@ -148,7 +148,7 @@ fn report_tests(config: &Config, failures: &[TestFailure], screen: &mut Screen) 
     }
     let failed: BTreeSet<&str> = failures.iter().map(|failure| failure.test.as_str()).collect();
     let held = config.tests.len().saturating_sub(failed.len());
-    screen.line(&format!("{held} of {} hold", counted(config.tests.len() as u64, "test")))
+    screen.line(&format!("{held} of {} tests hold", config.tests.len()))
 }
 
 /// `1 topic`, `2 topics`.
