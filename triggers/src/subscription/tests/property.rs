@@ -402,8 +402,11 @@ impl Day {
         let mut effects = Vec::new();
         let now = Timestamp(self.now);
         assert!(self.machine.settle(now, token, Ending::Ack, &mut effects).is_err());
-        assert!(self.machine.extend(now, token, 1).is_err());
-        assert!(self.machine.release(token).is_err());
+        // The first lease names its call, and goes on doing so when its own event went with retention or a skip.
+        if !self.model.calls().contains_key(&token) {
+            assert!(self.machine.extend(now, token, 1).is_err());
+            assert!(self.machine.release(token).is_err());
+        }
         assert!(effects.is_empty());
         assert_eq!(self.machine.snapshot(), before);
     }
