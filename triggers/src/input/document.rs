@@ -8,8 +8,8 @@
 //! | `data_base64` | in place of `data`, where that is no text |
 //!
 //! Where the event came in through EventBridge's API (its media type is `application/eventbridge+json`), what a rule would
-//! see is there as well: `detail` (the data, `{}` where there is none), `detail-type` (the type), `resources` (a list of the
-//! subject, empty where there is none), `account` and `region`.
+//! see is there as well: `detail` (the data, `{}` where there is none), `detail-type` (the type), `resources` (the list
+//! that stands as JSON in the extension `resources`, or else one of the subject), `account` and `region`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,23 +17,14 @@ use eventail_wire::Event;
 use eventail_wire::event::ValueKind;
 
 use super::path::{PathValue, Step, find};
+use crate::pattern::is_eventbridge;
 use crate::payload::{Place, json};
-
-/// The media type of what came in through EventBridge's API.
-pub const EVENTBRIDGE_MEDIA_TYPE: &str = "application/eventbridge+json";
 
 /// What of the event is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
     Whole,
     WithoutData,
-}
-
-fn is_eventbridge(event: &Event) -> bool {
-    event.data_content_type().is_some_and(|media_type| {
-        let essence = media_type.split(';').next().unwrap_or_default();
-        essence.trim_ascii().eq_ignore_ascii_case(EVENTBRIDGE_MEDIA_TYPE)
-    })
 }
 
 /// The value at `steps`, counted from the top of the event.
@@ -80,15 +71,22 @@ fn attribute<'a>(event: &'a Event, name: &str) -> Option<PathValue<'a>> {
 }
 
 fn resources_at<'a>(event: &'a Event, rest: &[Step]) -> Option<PathValue<'a>> {
+    let list = resources(event);
     match rest {
         [] => {
             let mut out = Vec::new();
-            write_resources(event, &mut out);
+            write_list(&list, &mut out);
             String::from_utf8(out).ok().map(PathValue::from_json)
         }
-        [Step::Index(0)] => event.attribute("subject").map(PathValue::from_text),
+        [Step::Index(at)] => list.into_iter().nth(*at).map(PathValue::from_text),
         _ => None,
     }
+}
+
+/// What the event is about. An extension that is no list of strings is none.
+fn resources(event: &Event) -> Vec<String> {
+    let listed = event.attribute("resources").and_then(|text| serde_json::from_str(text).ok());
+    listed.unwrap_or_else(|| event.attribute("subject").map(str::to_owned).into_iter().collect())
 }
 
 /// The value at `steps` within the data.
@@ -114,6 +112,8 @@ pub(super) fn write(event: &Event, extent: Extent, out: &mut Vec<u8>) {
     let (mut is_correlated, mut is_traced, mut has_account, mut has_region) = (false, false, false, false);
     for attribute in event.optional_attributes() {
         match attribute.name {
+            // It stands below, as a list.
+            "resources" if is_eventbridge(event) => continue,
             "correlationid" => is_correlated = true,
             "traceparent" => is_traced = true,
             "account" => has_account = true,
@@ -137,7 +137,7 @@ pub(super) fn write(event: &Event, extent: Extent, out: &mut Vec<u8>) {
     if is_eventbridge(event) {
         write_text("detail-type", event.event_type(), out);
         write_name("resources", out);
-        write_resources(event, out);
+        write_list(&resources(event), out);
         let place = Place::default();
         if !has_account {
             write_text("account", place.account, out);
@@ -169,10 +169,13 @@ fn write_data(event: &Event, out: &mut Vec<u8>) {
     }
 }
 
-fn write_resources(event: &Event, out: &mut Vec<u8>) {
+fn write_list(list: &[String], out: &mut Vec<u8>) {
     out.push(b'[');
-    if let Some(subject) = event.attribute("subject") {
-        json::string(subject, out);
+    for (at, text) in list.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        json::string(text, out);
     }
     out.push(b']');
 }

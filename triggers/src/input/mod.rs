@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use eventail_wire::{Event, Offset, Timestamp, TopicName, TriggerName};
 
-pub use document::EVENTBRIDGE_MEDIA_TYPE;
 pub use error::{InputError, TextPlace, TransformError};
 pub use jq::{JQ_BYTES_MAX, JQ_STEPS_MAX};
 pub use path::{PATH_STEPS_MAX, PathValue, ValuePath, ValuePathError};

@@ -161,7 +161,8 @@ impl<'a> Gather<'a> {
     }
 }
 
-fn is_eventbridge(event: &Event) -> bool {
+/// Whether an event came in through EventBridge's shape.
+pub(crate) fn is_eventbridge(event: &Event) -> bool {
     let media_type = event.data_content_type().unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case(EVENTBRIDGE_MEDIA_TYPE)

@@ -74,6 +74,7 @@ mod tests;
 
 pub use error::{PatternError, PatternProblem};
 pub use explain::{Explanation, Found, Miss};
+pub(crate) use gather::is_eventbridge;
 pub use matcher::{Matcher, Scratch};
 pub use parse::{FIELDS_MAX, Pattern};
 pub use scan::EventTextError;

@@ -104,6 +104,13 @@ fn data_that_is_no_json_has_nothing_inside() {
     assert_eq!(value("$.data_base64", &event(b"\xff")), Some(json!("/w==")));
 }
 
+fn whole_of(event: &Event) -> Vec<u8> {
+    let path: ValuePath = "$".parse().unwrap();
+    let mut out = Vec::new();
+    path.value_of(event).unwrap().write_json(&mut out);
+    out
+}
+
 #[test]
 fn what_came_by_eventbridge_has_its_names() {
     let event = order().data_content_type("application/eventbridge+json; charset=utf-8").build().unwrap();
@@ -122,6 +129,12 @@ fn what_came_by_eventbridge_has_its_names() {
     let whole = value("$", &event).unwrap();
     assert_eq!((&whole["detail"]["id"], &whole["data"]["id"]), (&json!(7), &json!(7)));
     assert_eq!(whole["detail-type"], "order.created");
+    let listed = order().data_content_type("application/eventbridge+json");
+    let listed = listed.extension("resources", r#"["arn:a", "arn:b"]"#).build().unwrap();
+    assert_eq!(value("$.resources", &listed), Some(json!(["arn:a", "arn:b"])));
+    assert_eq!(value("$.resources[1]", &listed), Some(json!("arn:b")));
+    let text = String::from_utf8(whole_of(&listed)).unwrap();
+    assert_eq!(text.matches("\"resources\":").count(), 1, "{text}");
     let bare = Event::builder("1", "/s", "t")
         .data_content_type("Application/EventBridge+JSON")
         .extension("region", "eu-central-1");
