@@ -1,5 +1,6 @@
 //! Schedules: a real broker that does something at a set time.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use eventail_tests::script::always;
@@ -52,7 +53,11 @@ async fn a_schedule_publishes_and_calls_once_and_never_again_after_a_restart() {
     let report = server.api().get_json("/v1/schedules/report").await;
     assert_eq!((&report["runs"], &report["next_runs"]), (&json!(1), &json!([])));
     at_rest(server.api(), "ship", 1).await;
-    assert_eq!(receiver.count(), 1);
+    // The kill may have come before the settlement was on disk: then the same delivery comes again, and no other does.
+    let calls = receiver.received();
+    let deliveries: BTreeSet<&str> = calls.iter().map(|call| call.header("webhook-id")).collect();
+    assert_eq!(deliveries.len(), 1, "{deliveries:?}");
+    assert!(calls.len() <= 2, "{}", calls.len());
 }
 
 #[tokio::test]
