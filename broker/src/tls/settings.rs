@@ -62,13 +62,8 @@ fn server(
 }
 
 /// The broker's clock, by which certificates end.
+#[derive(Debug)]
 struct Time(Arc<dyn Clock>);
-
-impl std::fmt::Debug for Time {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Time")
-    }
-}
 
 impl TimeProvider for Time {
     fn current_time(&self) -> Option<UnixTime> {

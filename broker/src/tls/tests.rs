@@ -12,6 +12,7 @@ use super::{Prepared, TlsError};
 use crate::config::{ClientCertificates, TlsKey, TlsOptions};
 
 /// A clock that is set by hand.
+#[derive(Debug)]
 struct Hand(AtomicU64);
 
 impl Clock for Hand {
