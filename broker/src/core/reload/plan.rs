@@ -340,6 +340,19 @@ mod tests {
     }
 
     #[test]
+    fn another_certificate_takes_effect_at_once_and_to_begin_with_tls_waits_for_a_restart() {
+        let with =
+            |name: &str| parse(&format!("[listen.tls]\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\""));
+        let (none, first, second) = (parse(""), with("a"), with("b"));
+        assert_eq!(shown(&first, &second, &[]), ["setting listen.tls changed []"]);
+        assert_eq!(in_effect(&first, &second).tls, second.tls);
+        for (running, new) in [(&none, &first), (&first, &none)] {
+            assert_eq!(shown(running, new, &[]), ["setting listen.tls changed [] !"]);
+            assert_eq!(in_effect(running, new).tls, running.tls);
+        }
+    }
+
+    #[test]
     fn only_whether_a_topic_deduplicates_at_all_waits_for_a_restart() {
         let running = parse("[topics.a]\n[topics.b]\n[topics.c]");
         let new = parse("[topics.a]\nretention_age = \"1d\"\n[topics.b]\ndedup_window = \"0s\"\n[topics.d]");
