@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use eventail_storage::OpenError;
+use eventail_storage::disk::RepairError;
 use eventail_triggers::pattern::{EventTextError, PatternError};
 use eventail_wire::cloudevents::CloudEventError;
 use eventail_wire::{Code, ScheduleName};
@@ -167,6 +168,14 @@ pub enum CliError {
         /// Why not.
         source: OpenError,
     },
+    /// The logs cannot be repaired.
+    #[error("the logs in {} cannot be repaired: {}", dir.display(), chain(source))]
+    Repair {
+        /// The data folder.
+        dir: PathBuf,
+        /// Why not.
+        source: RepairError,
+    },
     /// The HTTP listener cannot be.
     #[error("the HTTP listener does not start: {}", chain(source))]
     Http {
@@ -303,7 +312,8 @@ impl CliError {
                 "another broker runs on it; stop that one, or choose another folder with --data-dir"
                     .to_owned()
             }
-            Self::Check { source: OpenError::Locked { .. }, .. } => {
+            Self::Check { source: OpenError::Locked { .. }, .. }
+            | Self::Repair { source: RepairError::Open(OpenError::Locked { .. }), .. } => {
                 "stop the broker that runs on it".to_owned()
             }
             Self::Http { source } if source.is_retryable() => {
