@@ -112,5 +112,6 @@ pub mod disk_io;
 pub mod index;
 pub mod log;
 pub mod metric_names;
+pub mod power_cut;
 
 pub use disk::{DiskStore, OpenError, OpenReport};

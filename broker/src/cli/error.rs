@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use eventail_storage::OpenError;
 use eventail_storage::disk::RepairError;
+use eventail_storage::power_cut::Loss;
 use eventail_triggers::pattern::{EventTextError, PatternError};
 use eventail_wire::cloudevents::CloudEventError;
 use eventail_wire::{Code, ScheduleName};
@@ -176,6 +177,26 @@ pub enum CliError {
         /// Why not.
         source: RepairError,
     },
+    /// A folder cannot be tortured.
+    #[error("{} cannot be used: {source}", dir.display())]
+    Torture {
+        /// The folder.
+        dir: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A folder that is somebody's is not tortured.
+    #[error("{} has files that are not of `eventail torture`", dir.display())]
+    TortureFolder {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// What appends under torture met a loss.
+    #[error("{source}")]
+    TortureLoss {
+        /// Which.
+        source: Box<Loss>,
+    },
     /// The HTTP listener cannot be.
     #[error("the HTTP listener does not start: {}", chain(source))]
     Http {
@@ -316,6 +337,7 @@ impl CliError {
             | Self::Repair { source: RepairError::Open(OpenError::Locked { .. }), .. } => {
                 "stop the broker that runs on it".to_owned()
             }
+            Self::TortureFolder { .. } => "name an empty folder, or one that is not there yet".to_owned(),
             Self::Http { source } if source.is_retryable() => {
                 "another process listens there; stop it, or choose another address with --http".to_owned()
             }
