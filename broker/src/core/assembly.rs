@@ -100,7 +100,7 @@ impl Core {
                 && !(has_other_replies && options.reply_topic.is_some())
                 && !(has_other_hosts && matches!(options.target, TargetOptions::Http(_)));
             drafts.push(Draft {
-                start: topic.place_of(options.start).await?,
+                start: topic.start_of(&self.journal, &lane_name(&topic.name, name), options.start).await?,
                 key: key_path(options)?,
                 dedup_key: options.dedup.as_ref().map(|dedup| dedup.key.parse()).transpose()?,
                 input: make_input(name, options)?,

@@ -135,7 +135,7 @@ impl Driver {
         let stored = match self.stored(&lease, event).await {
             Ok(Some(stored)) => stored,
             Ok(None) => {
-                let ending = unreachable_because("retention took the event".to_owned());
+                let ending = unreachable_because("the event is not stored any more".to_owned());
                 return (lease.offset, Some((ending, None)));
             }
             Err(error) => return (lease.offset, Some((unreachable_because(error.to_string()), None))),
@@ -218,7 +218,7 @@ impl Driver {
         }
         let waiting = batch.first_mut().and_then(|first| self.open_callback(first));
         if batch.is_empty() {
-            let (none, _) = lost("retention took the events".to_owned())?;
+            let (none, _) = lost("the events are not stored any more".to_owned())?;
             return Some((with_refused(none, count, refused), None));
         }
         let most = self.time_of(&first);
@@ -251,16 +251,14 @@ impl Driver {
         Some((with_refused(ending, count, refused), reply))
     }
 
-    /// The event of a lease, from memory or from the log. `None` where retention took it.
+    /// The event of a lease, from memory or from the log. `None` where retention took it, or damage.
     async fn stored(&self, lease: &Lease, event: Option<Event>) -> Result<Option<Event>, ReadError> {
         if event.is_some() {
             return Ok(event);
         }
         let read = self.lane.read_again(lease.offset).await;
-        match &read {
-            Ok(None) => self.lane.lose_before(self.lane.log.status().range.start),
-            Err(error @ ReadError::Corrupt { .. }) => self.lane.stop(&error.to_string()),
-            Ok(Some(_)) | Err(_) => {}
+        if matches!(read, Ok(None)) {
+            self.lane.lose_before(self.lane.log.status().range.start);
         }
         read
     }
