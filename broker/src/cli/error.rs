@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use eventail_storage::OpenError;
+use eventail_triggers::http::VerifyError;
 use eventail_triggers::pattern::{EventTextError, PatternError};
 use eventail_wire::cloudevents::CloudEventError;
 use eventail_wire::{Code, ScheduleName};
@@ -230,6 +231,12 @@ pub enum CliError {
     NoTrigger {
         /// Which.
         name: String,
+    },
+    /// A key for signed requests that is none.
+    #[error("{source}")]
+    WebhookKey {
+        /// What is wrong with it.
+        source: VerifyError,
     },
     /// The process cannot do what it needs.
     #[error("the process cannot start: {source}")]

@@ -34,6 +34,7 @@ mod tail;
 mod topics;
 mod triggers;
 mod watch;
+mod webhooks;
 mod what_if;
 mod why;
 
@@ -114,6 +115,8 @@ enum Command {
 
     /// Tell whether a pattern matches an event, and if not, why
     Match(matching::Arguments),
+    /// Make keys that sign requests to targets, or check a signed request
+    Webhooks(webhooks::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
     /// Be the process of a function that is built in, for trying functions with nothing installed
@@ -207,6 +210,7 @@ impl Command {
             Self::Delayed(arguments) => block_on(delayed::run(arguments, screen)),
 
             Self::Match(arguments) => matching::run(&arguments, screen),
+            Self::Webhooks(arguments) => webhooks::run(arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),
