@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use eventail_storage::OpenError;
 use eventail_storage::disk::RepairError;
 use eventail_storage::power_cut::Loss;
+use eventail_triggers::http::VerifyError;
 use eventail_triggers::pattern::{EventTextError, PatternError};
 use eventail_wire::cloudevents::CloudEventError;
 use eventail_wire::{Code, ScheduleName};
@@ -308,6 +309,12 @@ pub enum CliError {
     NoTrigger {
         /// Which.
         name: String,
+    },
+    /// A key for signed requests that is none.
+    #[error("{source}")]
+    WebhookKey {
+        /// What is wrong with it.
+        source: VerifyError,
     },
     /// The process cannot do what it needs.
     #[error("the process cannot start: {source}")]

@@ -37,6 +37,7 @@ mod topics;
 mod torture;
 mod triggers;
 mod watch;
+mod webhooks;
 mod what_if;
 mod why;
 
@@ -123,6 +124,8 @@ enum Command {
     Match(matching::Arguments),
     /// Make certificates to try TLS with
     Certificates(certificates::Arguments),
+    /// Make keys that sign requests to targets, or check a signed request
+    Webhooks(webhooks::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
     /// Try on a disk what crashes and power cuts leave of acknowledged events
@@ -221,6 +224,7 @@ impl Command {
 
             Self::Match(arguments) => matching::run(&arguments, screen),
             Self::Certificates(arguments) => certificates::run(arguments, screen),
+            Self::Webhooks(arguments) => webhooks::run(arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::Torture(arguments) => block_on(torture::run(arguments, screen)),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),

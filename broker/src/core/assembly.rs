@@ -69,8 +69,8 @@ impl Core {
         for name in config.topics.named.keys() {
             self.topic_or_create_under(&config, name).await?;
         }
-        let egress = Egress::new(config.egress_allow.iter().copied());
-        let has_other_egress = running.egress_allow != config.egress_allow;
+        let egress = config.egress();
+        let has_other_egress = !running.has_same_egress(&config);
         let has_other_hosts = running.hosts != config.hosts;
         let has_other_replies = running.limits.hops_max != config.limits.hops_max;
         let current = self.triggers.load();
@@ -194,7 +194,8 @@ impl Core {
             Some(old) => old.gate.clone(),
             None => self.permits.gate(draft.target.shared_key().as_deref(), &draft.options.policy),
         };
-        let gates = self.paces(draft).into_iter().chain(gate.clone()).collect();
+        let leave = self.permits.heed(&format!("target of {}", draft.name), &draft.target);
+        let gates = self.paces(draft).into_iter().chain(leave).chain(gate.clone()).collect();
         Trigger {
             lane,
             options: draft.options.clone(),

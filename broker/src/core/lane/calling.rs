@@ -165,6 +165,10 @@ impl Driver {
                 self.lane.metrics.replies.increment(u64::from(ending == Ending::Ack));
                 Some((ending, None))
             }
+            (Outcome::Withheld { reason }, ..) => {
+                self.lane.pause_for_target(&reason);
+                None
+            }
             (outcome, ..) => Some((outcome.into(), None)),
         };
         if let Some((ending, _)) = &answered {
@@ -238,6 +242,10 @@ impl Driver {
             (BatchOutcome::Whole(Outcome::Accepted), Some(waiting)) => {
                 let (ending, reply) = self.called_back(&first, waiting).await?;
                 (CallEnding::Whole(ending), reply)
+            }
+            (BatchOutcome::Whole(Outcome::Withheld { reason }), _) => {
+                self.lane.pause_for_target(&reason);
+                return None;
             }
             (BatchOutcome::Whole(outcome), _) => (CallEnding::Whole(outcome.cut().into()), None),
             (BatchOutcome::Each(outcomes), _) => (CallEnding::Each(spread(count, &sent, outcomes)), None),

@@ -644,6 +644,18 @@ impl Lane {
         self.stop_running(reason, true);
     }
 
+    /// Pauses the lane because its target wants no events until somebody sees to it.
+    pub(crate) fn pause_for_target(&self, reason: &str) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.subscription.state() == SubscriptionState::Running {
+            tracing::warn!(trigger = %self.trigger, topic = %self.topic, reason, "trigger paused");
+            let entry = state.subscription.pause(reason.to_owned());
+            state.entries.push(entry);
+            self.flush(state);
+        }
+    }
+
     fn stop_running(&self, reason: &str, by_burial: bool) {
         let mut guard = self.lock();
         let state = &mut *guard;
