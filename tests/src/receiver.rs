@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,6 +22,8 @@ use crate::script::{Reply, Script, accept};
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Received {
+    /// Its method.
+    pub method: Method,
     /// Path and query.
     pub path: String,
     /// Its headers.
@@ -216,7 +218,8 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Fu
         *count += 1;
         *count
     };
-    let received = Received { path, headers: parts.headers, body, nth, at: Instant::now() };
+    let received =
+        Received { method: parts.method, path, headers: parts.headers, body, nth, at: Instant::now() };
     let script = Arc::clone(&*lock(&state.script));
     let reply = script(&received);
     let kept = if state.forgetful { Received { body: Bytes::new(), ..received } } else { received };
@@ -244,6 +247,12 @@ async fn perform(reply: Reply) -> Result<Response<Full<Bytes>>, Broken> {
             response.header("content-type", "application/json").body(Full::from(value.to_string()))
         }
         Reply::Header(name, value) => response.header(name, value).body(Full::default()),
+        Reply::Headers(headers) => {
+            let add = |response: http::response::Builder, (name, value): (&'static str, String)| {
+                response.header(name, value)
+            };
+            headers.into_iter().fold(response, add).body(Full::default())
+        }
         Reply::Accepted => response.status(202).header("eventail-callback", "accepted").body(Full::default()),
         Reply::Hang | Reply::After(..) => {
             return Ok(std::future::pending::<Infallible>().await).map(|never| match never {});

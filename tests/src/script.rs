@@ -21,6 +21,8 @@ pub enum Reply {
     Json(Value),
     /// 200 with this header.
     Header(&'static str, String),
+    /// 200 with these headers.
+    Headers(Vec<(&'static str, String)>),
     /// 202 that says that the rest comes by a callback.
     Accepted,
     /// The answer after a delay.
