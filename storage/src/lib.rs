@@ -17,6 +17,7 @@
 //! ```text
 //! <data folder>/
 //!   .lock                          locked while a process has the folder open
+//!   .format                        the version of this format: `eventail-logs 1`; a newer one is refused untouched
 //!   <log>/
 //!     00000000000000000000.log     a segment: batches, one after the other; the name is its first offset
 //!     00000000000000000000.idx     its sidecar: where it ends, sparse index of offsets and times
