@@ -1,5 +1,6 @@
 //! Eventail as a library: the broker that the `eventail` binary runs, in the process of whoever opens it.
 
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -7,11 +8,14 @@ mod core;
 pub mod http;
 mod lambda_name;
 pub mod metrics;
+pub mod panics;
 pub mod quic;
 pub mod rehearsal;
+mod resources;
 pub mod status;
 
 pub use core::{
-    Broker, BrokerBuilder, BrokerError, Delivery, ReloadError, ReplayError, SubscribeOptions, Subscriber,
+    Broker, BrokerBuilder, BrokerError, Delivery, ReloadError, ReplayError, StartProgress, SubscribeOptions,
+    Subscriber,
 };
 pub use eventail_wire::frame::{CallbackAction, CallbackOutcome};

@@ -4,6 +4,7 @@
 //! the QUIC server and the CLI call the handle, as does a program that embeds the broker.
 
 mod assembly;
+mod backups;
 mod callbacks;
 mod delayed;
 mod error;
@@ -28,6 +29,7 @@ mod replies;
 mod routing;
 mod scheduled_lanes;
 mod schedules;
+mod starting;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -59,6 +61,7 @@ pub use error::BrokerError;
 pub use open::BrokerBuilder;
 pub use reload::ReloadError;
 pub use replays::ReplayError;
+pub use starting::StartProgress;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
 use callbacks::Callbacks;
@@ -109,6 +112,8 @@ pub(crate) struct Core {
     timeline: Arc<Timeline>,
     near_misses: near_misses::LookedAt,
     delayed: Delayed,
+    backups: backups::Backups,
+    marker: starting::Marker,
     in_flight: Arc<InFlight>,
     stopping: AtomicBool,
     /// Set when lanes stop leasing.
@@ -398,6 +403,8 @@ impl Broker {
             problems.extend(topic.refusal.map(|code| (format!("topic {}", topic.name), code.to_string())));
         }
         problems.extend(self.core.journal.refusal().map(|reason| ("journal".to_owned(), reason.to_owned())));
+        let lost = self.core.tasks.lost();
+        problems.extend(lost.into_iter().map(|task| (format!("task {task}"), "it panicked".to_owned())));
         let refusal = self.core.delayed.refusal();
         problems.extend(refusal.map(|code| ("delayed events".to_owned(), code.to_string())));
         Readiness { ready: problems.is_empty(), problems }
