@@ -5,17 +5,21 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod core;
+mod file_watch;
 pub mod http;
 mod lambda_name;
 pub mod metrics;
 pub mod panics;
+pub(crate) mod peer;
 pub mod quic;
 pub mod rehearsal;
 mod resources;
 pub mod status;
+mod tls;
 
 pub use core::{
     Broker, BrokerBuilder, BrokerError, Delivery, ReloadError, ReplayError, StartProgress, SubscribeOptions,
     Subscriber,
 };
 pub use eventail_wire::frame::{CallbackAction, CallbackOutcome};
+pub use tls::TlsError;

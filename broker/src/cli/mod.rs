@@ -7,6 +7,7 @@
 
 mod api;
 mod backup;
+mod certificates;
 mod check;
 mod completions;
 mod config;
@@ -32,6 +33,7 @@ mod signals;
 mod storage;
 mod table;
 mod tail;
+mod tls;
 mod topics;
 mod triggers;
 mod watch;
@@ -49,6 +51,7 @@ pub use run_function::RuntimeApiError;
 
 use api::{Api, ApiUrl};
 use screen::Screen;
+use tls::TlsArguments;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -59,8 +62,11 @@ Exit codes:
   4  the broker refused; the message ends with its stable code
 
 Environment:
-  EVENTAIL_URL  the broker's HTTP address, as --url
-  NO_COLOR      no colours, even on a terminal
+  EVENTAIL_URL          the broker's HTTP address, as --url
+  EVENTAIL_CA_FILE      whom to trust with https://, as --ca-file
+  EVENTAIL_CLIENT_CERT  the certificate to show, as --client-cert
+  EVENTAIL_CLIENT_KEY   its key, as --client-key
+  NO_COLOR              no colours, even on a terminal
 
 Examples:
   eventail quickstart                       see it work, with nothing set up
@@ -119,6 +125,8 @@ enum Command {
     Restore(backup::RestoreArguments),
     /// Tell whether a pattern matches an event, and if not, why
     Match(matching::Arguments),
+    /// Make certificates to try TLS with
+    Certificates(certificates::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
     /// Be the process of a function that is built in, for trying functions with nothing installed
@@ -139,11 +147,13 @@ struct Connection {
         value_name = "URL"
     )]
     url: ApiUrl,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 impl Connection {
     fn api(&self) -> Api {
-        Api::new(self.url.clone())
+        Api::new(self.url.clone()).with_tls(self.tls.clone())
     }
 }
 
@@ -214,6 +224,7 @@ impl Command {
             Self::Backup(arguments) => backup::run(arguments, screen),
             Self::Restore(arguments) => backup::restore(arguments, screen),
             Self::Match(arguments) => matching::run(&arguments, screen),
+            Self::Certificates(arguments) => certificates::run(arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),

@@ -120,6 +120,8 @@ impl BrokerBuilder {
         if crate::backup::is_half_restored(&*disk, &config.data_dir) {
             return Err(BrokerError::HalfRestored { dir: config.data_dir.clone() });
         }
+        let certificates = super::certificates::open(&config, &clock).await?;
+        progress.set_certificates(certificates.clone());
         let logs_dir = config.data_dir.join(LOGS_DIR);
         let watched = watched(Arc::clone(&disk), logs_dir.clone(), progress.clone());
         let store = open_store(logs_dir.clone(), watched, Arc::clone(&clock)).await?;
@@ -154,6 +156,7 @@ impl BrokerBuilder {
             reloads: super::reload::Reloads::new(Arc::clone(&config), source, clock.now()),
             config: ArcSwap::new(Arc::clone(&config)),
             changing: tokio::sync::Mutex::default(),
+            certificates,
             orphans: super::orphans::Orphans::default(),
             permits: super::permits::Permits::new(Arc::clone(&clock)),
             clock,
@@ -192,6 +195,7 @@ impl BrokerBuilder {
         core.install(prepared).await;
         core.start_replays();
         core.start_upkeep();
+        core.start_certificates();
         core.start_ledger();
         core.start_indexing();
         core.start_timeline();

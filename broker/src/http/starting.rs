@@ -16,12 +16,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use super::HttpError;
+use super::handshake::Handshakes;
 use super::problem::{Problem, Reply, json, json_bytes};
 use crate::StartProgress;
 
@@ -88,13 +90,23 @@ async fn accept(
     mut stopped: watch::Receiver<bool>,
 ) -> TcpListener {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Known from the moment at which the certificate was read, if there is one.
+    let mut tls: Option<Option<Arc<Handshakes>>> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|stopped| *stopped) => return listener,
         };
         match (accepted, slots.clone().try_acquire_owned()) {
-            (Ok((stream, _)), Ok(slot)) => drop(tokio::spawn(answer_one(stream, progress.clone(), slot))),
+            (Ok((stream, address)), Ok(slot)) => {
+                if tls.is_none() {
+                    let known = progress.certificates();
+                    tls = known.map(|certificates| certificates.map(|them| Arc::new(Handshakes::new(them))));
+                }
+                if let Some(tls) = tls.clone() {
+                    drop(tokio::spawn(greet(stream, address, tls, progress.clone(), slot)));
+                }
+            }
             // One too many is closed without a word.
             (Ok(_), Err(_)) => {}
             (Err(error), _) => {
@@ -105,7 +117,20 @@ async fn accept(
     }
 }
 
-async fn answer_one(stream: TcpStream, progress: StartProgress, _slot: OwnedSemaphorePermit) {
+async fn greet(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<Arc<Handshakes>>,
+    progress: StartProgress,
+    _slot: OwnedSemaphorePermit,
+) {
+    let Some(handshakes) = tls else { return answer_one(stream, progress).await };
+    if let Some((stream, _)) = handshakes.accept(stream, address).await {
+        Box::pin(answer_one(stream, progress)).await;
+    }
+}
+
+async fn answer_one(stream: impl AsyncRead + AsyncWrite + Unpin, progress: StartProgress) {
     let service = service_fn(move |request: Request<Incoming>| {
         let reply = answer(request.uri().path(), &progress).unwrap_or_else(Problem::into_reply);
         std::future::ready(Ok::<Reply, Infallible>(reply))

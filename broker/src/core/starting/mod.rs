@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::status::{StartPhase, Starting, TopicStatus};
+use crate::tls::Certificates;
 
 pub(crate) use marker::Marker;
 pub(crate) use watch::watched;
@@ -30,6 +31,8 @@ struct State {
     bytes: u64,
     found: BTreeMap<String, LogFound>,
     is_over: bool,
+    /// What the listener speaks TLS with, if it does, once that is known.
+    certificates: Option<Option<Arc<Certificates>>>,
 }
 
 /// What a start did to one log.
@@ -55,6 +58,7 @@ impl Default for StartProgress {
             bytes: 0,
             found: BTreeMap::new(),
             is_over: false,
+            certificates: None,
         })))
     }
 }
@@ -83,6 +87,16 @@ impl StartProgress {
             bytes_done,
             elapsed_ms: milliseconds(state.begun.elapsed()),
         }
+    }
+
+    /// Tells what the listener speaks TLS with, if it does.
+    pub(crate) fn set_certificates(&self, certificates: Option<Arc<Certificates>>) {
+        self.lock().certificates = Some(certificates);
+    }
+
+    /// What the listener speaks TLS with, if it does; `None` as long as that is not known.
+    pub(crate) fn certificates(&self) -> Option<Option<Arc<Certificates>>> {
+        self.lock().certificates.clone()
     }
 
     pub(crate) fn enter(&self, phase: StartPhase) {
