@@ -1,11 +1,11 @@
 //! The listener while the broker starts: `/healthz` says that the process lives, `/readyz` how far the start is, and everything else is
 //! refused with a code that says so and when to come again.
 //!
-//! Each connection is closed after its answer, so that the next request meets the real API.
+//! A connection is closed after its answer, or when the start is over, so that the next request meets the real API.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use bytes::Bytes;
 use eventail_wire::Code;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -31,6 +31,8 @@ use crate::StartProgress;
 const CONNECTIONS_MAX: usize = 256;
 /// How long one may take to ask.
 const ASKING_TIME: Duration = Duration::from_secs(5);
+/// How long one may last: HTTP/2 keeps it over several requests.
+const CONNECTION_TIME: Duration = Duration::from_secs(30);
 /// When to come again.
 const RETRY_AFTER_MS: u64 = 1_000;
 /// How long accepting pauses after it failed.
@@ -104,7 +106,13 @@ async fn accept(
                     tls = known.map(|certificates| certificates.map(|them| Arc::new(Handshakes::new(them))));
                 }
                 if let Some(tls) = tls.clone() {
-                    drop(tokio::spawn(greet(stream, address, tls, progress.clone(), slot)));
+                    drop(tokio::spawn(greet(
+                        (stream, address),
+                        tls,
+                        progress.clone(),
+                        stopped.clone(),
+                        slot,
+                    )));
                 }
             }
             // One too many is closed without a word.
@@ -118,29 +126,47 @@ async fn accept(
 }
 
 async fn greet(
-    stream: TcpStream,
-    address: SocketAddr,
+    (stream, address): (TcpStream, SocketAddr),
     tls: Option<Arc<Handshakes>>,
     progress: StartProgress,
+    stopped: watch::Receiver<bool>,
     _slot: OwnedSemaphorePermit,
 ) {
-    let Some(handshakes) = tls else { return answer_one(stream, progress).await };
+    let Some(handshakes) = tls else { return answer_all(stream, progress, stopped).await };
     if let Some((stream, _)) = handshakes.accept(stream, address).await {
-        Box::pin(answer_one(stream, progress)).await;
+        Box::pin(answer_all(stream, progress, stopped)).await;
     }
 }
 
-async fn answer_one(stream: impl AsyncRead + AsyncWrite + Unpin, progress: StartProgress) {
+async fn answer_all(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    progress: StartProgress,
+    mut stopped: watch::Receiver<bool>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let reply = answer(request.uri().path(), &progress).unwrap_or_else(Problem::into_reply);
         std::future::ready(Ok::<Reply, Infallible>(reply))
     });
-    let mut builder = http1::Builder::new();
-    builder.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(ASKING_TIME);
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
-    let outcome = tokio::time::timeout(2 * ASKING_TIME, serving).await;
-    if let Err(error) = outcome.map_err(io::Error::from).and_then(|served| served.map_err(io::Error::other)) {
-        debug!(%error, "a connection during the start ended");
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().keep_alive(false).timer(TokioTimer::new()).header_read_timeout(ASKING_TIME);
+    builder.http2().timer(TokioTimer::new());
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut time = pin!(tokio::time::sleep(CONNECTION_TIME));
+    let mut is_told = false;
+    loop {
+        tokio::select! {
+            served = serving.as_mut() => {
+                if let Err(error) = served {
+                    debug!(error, "a connection during the start ended");
+                }
+                return;
+            }
+            _ = stopped.wait_for(|stopped| *stopped), if !is_told => {
+                is_told = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = time.as_mut() => return,
+        }
     }
 }
 

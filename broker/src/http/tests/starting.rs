@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use eventail_storage::disk_io::{Disk, DiskFile, DiskLock, OsDisk};
 use http::Method;
@@ -84,12 +85,12 @@ async fn a_start_tells_how_far_it_is_and_then_the_api_is_there_under_the_same_ad
     let opening = tokio::spawn(opening);
     let ask = async |path: &str| Client::connect(address).await.ask(Method::GET, path, &[], "").await;
 
-    while progress.status().logs == 0 {
-        tokio::task::yield_now().await;
-    }
-    while progress.status().phase != crate::status::StartPhase::Recovering {
-        tokio::task::yield_now().await;
-    }
+    let recovering = async {
+        while progress.status().log.as_deref() != Some("orders") {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), recovering).await.expect("it comes to the log that waits");
     let told = ask("/readyz").await.ok(503);
     assert_eq!((&told["ready"], &told["phase"]), (&false.into(), &"recovering".into()), "{told}");
     assert!(told["logs"].as_u64() > told["logs_done"].as_u64(), "{told}");
