@@ -35,25 +35,29 @@ impl Watched {
         path.strip_prefix(&self.logs).ok()?.parent()?.to_str().filter(|log| !log.is_empty())
     }
 
-    fn file(&self, path: &Path, opened: io::Result<Arc<dyn DiskFile>>) -> io::Result<Arc<dyn DiskFile>> {
-        let inner = opened?;
+    fn file(
+        &self,
+        path: &Path,
+        open: impl FnOnce(&Path) -> io::Result<Arc<dyn DiskFile>>,
+    ) -> io::Result<Arc<dyn DiskFile>> {
         // What comes after the start is not slowed down by it.
         if self.progress.lock().is_over || path.extension().is_none_or(|suffix| suffix != "log") {
-            return Ok(inner);
+            return open(path);
         }
-        let Some(log) = self.log_of(path) else { return Ok(inner) };
+        let Some(log) = self.log_of(path) else { return open(path) };
         self.progress.note(log, |_| {});
+        let inner = open(path)?;
         Ok(Arc::new(WatchedFile { inner, log: log.into(), progress: self.progress.clone() }))
     }
 }
 
 impl Disk for Watched {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.file(path, self.inner.open(path))
+        self.file(path, |path| self.inner.open(path))
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.file(path, self.inner.open_to_read(path))
+        self.file(path, |path| self.inner.open_to_read(path))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -62,7 +66,7 @@ impl Disk for Watched {
         {
             self.progress.note(log, |found| found.sidecars_rebuilt += 1);
         }
-        self.file(path, self.inner.create(path))
+        self.file(path, |path| self.inner.create(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
