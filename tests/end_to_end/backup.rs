@@ -149,12 +149,13 @@ async fn a_backup_under_load_has_everything_acknowledged_before_it_and_loses_no_
     }
     let before = publish(api).await;
     let dir = home.path().join("backup");
-    let made = backup(&server, &home, &dir);
-    tokio::pin!(made);
-    let after = loop {
-        tokio::select! {
-            told = &mut made => break told,
-            _ = publish(api) => {}
+    let after = {
+        let mut made = std::pin::pin!(backup(&server, &home, &dir));
+        loop {
+            tokio::select! {
+                told = &mut made => break told,
+                _ = publish(api) => {}
+            }
         }
     };
     assert_eq!(after["state"], "complete", "{after}");

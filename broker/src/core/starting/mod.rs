@@ -128,12 +128,13 @@ impl StartProgress {
         state.is_over = true;
         let last = (state.phase, state.phase_begun.elapsed());
         state.phases.push(last);
-        let found = std::mem::take(&mut state.found);
+        let state = &*state;
+        let found = &state.found;
         let took = |phase| {
             let phases = state.phases.iter().filter(|(other, _)| *other == phase);
             milliseconds(phases.map(|(_, took)| *took).sum())
         };
-        for (log, LogFound { bytes_read, bytes_cut, sidecars_rebuilt, took }) in &found {
+        for (log, LogFound { bytes_read, bytes_cut, sidecars_rebuilt, took }) in found {
             if *bytes_cut > 0 || *sidecars_rebuilt > 0 {
                 let took_ms = milliseconds(*took);
                 tracing::info!(log, bytes_read, bytes_cut, sidecars_rebuilt, took_ms, "log brought in order");
