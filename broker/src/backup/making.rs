@@ -120,7 +120,9 @@ fn copy_segment(
     let checked = if is_linked {
         files::read_through(disk, &to, &mut told)
     } else {
-        files::copy(disk, &segment.path, &to, segment.bytes, &mut told)
+        // Where one is damaged its end is not known.
+        let bytes = if segment.is_sealed { u64::MAX } else { segment.bytes };
+        files::copy(disk, &segment.path, &to, bytes, &mut told)
     };
     Ok(FileInBackup { is_linked, ..in_backup(name, cancelled_or(checked)?) })
 }

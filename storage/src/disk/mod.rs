@@ -11,11 +11,13 @@ mod moment;
 pub(crate) mod names;
 pub(crate) mod reader;
 pub(crate) mod recovery;
+mod repair;
 mod scan;
 mod segment;
 pub(crate) mod shared;
 mod sidecar;
 mod store;
+mod survey;
 mod tail;
 mod threads;
 mod window;
@@ -25,6 +27,7 @@ pub use check::{Corruption, LogCheck, TornTail, check, try_writing};
 pub use files::Checked;
 pub use format::{FORMAT, mark as mark_format};
 pub use moment::{LogAtMoment, Moment, SegmentAtMoment};
+pub use repair::{QUARANTINE, Repair, RepairError, repair};
 pub use store::{DiskStore, OpenError, OpenReport};
 
 #[cfg(test)]

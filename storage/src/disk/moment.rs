@@ -5,17 +5,15 @@
 //! the second, whichever logs they went to. As long as a moment is held nothing of it is removed: retention and trims wait, and a
 //! log cannot be removed as a whole.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eventail_wire::{Code, Offset};
 
 use super::names;
-use super::recovery::{At, DiskError, segment_bases};
 use super::shared::Refusal;
 use super::writer::Writer;
-use crate::disk_io::Disk;
 
 /// All logs at one moment. Nothing of it is removed until it is dropped.
 #[derive(Debug)]
@@ -47,9 +45,9 @@ pub struct SegmentAtMoment {
     pub path: PathBuf,
     /// Its sidecar's, where it has been closed; the file may be missing.
     pub sidecar: Option<PathBuf>,
-    /// How much of it belongs to the moment.
+    /// How much of it belongs to the moment, where it is still written.
     pub bytes: u64,
-    /// Whether nothing is ever written to it again.
+    /// Whether nothing is ever written to it again: then all of it belongs to the moment, damaged or not.
     pub is_sealed: bool,
 }
 
@@ -101,17 +99,4 @@ pub(crate) fn of_log(writer: &mut Writer) -> LogAtMoment {
         refusal: segments.refusal.as_ref().map(Refusal::code),
         segments: sealed.chain([active]).collect(),
     }
-}
-
-/// Every segment file of a damaged log, whole: what stands behind the damage is not known to the log, and may be saved yet.
-pub(crate) fn whole_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentAtMoment>, DiskError> {
-    let bases = segment_bases(&disk.list(dir).at(dir)?);
-    let segment = |base| {
-        let path = names::segment(dir, base);
-        let bytes = disk.open(&path).and_then(|file| file.len()).at(&path)?;
-        let sidecar = Some(names::sidecar(dir, base));
-        // A damaged log is written no more.
-        Ok(SegmentAtMoment { path, sidecar, bytes, is_sealed: true })
-    };
-    bases.into_iter().map(segment).collect()
 }

@@ -11,7 +11,7 @@ use eventail_wire::Clock;
 use super::core::{LogId, Request};
 use super::format;
 use super::handle::DiskLog;
-use super::moment::{self, Holds, Moment};
+use super::moment::{Holds, Moment};
 use super::names;
 use super::recovery::{At, DiskError};
 use super::threads::{ReadMessage, Senders, Threads, WriteMessage, start};
@@ -205,8 +205,8 @@ impl DiskStore {
     /// Blocks. Several threads may open several logs at once.
     ///
     /// # Errors
-    /// [`OpenError::Name`], [`OpenError::Closed`], and what the system says. Damaged bytes are no error: the log opens,
-    /// is readable up to them and refuses appends, which [`Log::status`] tells.
+    /// [`OpenError::Name`], [`OpenError::Closed`], and what the system says. Damaged bytes are no error: all records but those
+    /// that they held are there, which [`Log::status`] tells.
     pub fn open_or_create(&self, name: &str, options: LogOptions) -> Result<Arc<dyn Log>, OpenError> {
         if !names::is_log_name(name) {
             return Err(OpenError::Name { name: name.to_owned() });
@@ -271,10 +271,7 @@ impl DiskStore {
         }
         let (answer, answered) = channel();
         self.senders.writer.send(WriteMessage::Moment { answer }).map_err(|_| OpenError::Closed)?;
-        let mut logs = answered.recv().map_err(|_| OpenError::Closed)?;
-        for log in logs.iter_mut().filter(|log| log.refusal == Some(eventail_wire::Code::StorageCorrupt)) {
-            log.segments = moment::whole_files(&*self.disk, &self.dir.join(&log.name))?;
-        }
+        let logs = answered.recv().map_err(|_| OpenError::Closed)?;
         Ok(Moment { logs, _hold: hold })
     }
 

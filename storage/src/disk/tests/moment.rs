@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventail_wire::{Code, Offset, Timestamp};
+use eventail_wire::{Offset, Timestamp};
 
 use super::engine::TestClock;
 use crate::disk::{DiskStore, OpenError, files};
@@ -107,26 +107,4 @@ async fn logs_that_nobody_opened_belong_to_a_moment() {
     let log = store.open_or_create("asleep", options()).unwrap();
     append(&log, 3..4).await;
     assert_eq!(log.status().range.end, Offset(4));
-}
-
-#[tokio::test]
-async fn a_damaged_log_is_copied_whole() {
-    let disk = SimDisk::new();
-    let store = open(&disk, "/data");
-    append(&store.open_or_create("a", options()).unwrap(), 0..40).await;
-    drop(store);
-    // The first segment's end is gone, and so is what tells that it was fine.
-    let first = Path::new("/data/a/00000000000000000000.log");
-    let length = disk.open(first).unwrap().len().unwrap();
-    disk.open(first).unwrap().set_len(length - 10).unwrap();
-    disk.remove(Path::new("/data/a/00000000000000000000.idx")).unwrap();
-    let files = disk.list(Path::new("/data/a")).unwrap();
-    let segments = files.iter().filter(|name| name.ends_with(".log")).count();
-    let store = open(&disk, "/data");
-    let moment = store.moment().unwrap();
-    if moment.logs[0].refusal == Some(Code::StorageCorrupt) {
-        assert_eq!(moment.logs[0].segments.len(), segments);
-    }
-    let bytes: u64 = moment.logs[0].segments.iter().map(|segment| segment.bytes).sum();
-    assert!(bytes > length, "what stands behind the damage is copied too: {moment:?}");
 }
