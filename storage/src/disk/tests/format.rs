@@ -8,7 +8,7 @@ use bytes::Bytes;
 use eventail_wire::Code;
 
 use super::engine::TestClock;
-use crate::disk::{DiskStore, FORMAT, OpenError, check, mark_format};
+use crate::disk::{DiskStore, FORMAT, OpenError, RepairError, check, mark_format, repair};
 use crate::disk_io::{Disk, SimDisk};
 use crate::log::{Log, LogOptions, NewRecord};
 
@@ -66,6 +66,8 @@ async fn a_folder_of_a_newer_version_is_refused_and_nothing_in_it_changes() {
         "the data in /data have format 2, of a newer version of Eventail; this one reads up to 1"
     );
     assert!(matches!(check(&disk, Path::new("/data")), Err(OpenError::NewerFormat { .. })));
+    let repaired = repair(&disk, Path::new("/data"), Path::new("/aside"));
+    assert!(matches!(repaired, Err(RepairError::Open(OpenError::NewerFormat { .. }))), "{repaired:?}");
     assert_eq!(content(&disk), before);
     assert!(disk.list(Path::new("/data/.removed-other")).is_ok(), "not even that is tidied");
 }
