@@ -9,6 +9,7 @@ mod format;
 mod full;
 mod moment;
 mod panics;
+mod reads;
 mod repair;
 mod rig;
 mod store;
