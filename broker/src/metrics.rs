@@ -211,6 +211,8 @@ table! {
         "When the next held event is due, as Unix time; 0 where none is held";
     HTTP_REQUESTS = Counter Count "eventail_http_requests_total",
         "HTTP requests answered, by route and status";
+    PANICS = Counter Count "eventail_panics_total",
+        "Panics of the whole process, whatever they ended: each is a mistake of the broker, and the log says where";
     HTTP_PANICS = Counter Count "eventail_http_panics_total",
         "Requests whose handler panicked: each is a mistake of the broker";
     CONNECTIONS = Gauge Count "eventail_connections",

@@ -1,9 +1,11 @@
 //! What the broker tells about itself: the shapes that the HTTP API sends, the CLI prints and programs read.
 
+mod backups;
 mod config;
 mod delayed;
 mod functions;
 mod replays;
+mod starting;
 mod timeline;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use eventail_triggers::outcome::{RejectReason, Response, RetryClass};
 use eventail_wire::{Code, Event, Offset, ScheduleName, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
 
+pub use backups::{BackupRequest, BackupState, BackupStatus};
 pub use config::{
     ConfigAction, ConfigChange, ConfigFailure, ConfigPart, ConfigStatus, OrphanStatus, ReloadPlan,
     ReloadReport, TlsStatus,
@@ -24,6 +27,7 @@ pub use replays::{
     ReplayPoint, ReplayPointError, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ReplayTotals,
     TypeCount,
 };
+pub use starting::{StartPhase, Starting};
 pub use timeline::{
     DeadLetterOrigin, EventTimeline, EventTimelines, HeldBy, PatternMiss, StepTold, StoryOutcome,
     TimelineRequest, TimelineStep, TriggerStory, Via, WaitsFor,

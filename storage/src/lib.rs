@@ -17,6 +17,7 @@
 //! ```text
 //! <data folder>/
 //!   .lock                          locked while a process has the folder open
+//!   .format                        the version of this format: `eventail-logs 1`; a newer one is refused untouched
 //!   <log>/
 //!     00000000000000000000.log     a segment: batches, one after the other; the name is its first offset
 //!     00000000000000000000.idx     its sidecar: where it ends, sparse index of offsets and times
@@ -45,7 +46,7 @@
 //! Only segments are the truth. A sidecar or a snapshot that is missing or damaged is made anew from them.
 //!
 //! A version that writes another format reads all earlier ones: `fixtures/` has a folder as each of them wrote it. An earlier version
-//! does not read a later one; it takes what it does not know for damage.
+//! refuses a later one by `.format`, before it touches anything: what it does not know it would take for damage.
 //!
 //! ## The life of a record
 //!

@@ -8,6 +8,7 @@ pub mod lambda;
 pub mod ledger;
 pub mod limiter;
 pub mod outcome;
+pub mod panics;
 pub mod pattern;
 pub mod payload;
 pub mod policy;

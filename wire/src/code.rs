@@ -106,6 +106,8 @@ codes! {
     StoragePoisoned = "storage_poisoned", 503, true;
     /// Stored bytes do not have their checksum.
     StorageCorrupt = "storage_corrupt", 500, false;
+    /// The server is starting: it recovers what is on disk, and `/readyz` tells how far it is.
+    Starting = "starting", 503, true;
     /// The server is stopping.
     ShuttingDown = "shutting_down", 503, true;
     /// The peer speaks another version of the protocol.

@@ -16,6 +16,7 @@ use metrics_exporter_prometheus::BuildError;
 use super::exit::Exit;
 use super::run_function::RuntimeApiError;
 use super::screen::{Paint, Screen};
+use crate::backup::BackupError;
 use crate::config::ConfigErrors;
 use crate::http::HttpError;
 use crate::quic::QuicError;
@@ -212,6 +213,18 @@ pub enum CliError {
         /// Why not.
         source: OpenError,
     },
+    /// A backup cannot be made, verified or restored.
+    #[error("{}", chain(source))]
+    Backup {
+        /// Why.
+        source: BackupError,
+    },
+    /// The broker was started again while it made the backup.
+    #[error("the broker knows nothing of the backup in {} any more", dir.display())]
+    BackupGone {
+        /// Where it was to go.
+        dir: PathBuf,
+    },
     /// The certificate of the listeners cannot be served.
     #[error("the certificate of the listeners cannot be served: {}", source.message())]
     Certificate {
@@ -400,6 +413,19 @@ impl CliError {
             Self::Open { source: BrokerError::Open(OpenError::Locked { .. }), .. } => {
                 "another broker runs on it; stop that one, or choose another folder with --data-dir"
                     .to_owned()
+            }
+            Self::Backup { source: BackupError::Storage(OpenError::Locked { .. }) } => {
+                "a broker runs on it; let that one make the backup, with --url and without --config"
+                    .to_owned()
+            }
+            Self::Backup { source: BackupError::NotEmpty { .. } } => {
+                "name a folder that does not exist yet".to_owned()
+            }
+            Self::Backup { source: BackupError::DataThere { .. } } => {
+                "move what is there away, or name another folder with --data-dir".to_owned()
+            }
+            Self::BackupGone { .. } => {
+                "it was restarted; the folder is a backup only if it has a manifest.json".to_owned()
             }
             Self::Check { source: OpenError::Locked { .. }, .. }
             | Self::Repair { source: RepairError::Open(OpenError::Locked { .. }), .. } => {

@@ -6,6 +6,7 @@
 //! - Colours appear on terminals only, and not where `NO_COLOR` is set.
 
 mod api;
+mod backup;
 mod certificates;
 mod check;
 mod completions;
@@ -120,6 +121,10 @@ enum Command {
     /// List, show or cancel events that are held until their time
     Delayed(delayed::Arguments),
 
+    /// Make a backup of a broker, running or not, or verify one
+    Backup(backup::Arguments),
+    /// Restore a backup into an empty data folder
+    Restore(backup::RestoreArguments),
     /// Tell whether a pattern matches an event, and if not, why
     Match(matching::Arguments),
     /// Make certificates to try TLS with
@@ -222,6 +227,8 @@ impl Command {
             Self::Replays(arguments) => block_on(replays::run(arguments, screen)),
             Self::Delayed(arguments) => block_on(delayed::run(arguments, screen)),
 
+            Self::Backup(arguments) => backup::run(arguments, screen),
+            Self::Restore(arguments) => backup::restore(arguments, screen),
             Self::Match(arguments) => matching::run(&arguments, screen),
             Self::Certificates(arguments) => certificates::run(arguments, screen),
             Self::Webhooks(arguments) => webhooks::run(arguments, screen),

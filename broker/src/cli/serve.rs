@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use tracing::info;
+use tracing::{error, info};
 
 use super::error::CliError;
 use super::exit::Exit;
@@ -17,6 +17,8 @@ use super::watch::Reloader;
 use crate::config::source::{FileSource, Overrides};
 use crate::config::{Config, ConfigSource, DEFAULT_FILE, ListenAt};
 use crate::metrics;
+use crate::panics::{self, contained};
+use crate::resources;
 
 const EXAMPLES: &str = "\
 Without --config, eventail.toml of the working directory is read if it is there.
@@ -70,6 +72,7 @@ pub(super) fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, Cli
     }
     let configured = configuration(&arguments)?;
     logging::start(arguments.log_format, &arguments.log_level);
+    panics::install();
     let runtime = super::server::runtime().map_err(|source| CliError::Runtime { source })?;
     let exit = runtime.block_on(serve(configured, &arguments, screen));
     // Whatever still blocks a thread belongs to a broker that is stopped.
@@ -101,6 +104,7 @@ async fn serve(
     let mut signals = Signals::new().map_err(|source| CliError::Runtime { source })?;
     let exposition = metrics::install().map_err(|source| CliError::Metrics { source })?;
     let data_dir = config.data_dir.clone();
+    resources::prepare(&config);
     let server = tokio::select! {
         started = Server::start(config, None, Some(exposition), source) => started?,
         exit = signals.next() => return Ok(exit),
@@ -110,7 +114,7 @@ async fn serve(
     announce(&server, &data_dir, arguments.log_format, screen)?;
     tokio::select! {
         _ = signals.next() => {}
-        () = reloader.run() => {}
+        () = reload(reloader) => {}
     }
     info!("stopping; a second signal ends at once");
     tokio::select! {
@@ -120,6 +124,14 @@ async fn serve(
     }
     info!("stopped");
     Ok(Exit::Done)
+}
+
+/// Reloads whenever there is a reason to, for as long as the broker runs.
+async fn reload(reloader: Reloader) {
+    if contained(reloader.run()).await.is_err() {
+        error!("the configuration is watched no more; only `eventail config reload` loads it again");
+    }
+    std::future::pending().await
 }
 
 /// One line that says that it runs, and where.

@@ -11,10 +11,10 @@ use tokio::runtime::Runtime;
 
 use super::error::CliError;
 use crate::config::{Config, ConfigSource};
-use crate::http::{self, HttpOptions, HttpServer};
+use crate::http::{self, HttpError, HttpOptions, HttpServer, StartingServer};
 use crate::quic::{self, QuicServer};
 use crate::status::Observer;
-use crate::{Broker, BrokerError};
+use crate::{Broker, BrokerError, StartProgress};
 
 /// A broker and whatever listens for it.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Opens the broker, then its listeners: who is answered is answered by a broker that has recovered.
+    /// Listens for HTTP, where only the progress is told at first, opens the broker, and then its listeners in earnest: who is answered is
+    /// answered by a broker that has recovered.
     pub(super) async fn start(
         config: Config,
         observer: Option<Arc<dyn Observer>>,
@@ -34,7 +35,14 @@ impl Server {
     ) -> Result<Self, CliError> {
         let data_dir = config.data_dir.clone();
         let (http_at, quic_at) = (config.http, config.quic);
-        let mut builder = Broker::builder(config);
+        let progress = StartProgress::default();
+        let starting = match http_at {
+            Some(address) => {
+                Some(http::serve_starting(address, progress.clone()).await.map_err(http_failed)?)
+            }
+            None => None,
+        };
+        let mut builder = Broker::builder(config).progress(progress);
         if let Some(observer) = observer {
             builder = builder.observer(observer);
         }
@@ -46,7 +54,7 @@ impl Server {
             source => CliError::Open { data_dir, source },
         })?;
         let mut server = Self { broker, http: None, quic: None };
-        if let Err(error) = server.listen(http_at, quic_at, exposition).await {
+        if let Err(error) = server.listen(starting, quic_at, exposition).await {
             // What stopped the start is what is told, not what a stop might say on top of it.
             let _stopped = server.stop().await;
             return Err(error);
@@ -56,14 +64,14 @@ impl Server {
 
     async fn listen(
         &mut self,
-        http_at: Option<SocketAddr>,
+        starting: Option<StartingServer>,
         quic_at: Option<SocketAddr>,
         exposition: Option<PrometheusHandle>,
     ) -> Result<(), CliError> {
-        if let Some(address) = http_at {
+        if let Some(starting) = starting {
             let options = HttpOptions { ids: SmallRng::from_os_rng(), exposition };
-            let serving = http::serve(self.broker.clone(), address, options).await;
-            self.http = Some(serving.map_err(|source| CliError::Http { source })?);
+            let listener = starting.end().await.map_err(http_failed)?;
+            self.http = Some(http::serve_on(self.broker.clone(), listener, options).map_err(http_failed)?);
         }
         if let Some(address) = quic_at {
             let serving = quic::serve(self.broker.clone(), address).await;
@@ -116,6 +124,10 @@ impl Server {
         tracing::debug!(http_cut, quic_cut, "listeners stopped");
         self.broker.shutdown().await
     }
+}
+
+fn http_failed(source: HttpError) -> CliError {
+    CliError::Http { source }
 }
 
 /// The runtime of a broker: a thread for each core but one, which is the log's. A task that moves between threads costs more than it

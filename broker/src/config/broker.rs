@@ -134,10 +134,10 @@ fn read_limits(reader: &mut Reader<'_>, section: &Section<'_>, limits: &mut Limi
         &mut limits.connections_max,
         count(section.amount(reader, "connections_max", Count(1)..=Count(CONNECTIONS_CEILING))),
     );
-    set(
-        &mut limits.in_flight_bytes_max,
-        count(section.amount(reader, "in_flight_bytes_max", bytes(1 << 20, IN_FLIGHT_BYTES_CEILING))),
-    );
+    let in_flight =
+        count(section.amount(reader, "in_flight_bytes_max", bytes(1 << 20, IN_FLIGHT_BYTES_CEILING)));
+    limits.in_flight_is_told |= in_flight.is_some();
+    set(&mut limits.in_flight_bytes_max, in_flight);
     set(
         &mut limits.header_bytes_max,
         count(section.amount(reader, "header_bytes_max", bytes(HEADER_BYTES_LEAST, HEADER_BYTES_CEILING))),

@@ -182,6 +182,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Bytes that wait for their sync.
     pub in_flight_bytes_max: usize,
+    /// Whether the configuration says that, and not the memory of the machine.
+    pub in_flight_is_told: bool,
     /// Header bytes of a request.
     pub header_bytes_max: usize,
     /// Topics.
@@ -222,6 +224,8 @@ pub struct TopicOptions {
     pub dedup_window_ms: u64,
     /// How many ids are remembered at most.
     pub dedup_ids_max: usize,
+    /// Whether the configuration says that, and not the memory of the machine.
+    pub dedup_ids_are_told: bool,
 }
 
 /// Where a trigger without a past begins.
@@ -379,6 +383,7 @@ impl Default for Limits {
             batch_bytes_max: limits::BATCH_BYTES_MAX,
             connections_max: limits::CONNECTIONS_MAX,
             in_flight_bytes_max: limits::IN_FLIGHT_BYTES_MAX,
+            in_flight_is_told: false,
             header_bytes_max: limits::HEADER_BYTES_MAX,
             topics_max: limits::TOPICS_MAX,
             hops_max: limits::HOPS_MAX,
@@ -398,6 +403,7 @@ impl Default for TopicOptions {
             retention_bytes: None,
             dedup_window_ms: 10 * 60 * 1000,
             dedup_ids_max: 10_000_000,
+            dedup_ids_are_told: false,
         }
     }
 }

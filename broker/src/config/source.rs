@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::resources;
+
 use super::{Config, ConfigErrors, FILE_NAME};
 
 /// A configuration with what it was read from.
@@ -91,6 +93,7 @@ impl Overrides {
         if let Some(quic) = self.quic {
             config.quic = quic;
         }
+        resources::adapt(&mut config, resources::memory().bytes);
         config
     }
 }

@@ -69,5 +69,6 @@ fn read_options(reader: &mut Reader<'_>, section: &Section<'_>, options: &mut To
     let window = section.amount(reader, "dedup_window", Duration::default()..=DEDUP_WINDOW_MOST);
     set(&mut options.dedup_window_ms, window);
     let ids = section.amount(reader, "dedup_ids_max", Count(1)..=Count(DEDUP_IDS_MOST));
+    options.dedup_ids_are_told |= ids.is_some();
     set(&mut options.dedup_ids_max, count(ids));
 }

@@ -281,6 +281,17 @@ pub enum BrokerError {
     /// The broker is stopping.
     #[error("the broker is stopping")]
     ShuttingDown,
+    /// A backup cannot be made.
+    #[error(transparent)]
+    Backup(#[from] crate::backup::BackupError),
+    /// A restore into the data folder was interrupted.
+    #[error(
+        "a restore into {} did not come to its end: restore again, or remove `logs.restoring` in it", dir.display()
+    )]
+    HalfRestored {
+        /// The data folder.
+        dir: std::path::PathBuf,
+    },
     /// A task of the broker ended in a way that it never should.
     #[error("a task of the broker failed")]
     Task(#[from] tokio::task::JoinError),
@@ -324,6 +335,8 @@ impl BrokerError {
             Self::SubscriptionInUse { .. } | Self::DelayedReleased { .. } | Self::ReplayOfPaused { .. } => {
                 Code::Conflict
             }
+            Self::Backup(error) => error.code(),
+            Self::HalfRestored { .. } => Code::Conflict,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Tls(_) => Code::InvalidConfig,
             Self::Open(_) | Self::Letter(_) | Self::Journal { .. } | Self::Index(_) | Self::Task(_) => {

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 
 use super::topic::Topic;
+use crate::panics::{REST, contained};
 
 /// Events that an inbox holds before its trigger is told to read by itself.
 const INBOX_EVENTS_MAX: usize = 4096;
@@ -139,7 +140,13 @@ impl Feed {
             let position = self.position_of_members();
             let end = *durable_end.borrow_and_update();
             match position {
-                Some(position) if position < end => self.step(position).await,
+                Some(position) if position < end => {
+                    if contained(self.step(position)).await.is_err() {
+                        // Whoever's pattern it was meets the same when it reads by itself, and stops with a reason.
+                        self.recover();
+                        tokio::time::sleep(REST).await;
+                    }
+                }
                 _ => tokio::select! {
                     changed = durable_end.changed() => if changed.is_err() { return },
                     () = self.joined.notified() => {}
@@ -222,6 +229,22 @@ impl Feed {
             seat.left_at.get_or_insert(position);
             seat.wake.notify_one();
         }
+    }
+
+    /// Forgets what was begun and did not end, and lets members read by themselves.
+    fn recover(&self) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let position = state.position;
+        state.matched.clear();
+        state.scratch = Scratch::default();
+        for seat in &mut state.seats {
+            seat.touched.clear();
+            seat.inbox.retain(|incoming| incoming.offset < position);
+            seat.inbox_bytes = seat.inbox.iter().map(|incoming| incoming.event.as_bytes().len()).sum();
+        }
+        drop(guard);
+        self.dismiss_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -13,6 +13,7 @@ use super::lane::{Lane, Unpacked};
 use super::letter::{self, Origin};
 use super::timeline::Step;
 use super::{BrokerError, Core};
+use crate::panics::contained;
 use crate::status::Observation;
 
 /// How long to wait before a dead letter that could not be written is tried again.
@@ -44,10 +45,11 @@ impl Graveyard {
         let Burial { order, mut event } = burial;
         let mut stop = self.stop.clone();
         loop {
-            let failure = match self.try_once(lane, &order, &mut event).await {
-                Ok(Burying::Done) => return lane.buried(order.offset),
-                Ok(Burying::Nothing) => return lane.abandon_burial(),
-                Err(error) => error,
+            let failure = match contained(self.try_once(lane, &order, &mut event)).await {
+                Ok(Ok(Burying::Done)) => return lane.buried(order.offset),
+                Ok(Ok(Burying::Nothing)) => return lane.abandon_burial(),
+                Ok(Err(error)) => error.to_string(),
+                Err(panicked) => panicked.to_string(),
             };
             let topic = lane.dead_letter_topic();
             lane.stop_for_burial(&format!("a dead letter cannot be written to `{topic}`: {failure}"));

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::error::BrokerError;
+use crate::panics::contained;
 
 /// The name of the internal log.
 pub(crate) const JOURNAL_LOG: &str = "_settlements";
@@ -349,8 +350,22 @@ pub(crate) struct JournalTask {
 }
 
 impl JournalTask {
-    /// Appends what is handed over until `stop` is set and nothing waits.
+    /// Appends what is handed over until `stop` is set and nothing waits. Where that panics, nothing is delivered until a whole snapshot is
+    /// written: what was being appended then is not known.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut is_known = true;
+        while let Err(error) = contained(self.keep(&mut stop, is_known)).await {
+            tracing::error!(%error, "the journal of settlements begins anew");
+            self.journal.failing.store(1, Ordering::Relaxed);
+            is_known = false;
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn keep(&mut self, stop: &mut watch::Receiver<bool>, is_known: bool) {
+        if !is_known {
+            self.snapshot_until_written(stop).await;
+        }
         let mut messages = Vec::new();
         loop {
             tokio::select! {
@@ -359,12 +374,12 @@ impl JournalTask {
                 _ = stop.wait_for(|stopped| *stopped) => return,
             }
             if !messages.iter().any(Message::is_awaited) {
-                self.gather(&mut messages, &mut stop).await;
+                self.gather(&mut messages, stop).await;
             }
             self.journal.backlog.fetch_sub(messages.len() as u64, Ordering::Relaxed);
             let outcome = self.append(&mut messages).await;
             if outcome.is_err() || self.written > SNAPSHOT_EVERY_BYTES.max(2 * self.snapshot_bytes) {
-                self.snapshot_until_written(&mut stop).await;
+                self.snapshot_until_written(stop).await;
             }
         }
     }

@@ -12,7 +12,7 @@
 //! that day, unless the broker is started again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,8 +24,8 @@ use eventail_triggers::ledger::{
 };
 use eventail_triggers::report::Report;
 use eventail_triggers::subscription::State as TriggerState;
-use eventail_wire::{Timestamp, TriggerName};
-use tokio::sync::Notify;
+use eventail_wire::{Clock, Timestamp, TriggerName};
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::{Broker, BrokerError, Core};
@@ -249,33 +249,41 @@ impl Ledger {
     }
 }
 
+async fn keep_ledger(
+    core: Weak<Core>,
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    mut ended: watch::Receiver<bool>,
+) {
+    let mut flush = tokio::time::interval(FLUSH_EVERY);
+    flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Those whose budget is spent and who were not paused for it yet.
+    let mut to_pause: BTreeSet<TriggerName> = BTreeSet::new();
+    loop {
+        let (is_flush, is_end) = tokio::select! {
+            _ = flush.tick() => (true, false),
+            () = ledger.reached.notified() => (false, false),
+            _ = ended.wait_for(|ended| *ended) => (true, true),
+        };
+        if !is_end && let Some(core) = core.upgrade() {
+            core.mind_budgets(&mut to_pause).await;
+        }
+        if is_flush && let Err(error) = ledger.flush(clock.now()).await {
+            tracing::warn!(%error, "what functions did and cost was not written; it is tried again");
+        }
+        if is_end {
+            return;
+        }
+    }
+}
+
 impl Core {
     /// Lets the ledger write what it counts, and lets budgets do what they are for.
     pub(crate) fn start_ledger(self: &Arc<Self>) {
         let (core, ledger) = (Arc::downgrade(self), Arc::clone(&self.ledger));
-        let clock = Arc::clone(&self.clock);
-        let mut ended = self.ended.subscribe();
-        self.tasks.spawn_below("ledger", async move {
-            let mut flush = tokio::time::interval(FLUSH_EVERY);
-            flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            // Those whose budget is spent and who were not paused for it yet.
-            let mut to_pause: BTreeSet<TriggerName> = BTreeSet::new();
-            loop {
-                let (is_flush, is_end) = tokio::select! {
-                    _ = flush.tick() => (true, false),
-                    () = ledger.reached.notified() => (false, false),
-                    _ = ended.wait_for(|ended| *ended) => (true, true),
-                };
-                if !is_end && let Some(core) = core.upgrade() {
-                    core.mind_budgets(&mut to_pause).await;
-                }
-                if is_flush && let Err(error) = ledger.flush(clock.now()).await {
-                    tracing::warn!(%error, "what functions did and cost was not written; it is tried again");
-                }
-                if is_end {
-                    return;
-                }
-            }
+        let (clock, ended) = (Arc::clone(&self.clock), self.ended.subscribe());
+        self.tasks.spawn_below_again("ledger", move || {
+            keep_ledger(Weak::clone(&core), Arc::clone(&ledger), Arc::clone(&clock), ended.clone())
         });
     }
 

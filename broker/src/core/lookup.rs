@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use eventail_storage::index::event_ids::{self, EventIds};
 use eventail_storage::index::{Index, MemoryIndex, SledIndex};
@@ -256,31 +256,34 @@ impl Core {
 
     /// Lets the index follow the topics.
     pub(crate) fn start_indexing(self: &Arc<Self>) {
-        let core = Arc::downgrade(self);
-        let (ids, wake) = (Arc::clone(&self.lookup.ids), Arc::clone(&self.lookup.wake));
-        let mut ended = self.ended.subscribe();
-        self.tasks.spawn_below("indexing", async move {
-            match tokio::task::spawn_blocking(move || ids.forget_old_layouts()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "event ids of an earlier version stay in the index"),
-                Err(error) => tracing::warn!(%error, "event ids of an earlier version stay in the index"),
+        let (core, ended) = (Arc::downgrade(self), self.ended.subscribe());
+        self.tasks.spawn_below_again("indexing", move || index(Weak::clone(&core), ended.clone()));
+    }
+}
+
+async fn index(core: Weak<Core>, mut ended: tokio::sync::watch::Receiver<bool>) {
+    let Some(alive) = core.upgrade() else { return };
+    let (ids, wake) = (Arc::clone(&alive.lookup.ids), Arc::clone(&alive.lookup.wake));
+    drop(alive);
+    match tokio::task::spawn_blocking(move || ids.forget_old_layouts()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "event ids of an earlier version stay in the index"),
+        Err(error) => tracing::warn!(%error, "event ids of an earlier version stay in the index"),
+    }
+    // The first look-up finds the topics' ends at hand.
+    let mut with_rest = true;
+    loop {
+        let Some(alive) = core.upgrade() else { return };
+        for topic in alive.topics.all() {
+            if let Err(error) = alive.lookup.follow(&topic, with_rest, &ended).await {
+                tracing::warn!(topic = %topic.name, %error, "event ids are not indexed; look-ups by id do it");
             }
-            // The first look-up finds the topics' ends at hand.
-            let mut with_rest = true;
-            loop {
-                let Some(alive) = core.upgrade() else { return };
-                for topic in alive.topics.all() {
-                    if let Err(error) = alive.lookup.follow(&topic, with_rest, &ended).await {
-                        tracing::warn!(topic = %topic.name, %error, "event ids are not indexed; look-ups by id do it");
-                    }
-                }
-                with_rest = false;
-                drop(alive);
-                tokio::select! {
-                    () = wake.notified() => {}
-                    _ = ended.wait_for(|ended| *ended) => return,
-                }
-            }
-        });
+        }
+        with_rest = false;
+        drop(alive);
+        tokio::select! {
+            () = wake.notified() => {}
+            _ = ended.wait_for(|ended| *ended) => return,
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! the QUIC server and the CLI call the handle, as does a program that embeds the broker.
 
 mod assembly;
+mod backups;
 mod callbacks;
 mod certificates;
 mod delayed;
@@ -29,6 +30,7 @@ mod replies;
 mod routing;
 mod scheduled_lanes;
 mod schedules;
+mod starting;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,7 @@ pub use error::BrokerError;
 pub use open::BrokerBuilder;
 pub use reload::ReloadError;
 pub use replays::ReplayError;
+pub use starting::StartProgress;
 pub use subscriber::{Delivery, SubscribeOptions, Subscriber};
 
 use callbacks::Callbacks;
@@ -113,6 +116,8 @@ pub(crate) struct Core {
     timeline: Arc<Timeline>,
     near_misses: near_misses::LookedAt,
     delayed: Delayed,
+    backups: backups::Backups,
+    marker: starting::Marker,
     in_flight: Arc<InFlight>,
     stopping: AtomicBool,
     /// Set when lanes stop leasing.
@@ -399,6 +404,8 @@ impl Broker {
             problems.extend(topic.refusal.map(|code| (format!("topic {}", topic.name), code.to_string())));
         }
         problems.extend(self.core.journal.refusal().map(|reason| ("journal".to_owned(), reason.to_owned())));
+        let lost = self.core.tasks.lost();
+        problems.extend(lost.into_iter().map(|task| (format!("task {task}"), "it panicked".to_owned())));
         let refusal = self.core.delayed.refusal();
         problems.extend(refusal.map(|code| ("delayed events".to_owned(), code.to_string())));
         Readiness { ready: problems.is_empty(), problems }

@@ -1,7 +1,7 @@
 //! Opening a broker: what is on disk is recovered, what can be rebuilt is rebuilt, and then the triggers run.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -23,12 +23,13 @@ use super::letters::Letters;
 use super::lookup::Lookup;
 use super::replays::{REPLAYS_LOG, Replays};
 use super::schedules::{SCHEDULES_LOG, Schedules};
+use super::starting::{Marker, StartProgress, watched};
 use super::timeline::Timeline;
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigSource};
-use crate::status::Observer;
+use crate::status::{Observer, StartPhase};
 
 /// The folder of the logs in the data folder.
 const LOGS_DIR: &str = "logs";
@@ -45,6 +46,7 @@ pub struct BrokerBuilder {
     observer: Option<Arc<dyn Observer>>,
     seed: Option<u64>,
     source: Option<Arc<dyn ConfigSource>>,
+    progress: StartProgress,
 }
 
 impl std::fmt::Debug for BrokerBuilder {
@@ -62,6 +64,7 @@ impl BrokerBuilder {
             observer: None,
             seed: None,
             source: None,
+            progress: StartProgress::default(),
         }
     }
 
@@ -100,15 +103,30 @@ impl BrokerBuilder {
         self
     }
 
+    /// Tells how far the start is.
+    #[must_use]
+    pub fn progress(mut self, progress: StartProgress) -> Self {
+        self.progress = progress;
+        self
+    }
+
     /// Opens the broker: recovers the logs, rebuilds what is missing, starts the triggers. It needs a tokio runtime.
     ///
     /// # Errors
     /// Where the data folder cannot be used or is corrupt, or a trigger cannot be made.
     pub async fn open(self) -> Result<Broker, BrokerError> {
-        let Self { config, clock, disk, observer, seed, source } = self;
+        let Self { config, clock, disk, observer, seed, source, progress } = self;
         let config = Arc::new(config);
+        if crate::backup::is_half_restored(&*disk, &config.data_dir) {
+            return Err(BrokerError::HalfRestored { dir: config.data_dir.clone() });
+        }
         let certificates = super::certificates::open(&config, &clock).await?;
-        let store = open_store(config.data_dir.join(LOGS_DIR), disk, Arc::clone(&clock)).await?;
+        progress.set_certificates(certificates.clone());
+        let logs_dir = config.data_dir.join(LOGS_DIR);
+        let watched = watched(Arc::clone(&disk), logs_dir.clone(), progress.clone());
+        let store = open_store(logs_dir.clone(), watched, Arc::clone(&clock)).await?;
+        let (marker, was_clean) = survey(disk, &config.data_dir, logs_dir, &store, &progress).await?;
+        progress.enter(StartPhase::Recovering);
         let journal_options = LogOptions {
             durability: Durability::Buffered,
             segment_bytes: JOURNAL_SEGMENT_BYTES,
@@ -120,6 +138,8 @@ impl BrokerBuilder {
         let schedules = Schedules::open(schedules_log).await?;
         let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
         let (journal, journal_task) = Journal::open(journal_log).await?;
+        progress.enter(StartPhase::Indexing);
+        progress.at(INDEX_DIR);
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
         let timeline =
@@ -155,6 +175,8 @@ impl BrokerBuilder {
             timeline: Arc::new(timeline),
             near_misses: super::near_misses::LookedAt::default(),
             delayed,
+            backups: super::backups::Backups::default(),
+            marker,
             in_flight: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::Sender::new(false),
@@ -163,8 +185,12 @@ impl BrokerBuilder {
             tasks: super::upkeep::Tasks::default(),
         });
         core.tasks.spawn_below("journal", journal_task.run(core.ended.subscribe()));
+        progress.enter(StartPhase::Recovering);
         core.open_topics().await?;
+        progress.enter(StartPhase::Indexing);
+        progress.at("dead letters");
         core.letters.catch_up(&core).await?;
+        progress.enter(StartPhase::Starting);
         let prepared = core.prepare(config).await?;
         core.install(prepared).await;
         core.start_replays();
@@ -174,7 +200,9 @@ impl BrokerBuilder {
         core.start_indexing();
         core.start_timeline();
         super::delayed::start(&core);
-        Ok(Broker { core })
+        let broker = Broker { core };
+        progress.end(was_clean, &broker.topics());
+        Ok(broker)
     }
 }
 
@@ -211,13 +239,38 @@ impl Core {
     }
 }
 
+/// Looks how much there is to be recovered, and marks the data folder as in use.
+async fn survey(
+    disk: Arc<dyn Disk>,
+    data_dir: &Path,
+    logs_dir: PathBuf,
+    store: &DiskStore,
+    progress: &StartProgress,
+) -> Result<(Marker, bool), BrokerError> {
+    let (names, progress, data_dir) = (store.names()?, progress.clone(), data_dir.to_owned());
+    let marked = tokio::task::spawn_blocking(move || {
+        // A closed segment is believed by its sidecar; the newest one is read through.
+        let newest = |name: &String| {
+            let dir = logs_dir.join(name);
+            let files = disk.list(&dir).ok()?;
+            let newest = files.into_iter().filter(|file| file.ends_with(".log")).max()?;
+            disk.open_to_read(&dir.join(newest)).and_then(|file| file.len()).ok()
+        };
+        progress.expect(names.len() as u64, names.iter().filter_map(newest).sum());
+        Marker::set(disk, &data_dir)
+    });
+    Ok(marked.await?)
+}
+
 async fn open_store(
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<DiskStore>, BrokerError> {
+    let tails_bytes = crate::resources::tails_bytes(crate::resources::memory().bytes);
     let (store, report) = tokio::task::spawn_blocking(move || DiskStore::open(&dir, disk, clock)).await??;
     tracing::debug!(?report, "data folder opened");
+    store.set_tails_bytes_max(tails_bytes);
     Ok(Arc::new(store))
 }
 

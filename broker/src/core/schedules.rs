@@ -11,7 +11,7 @@
 //! When something is due is decided in `eventail_triggers::schedule`, not here.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use super::{Broker, BrokerError, Core};
 use crate::config::{SCHEDULES_TOPIC, Schedule, ScheduleTo};
+use crate::panics::contained;
 use crate::status::ScheduleStatus;
 
 /// The name of the internal log.
@@ -188,8 +189,9 @@ impl Core {
         }
         let is_noted = self.schedules.note(records).await;
         for slot in begun {
-            let task = keep(Arc::downgrade(self), slot, self.stop.subscribe());
-            self.tasks.spawn_lane("schedule", task);
+            let (core, stop) = (Arc::downgrade(self), self.stop.subscribe());
+            let make = move || keep(Weak::clone(&core), Arc::clone(&slot), stop.clone());
+            self.tasks.spawn_lane_again("schedule", make);
         }
         is_noted
     }
@@ -317,12 +319,20 @@ impl Slot {
 }
 
 /// Lets one schedule run until it is gone or the broker stops.
-async fn keep(core: std::sync::Weak<Core>, slot: Arc<Slot>, mut stop: tokio::sync::watch::Receiver<bool>) {
+async fn keep(core: Weak<Core>, slot: Arc<Slot>, mut stop: tokio::sync::watch::Receiver<bool>) {
     loop {
         let Some(core) = core.upgrade() else { return };
-        let next = core.work(&slot).await;
+        let next = contained(core.work(&slot)).await;
         drop(core);
-        let Next::Sleep(time) = next else { return };
+        let time = match next {
+            Ok(Next::Sleep(time)) => time,
+            Ok(Next::End) => return,
+            Err(error) => {
+                // The listing shows it until a run is sent again.
+                slot.state().failure = Some((error.to_string(), 0));
+                LOOK_EVERY
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(time) => {}
             () = slot.changed.notified() => {}

@@ -1,7 +1,8 @@
 //! What runs beside the events: retention, and the end of it all.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::{BrokerError, Core};
+use crate::panics::{REST, contained};
 
 /// How often retention is applied.
 const RETENTION_EVERY: Duration = Duration::from_secs(5);
@@ -18,17 +20,54 @@ const RETENTION_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Tasks {
     lanes: Mutex<JoinSet<()>>,
     below: Mutex<JoinSet<()>>,
+    /// Those that panicked and were not to begin anew.
+    lost: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Tasks {
     /// Runs a task that ends when lanes stop.
     pub(crate) fn spawn_lane(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        spawn(&self.lanes, name, task);
+        spawn(&self.lanes, name, self.once(name, task));
+    }
+
+    /// Runs a task that ends when lanes stop, and begins anew where it panicked.
+    pub(crate) fn spawn_lane_again<F>(&self, name: &'static str, make: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        spawn(&self.lanes, name, again(name, make));
     }
 
     /// Runs a task that ends after the lanes.
     pub(crate) fn spawn_below(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        spawn(&self.below, name, task);
+        spawn(&self.below, name, self.once(name, task));
+    }
+
+    /// Runs a task that ends after the lanes, and begins anew where it panicked.
+    pub(crate) fn spawn_below_again<F>(&self, name: &'static str, make: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        spawn(&self.below, name, again(name, make));
+    }
+
+    fn once(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let lost = Arc::clone(&self.lost);
+        async move {
+            if let Err(error) = contained(task).await {
+                tracing::error!(task = name, %error, "a task of the broker ended too early; a restart begins it anew");
+                lost.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+            }
+        }
+    }
+
+    /// The kinds of tasks of which one panicked and is gone.
+    pub(crate) fn lost(&self) -> Vec<&'static str> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 }
 
@@ -44,24 +83,17 @@ fn spawn(set: &Mutex<JoinSet<()>>, name: &'static str, task: impl Future<Output 
     });
 }
 
+async fn again<F: Future<Output = ()>>(name: &'static str, mut make: impl FnMut() -> F) {
+    while let Err(error) = contained(make()).await {
+        tracing::error!(task = name, %error, "a task of the broker begins anew");
+        tokio::time::sleep(REST).await;
+    }
+}
+
 impl Core {
     pub(crate) fn start_upkeep(self: &Arc<Self>) {
-        let core = Arc::downgrade(self);
-        let mut ended = self.ended.subscribe();
-        self.tasks.spawn_below("upkeep", async move {
-            let mut retention = tokio::time::interval(RETENTION_EVERY);
-            retention.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    _ = retention.tick() => {}
-                    _ = ended.wait_for(|ended| *ended) => return,
-                }
-                let Some(core) = core.upgrade() else { return };
-                core.apply_retention().await;
-                core.forget_orphans().await;
-                core.tidy_index().await;
-            }
-        });
+        let (core, ended) = (Arc::downgrade(self), self.ended.subscribe());
+        self.tasks.spawn_below_again("upkeep", move || keep_up(Weak::clone(&core), ended.clone()));
     }
 
     /// Lets go of what the operator no longer wants kept, and tells the triggers that had not read it.
@@ -125,15 +157,41 @@ impl Core {
         lanes.shutdown().await;
         self.functions.close().await;
         let kept = self.journal.snapshot_all().await;
+        self.backups.cancel();
         self.ended.send_replace(true);
         let mut below = std::mem::take(&mut *self.tasks.below.lock().unwrap_or_else(PoisonError::into_inner));
         join(&mut below).await;
         let store = Arc::clone(&self.store);
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        self.clear_marker().await;
         self.closed.send_replace(true);
         tracing::info!("the broker has stopped");
         closed?;
         kept
+    }
+}
+
+impl Core {
+    async fn clear_marker(&self) {
+        let marker = self.marker.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || marker.clear()).await {
+            tracing::debug!(%error, "the next start will take this stop for a crash");
+        }
+    }
+}
+
+async fn keep_up(core: Weak<Core>, mut ended: watch::Receiver<bool>) {
+    let mut retention = tokio::time::interval(RETENTION_EVERY);
+    retention.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = retention.tick() => {}
+            _ = ended.wait_for(|ended| *ended) => return,
+        }
+        let Some(core) = core.upgrade() else { return };
+        core.apply_retention().await;
+        core.forget_orphans().await;
+        core.tidy_index().await;
     }
 }
 

@@ -12,6 +12,7 @@
 //! It holds no state of its own: it must not know topics, triggers or logs but through [`crate::Broker`].
 
 mod api;
+mod backups;
 mod body;
 mod config;
 mod connection;
@@ -33,6 +34,7 @@ mod schedules;
 mod server;
 mod sigv4;
 mod stall;
+mod starting;
 mod timeline;
 mod topics;
 mod triggers;
@@ -41,6 +43,7 @@ mod triggers;
 mod tests;
 
 pub use server::{Drained, HttpError, HttpOptions, HttpServer, serve, serve_on};
+pub use starting::{StartingServer, serve_starting};
 
 /// The OpenAPI 3.1 description that `/openapi.json` answers with.
 pub const OPENAPI: &str = include_str!("openapi.json");

@@ -73,6 +73,13 @@ impl Problem {
         &self.detail
     }
 
+    /// Says when to come again.
+    #[must_use]
+    pub(super) const fn retry_after_ms(mut self, milliseconds: u64) -> Self {
+        self.retry_after_ms = Some(milliseconds);
+        self
+    }
+
     /// Says where the problem is: `event 3: …`.
     #[must_use]
     pub(super) fn at(mut self, place: impl std::fmt::Display) -> Self {

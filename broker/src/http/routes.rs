@@ -14,7 +14,7 @@ use http::Method;
 use super::api::{Api, Call};
 use super::problem::{Problem, Reply};
 use super::{
-    config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, replays,
+    backups, config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, replays,
     schedules, timeline, topics, triggers,
 };
 
@@ -63,6 +63,8 @@ routes! {
     GET "/v1/config" => config::status;
     GET "/v1/config/plan" => config::plan;
     POST "/v1/config/reload" => config::reload;
+    POST "/v1/backups" => backups::start;
+    GET "/v1/backups" => backups::list;
     GET "/v1/schedules" => schedules::list;
     GET "/v1/schedules/{schedule}" => schedules::show;
     GET "/v1/functions" => functions::list;

@@ -7,6 +7,7 @@ use std::path::Path;
 use eventail_wire::Offset;
 use serde::Serialize;
 
+use super::format;
 use super::names;
 use super::recovery::{At, DiskError, claimed_end, segment_bases, survey_end};
 use super::sidecar;
@@ -87,6 +88,7 @@ impl From<Hole> for Corruption {
 /// # Errors
 /// [`OpenError::Locked`] where a broker has it; what the system says.
 pub fn check(disk: &dyn Disk, dir: &Path) -> Result<Vec<LogCheck>, OpenError> {
+    format::check(disk, dir)?;
     let names = log_names(disk, dir)?;
     let _lock = match disk.lock(&dir.join(names::LOCK)) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

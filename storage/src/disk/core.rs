@@ -7,11 +7,12 @@ use bytes::Bytes;
 use eventail_wire::{Offset, Timestamp};
 use tokio::sync::oneshot;
 
+use super::moment::{self, Holds, LogAtMoment};
 use super::writer::{Answer, Writer};
 use crate::dedup::SnapshotJob;
 use crate::log::{AppendError, Durability, LogOptions, NewRecord};
 
-/// What the tails of all logs together keep at most.
+/// What the tails of all logs together keep at most, unless it is told otherwise.
 const TAILS_BYTES_MAX: usize = 64 << 20;
 
 /// Which log of a store; never used twice.
@@ -51,13 +52,26 @@ impl Request {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Core {
     writers: Vec<Option<Box<Writer>>>,
     tails_bytes: usize,
+    holds: Holds,
+    tails_bytes_max: usize,
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self::new(Holds::default())
+    }
 }
 
 impl Core {
+    /// One that removes nothing while a moment is held.
+    pub(crate) fn new(holds: Holds) -> Self {
+        Self { writers: Vec::new(), tails_bytes: 0, holds, tails_bytes_max: TAILS_BYTES_MAX }
+    }
+
     /// Does what was asked, in the order in which it was asked of each log. `now` is the wall clock, `elapsed_ms` one that
     /// only moves forward.
     pub(crate) fn apply(&mut self, group: Vec<(LogId, Request)>, now: Timestamp, elapsed_ms: u64) {
@@ -114,8 +128,13 @@ impl Core {
     }
 
     fn handle(&mut self, log: LogId, request: Request) {
+        let is_held = self.holds.is_held();
         let Some(writer) = self.writer(log) else { return };
         match request {
+            // It comes again: whoever trims does so now and then.
+            Request::Trim { answer, .. } | Request::Retain { answer, .. } if is_held => {
+                let _ = answer.send(Ok(writer.shared.status().range.start));
+            }
             Request::Trim { before, answer } => {
                 let _ = answer.send(writer.trim(before));
             }
@@ -134,7 +153,7 @@ impl Core {
     }
 
     fn shorten_tails(&mut self) {
-        while self.tails_bytes > TAILS_BYTES_MAX {
+        while self.tails_bytes > self.tails_bytes_max {
             let largest = self.writers.iter().flatten().max_by_key(|writer| writer.shared.tail().bytes());
             let dropped = largest.map_or(0, |writer| writer.shared.tail_mut().drop_oldest());
             if dropped == 0 {
@@ -164,6 +183,27 @@ impl Core {
             jobs.extend(writer.take_jobs().into_iter().map(|job| (LogId(index), job)));
         }
         jobs
+    }
+
+    /// Has the tails of all logs keep so much at most from now on.
+    pub(crate) fn set_tails_bytes_max(&mut self, bytes: usize) {
+        self.tails_bytes_max = bytes;
+        self.shorten_tails();
+    }
+
+    /// Where every log stands, all at the same moment, by name.
+    pub(crate) fn moment(&mut self) -> Vec<LogAtMoment> {
+        let mut logs: Vec<_> =
+            self.writers.iter_mut().flatten().map(|writer| moment::of_log(writer)).collect();
+        logs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        logs
+    }
+
+    /// Has no log take anything any more: the thread panicked, and nobody knows how far it came.
+    pub(crate) fn poison_all(&mut self) {
+        for writer in self.writers.iter_mut().flatten() {
+            writer.give_up();
+        }
     }
 
     /// Syncs everything and writes down what makes the next start quick.

@@ -26,7 +26,11 @@ impl DiskLog {
         let (answer, answered) = oneshot::channel();
         // A thread that is gone drops the answer, which is an answer as well.
         let _ = self.senders.writer.send(WriteMessage::Log(self.id, request(answer)));
-        Box::pin(async move { answered.await.unwrap_or(Err(AppendError::Closed)) })
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            // Where the thread panicked the log knows why it takes no more.
+            answered.await.unwrap_or_else(|_| Err(shared.append_error().unwrap_or(AppendError::Closed)))
+        })
     }
 }
 

@@ -4,7 +4,10 @@
 pub(crate) mod batch;
 mod check;
 mod core;
+pub mod files;
+mod format;
 mod handle;
+mod moment;
 pub(crate) mod names;
 pub(crate) mod reader;
 pub(crate) mod recovery;
@@ -21,6 +24,9 @@ mod window;
 mod writer;
 
 pub use check::{Corruption, LogCheck, TornTail, check, try_writing};
+pub use files::Checked;
+pub use format::{FORMAT, mark as mark_format};
+pub use moment::{LogAtMoment, Moment, SegmentAtMoment};
 pub use repair::{QUARANTINE, Repair, RepairError, repair};
 pub use store::{DiskStore, OpenError, OpenReport};
 

@@ -77,6 +77,8 @@ impl From<DiskError> for RepairError {
 /// # Errors
 /// [`RepairError::Open`] with [`OpenError::Locked`] where a broker has it; what the system says.
 pub fn repair(disk: &dyn Disk, dir: &Path, quarantine: &Path) -> Result<Vec<Repair>, RepairError> {
+    // What a newer version wrote would all look damaged.
+    super::format::check(disk, dir)?;
     let lock_path = dir.join(names::LOCK);
     let _lock = match disk.lock(&lock_path) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -177,6 +177,11 @@ impl Shared {
         Some(records_of(&batches, from, limit))
     }
 
+    /// Why appends are refused, if they are.
+    pub(crate) fn append_error(&self) -> Option<AppendError> {
+        self.segments().refusal.as_ref().and_then(Refusal::append_error)
+    }
+
     /// The segment that holds `from`, which must lie below the readable end.
     pub(crate) fn locate(&self, from: Offset) -> Result<Located, ReadError> {
         let segments = self.segments();

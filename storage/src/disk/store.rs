@@ -9,7 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use eventail_wire::Clock;
 
 use super::core::{LogId, Request};
+use super::format;
 use super::handle::DiskLog;
+use super::moment::{Holds, Moment};
 use super::names;
 use super::recovery::{At, DiskError};
 use super::threads::{ReadMessage, Senders, Threads, WriteMessage, start};
@@ -26,6 +28,23 @@ pub enum OpenError {
     Locked {
         /// The folder.
         dir: PathBuf,
+    },
+    /// The folder was written by a newer version. Nothing in it was touched.
+    #[error(
+        "the data in {} have format {found}, of a newer version of Eventail; this one reads up to {}",
+        dir.display(), super::FORMAT
+    )]
+    NewerFormat {
+        /// The folder.
+        dir: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The file that should tell the version of the folder does not. Nothing was touched.
+    #[error("{} tells no version of the data: it is damaged, or of a newer version of Eventail", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
     },
     /// A log cannot have this name.
     #[error(
@@ -54,6 +73,12 @@ pub enum OpenError {
     /// The store was closed.
     #[error("the store was closed")]
     Closed,
+    /// A backup is being made, so nothing may be removed.
+    #[error("the log {name} cannot be removed while a backup is made")]
+    Held {
+        /// The log.
+        name: String,
+    },
 }
 
 impl From<DiskError> for OpenError {
@@ -68,10 +93,11 @@ impl OpenError {
     pub fn code(&self) -> eventail_wire::Code {
         use eventail_wire::Code;
         match self {
-            Self::Locked { .. } => Code::Conflict,
+            Self::Locked { .. } | Self::NewerFormat { .. } | Self::UnknownFormat { .. } => Code::Conflict,
             Self::Name { .. } => Code::InvalidName,
             Self::Io { cause, .. } if crate::disk_io::is_full(cause) => Code::StorageFull,
             Self::Io { .. } | Self::Thread { .. } => Code::Internal,
+            Self::Held { .. } => Code::Overloaded,
             Self::Closed => Code::ShuttingDown,
         }
     }
@@ -103,6 +129,7 @@ pub struct DiskStore {
     logs: Mutex<Logs>,
     /// Signalled when a log was opened, or could not be.
     opened: Condvar,
+    holds: Holds,
 }
 
 #[derive(Debug, Default)]
@@ -133,9 +160,13 @@ impl DiskStore {
             }
             Err(cause) => return Err(OpenError::Io { path: lock_path, cause }),
         };
+        if !format::check(&*disk, dir)? {
+            format::mark(&*disk, dir, super::FORMAT)?;
+        }
         let removals_completed = complete_removals(&*disk, dir)?;
+        let holds = Holds::default();
         let (senders, threads) =
-            start(&disk, Arc::clone(&clock)).map_err(|cause| OpenError::Thread { cause })?;
+            start(&disk, Arc::clone(&clock), holds.clone()).map_err(|cause| OpenError::Thread { cause })?;
         let store = Self {
             dir: dir.to_owned(),
             disk,
@@ -144,9 +175,22 @@ impl DiskStore {
             threads: Mutex::new(Some((threads, lock))),
             logs: Mutex::default(),
             opened: Condvar::new(),
+            holds,
         };
         let names = store.names()?;
         Ok((store, OpenReport { names, removals_completed }))
+    }
+
+    /// Has the tails of all logs, from which followers read without the disk, keep so many bytes together at most.
+    pub fn set_tails_bytes_max(&self, bytes: usize) {
+        // The thread is there until the store is closed, and after that there is nothing to be done.
+        let _ = self.senders.writer.send(WriteMessage::TailsBytesMax(bytes));
+    }
+
+    /// The disk that it is on.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     /// The log, if it is open.
@@ -213,10 +257,28 @@ impl DiskStore {
         log_names(&*self.disk, &self.dir).map_err(OpenError::from)
     }
 
+    /// Takes the moment that this is, for a backup. Logs that nobody has opened yet are opened. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError::Closed`], and what the system says.
+    pub fn moment(&self) -> Result<Moment, OpenError> {
+        let hold = self.holds.hold();
+        for name in self.names()? {
+            if self.log(&name).is_none() {
+                // Whoever opens it in earnest has it take other options on.
+                self.open_or_create(&name, LogOptions::default())?;
+            }
+        }
+        let (answer, answered) = channel();
+        self.senders.writer.send(WriteMessage::Moment { answer }).map_err(|_| OpenError::Closed)?;
+        let logs = answered.recv().map_err(|_| OpenError::Closed)?;
+        Ok(Moment { logs, _hold: hold })
+    }
+
     /// Removes a log with all its records; `false` where there is none. Whoever still holds it finds it closed. Blocks.
     ///
     /// # Errors
-    /// [`OpenError::Closed`], and what the system says; it is removed at the next start then.
+    /// [`OpenError::Closed`], [`OpenError::Held`], and what the system says; it is removed at the next start then.
     pub fn remove(&self, name: &str) -> Result<bool, OpenError> {
         let mut logs = self.lock_logs();
         while matches!(logs.by_name.get(name), Some(None)) {
@@ -234,6 +296,9 @@ impl DiskStore {
     }
 
     fn remove_files(&self, name: &str, log: Option<&DiskLog>) -> Result<bool, OpenError> {
+        if self.holds.is_held() {
+            return Err(OpenError::Held { name: name.to_owned() });
+        }
         if !names::is_log_name(name) || !self.names()?.iter().any(|found| found == name) {
             return Ok(false);
         }

@@ -1,6 +1,10 @@
 //! The threads of a store: one that writes and syncs, two that read.
+//!
+//! None of them ends because of a panic, and nobody waits for ever because of one. One while writing leaves every log poisoned: what
+//! stands on disk is not known any more. One while reading fails that read.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -10,6 +14,7 @@ use eventail_wire::{Clock, Offset, Timestamp};
 use tokio::sync::oneshot;
 
 use super::core::{Core, LogId, Request};
+use super::moment::{Holds, LogAtMoment};
 use super::reader::Reader;
 use super::shared::Shared;
 use crate::dedup::SnapshotJob;
@@ -26,6 +31,12 @@ const READERS: usize = 2;
 #[derive(Debug)]
 pub(crate) enum WriteMessage {
     Log(LogId, Request),
+    /// The tails of all logs may keep so many bytes.
+    TailsBytesMax(usize),
+    /// Tells where every log stands.
+    Moment {
+        answer: Sender<Vec<LogAtMoment>>,
+    },
     Close,
 }
 
@@ -78,7 +89,11 @@ pub(crate) struct Threads {
 }
 
 /// Starts the threads.
-pub(crate) fn start(disk: &Arc<dyn Disk>, clock: Arc<dyn Clock>) -> io::Result<(Senders, Threads)> {
+pub(crate) fn start(
+    disk: &Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    holds: Holds,
+) -> io::Result<(Senders, Threads)> {
     let mut readers = Vec::with_capacity(READERS);
     let mut spawn_reader = || {
         let (sender, receiver) = channel();
@@ -90,7 +105,9 @@ pub(crate) fn start(disk: &Arc<dyn Disk>, clock: Arc<dyn Clock>) -> io::Result<(
     let (writer, receiver) = channel();
     let senders = Senders { writer, readers: reader_senders };
     let own_senders = senders.readers.clone();
-    let writer = spawn("eventail-storage", move || write_loop(&receiver, &own_senders, &*clock))?;
+    let writer = spawn("eventail-storage", move || {
+        write_loop(Core::new(holds), &receiver, &own_senders, &*clock);
+    })?;
     Ok((senders, Threads { writer, readers }))
 }
 
@@ -116,10 +133,14 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
     std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
-fn write_loop(receiver: &Receiver<WriteMessage>, readers: &[Sender<ReadMessage>], clock: &dyn Clock) {
+fn write_loop(
+    mut core: Core,
+    receiver: &Receiver<WriteMessage>,
+    readers: &[Sender<ReadMessage>],
+    clock: &dyn Clock,
+) {
     let started = Instant::now();
     let elapsed_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut core = Core::default();
     let mut group = Vec::new();
     loop {
         let first = match core.next_due_ms() {
@@ -128,12 +149,18 @@ fn write_loop(receiver: &Receiver<WriteMessage>, readers: &[Sender<ReadMessage>]
         };
         let mut open = !matches!(first, Err(RecvTimeoutError::Disconnected));
         let mut next = first.ok();
-        let mut bytes = 0;
+        let (mut bytes, mut moment) = (0, None);
         while let Some(message) = next {
             match message {
                 WriteMessage::Log(log, request) => {
                     bytes += request.bytes();
                     group.push((log, request));
+                }
+                WriteMessage::TailsBytesMax(bytes) => core.set_tails_bytes_max(bytes),
+                WriteMessage::Moment { answer } => {
+                    // What was asked for before belongs to it, what comes after does not.
+                    moment = Some(answer);
+                    break;
                 }
                 WriteMessage::Close => {
                     open = false;
@@ -143,13 +170,24 @@ fn write_loop(receiver: &Receiver<WriteMessage>, readers: &[Sender<ReadMessage>]
             let full = bytes >= GROUP_BYTES_MAX || group.len() >= GROUP_REQUESTS_MAX;
             next = if full { None } else { receiver.try_recv().ok() };
         }
-        core.apply(std::mem::take(&mut group), clock.now(), elapsed_ms());
-        core.sync_due(elapsed_ms());
-        for (log, job) in core.take_jobs() {
-            let _ = readers[log.0 % READERS].send(ReadMessage::Snapshot(job));
+        let group = std::mem::take(&mut group);
+        let turn = catch_unwind(AssertUnwindSafe(|| {
+            core.apply(group, clock.now(), elapsed_ms());
+            core.sync_due(elapsed_ms());
+            if let Some(answer) = moment {
+                let _ = answer.send(core.moment());
+            }
+            for (log, job) in core.take_jobs() {
+                let _ = readers[log.0 % READERS].send(ReadMessage::Snapshot(job));
+            }
+            if !open {
+                core.close();
+            }
+        }));
+        if turn.is_err() {
+            core.poison_all();
         }
         if !open {
-            core.close();
             return;
         }
     }
@@ -159,12 +197,17 @@ fn read_loop(mut reader: Reader, receiver: &Receiver<ReadMessage>) {
     while let Ok(message) = receiver.recv() {
         match message {
             ReadMessage::Read { shared, from, limit, answer } => {
-                let _ = answer.send(reader.read(&shared, from, limit));
+                let read = contained(&mut reader, &shared, |reader| reader.read(&shared, from, limit));
+                let _ = answer.send(read);
             }
             ReadMessage::OffsetAt { shared, time, answer } => {
-                let _ = answer.send(reader.offset_at(&shared, time));
+                let found = contained(&mut reader, &shared, |reader| reader.offset_at(&shared, time));
+                let _ = answer.send(found);
             }
-            ReadMessage::Snapshot(job) => job.run(),
+            ReadMessage::Snapshot(job) => {
+                // Its file costs time at the next start, and nothing else.
+                let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+            }
             ReadMessage::Forget { log, answer } => {
                 reader.forget(&log);
                 let _ = answer.send(());
@@ -172,4 +215,17 @@ fn read_loop(mut reader: Reader, receiver: &Receiver<ReadMessage>) {
             ReadMessage::Close => return,
         }
     }
+}
+
+/// Reads; a panic on the way fails this read, and what the reader had at hand is not trusted any more.
+fn contained<T>(
+    reader: &mut Reader,
+    shared: &Shared,
+    read: impl FnOnce(&mut Reader) -> ReadAnswer<T>,
+) -> ReadAnswer<T> {
+    catch_unwind(AssertUnwindSafe(|| read(reader))).unwrap_or_else(|_| {
+        reader.forget(&shared.name);
+        let cause = Arc::new(io::Error::other("the reading thread panicked; the server's log says where"));
+        Err(ReadError::Io { file: shared.name.clone(), cause })
+    })
 }

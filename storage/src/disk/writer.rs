@@ -259,7 +259,8 @@ impl Writer {
         self.dirty_since_ms.map(|since_ms| since_ms + self.options.buffered_sync_ms)
     }
 
-    fn sync_now(&mut self) {
+    /// Syncs what was written without a sync.
+    pub(crate) fn sync_now(&mut self) {
         if self.dirty_since_ms.is_some()
             && let Err(error) = self.sync_file()
         {
@@ -404,6 +405,14 @@ impl Writer {
         let cause = Arc::new(error);
         self.shared.segments_mut().refusal = Some(Refusal::Poisoned(Arc::clone(&cause)));
         AppendError::Poisoned { cause }
+    }
+
+    /// Takes no appends any more, and answers those that wait: whatever was being done was left half-way.
+    pub(crate) fn give_up(&mut self) {
+        let error = self.refusal().unwrap_or_else(|| {
+            self.poison(io::Error::other("the writing thread panicked; the server's log says where"))
+        });
+        self.fail(&error);
     }
 
     fn publish_dedup(&self) {

@@ -28,6 +28,14 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// `NotFound` where there is none, and whatever the system says.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// Opens an existing file that is only read: one that this user may not write will do.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none, and whatever the system says.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
     /// Creates a file, or empties the one that is there, and opens it for reading and writing.
     ///
     /// # Errors
@@ -39,6 +47,15 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Whatever the system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name, under which its content stays when the first one is removed.
+    ///
+    /// # Errors
+    /// `Unsupported` where this disk has no such thing, `CrossesDevices` where the other name would be on another one, and whatever
+    /// the system says.
+    fn link(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Removes a file.
     ///
@@ -63,6 +80,14 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Whatever the system says.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Lets nobody but this user read a file.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn make_private(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Makes the names in a folder durable: created, renamed and removed ones.
     ///

@@ -16,9 +16,13 @@ use super::instance::{self, Running};
 use super::memory;
 use super::pool::{Current, Due, Ended, Pool, StartFailure};
 use super::{Finished, FunctionOptions, environment};
+use crate::panics::contained;
 
 /// How long the end of a process is waited for after its answer broke off: the end tells more.
 const TRUNCATED_GRACE: Duration = Duration::from_millis(100);
+
+/// How long the keeper rests after it panicked.
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
 
 /// One function's pool, and what every instance needs to know.
 pub(super) struct Host {
@@ -41,7 +45,13 @@ impl Host {
         let pool = Mutex::new(Pool::new(&options));
         let host =
             Arc::new(Self { options, clock, arn, pool, keeper: Notify::new(), removed: Notify::new() });
-        tokio::spawn(keep(Arc::clone(&host)));
+        let kept = Arc::clone(&host);
+        tokio::spawn(async move {
+            // Without it nothing would time out: calls would wait for ever.
+            while contained(keep(&kept)).await.is_err() {
+                tokio::time::sleep(KEEP_AGAIN).await;
+            }
+        });
         host
     }
 
@@ -61,7 +71,7 @@ impl Host {
             // Without a runtime everything is ending.
             if let Ok(runtime) = Handle::try_current() {
                 for id in begun {
-                    runtime.spawn(instance::run(Arc::clone(self), id));
+                    runtime.spawn(run_contained(Arc::clone(self), id));
                 }
             }
         }
@@ -218,8 +228,15 @@ impl Host {
     }
 }
 
+/// Runs an instance; where that panics, its process is killed, and whoever waits for its answer is told at once.
+async fn run_contained(host: Arc<Host>, id: u64) {
+    if contained(instance::run(Arc::clone(&host), id)).await.is_err() {
+        host.remove(id);
+    }
+}
+
 /// Sees to what is due, until the function is closed and its last process gone.
-async fn keep(host: Arc<Host>) {
+async fn keep(host: &Arc<Host>) {
     loop {
         let woken = host.keeper.notified();
         let next = host.tick();

@@ -1,12 +1,13 @@
 //! Letting events go when their time has come.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use eventail_storage::log::{Appended, ReadLimit};
 use eventail_wire::{Event, HeldId, Offset, Timestamp, TopicName};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Delayed;
@@ -40,27 +41,28 @@ fn pause(now: Timestamp, next: Timestamp) -> Duration {
 
 /// Lets events go from now on.
 pub(in crate::core) fn start(core: &Arc<Core>) {
-    let weak = Arc::downgrade(core);
-    let mut stop = core.stop.subscribe();
-    core.tasks.spawn_lane("delayed", async move {
-        let mut left_alone: HashMap<TopicName, Instant> = HashMap::new();
-        while !*stop.borrow() {
-            let Some(core) = weak.upgrade() else { return };
-            left_alone.retain(|_, until| *until > Instant::now());
-            let pause = core.release_due(&mut left_alone).await.unwrap_or_else(|error| {
-                tracing::error!(%error, "events whose time has come are held back; it is tried again");
-                RETRY
-            });
-            let has_more = core.delayed.tidy(core.clock.now()).await;
-            let pause = if has_more { Duration::ZERO } else { pause };
-            let wake = core.delayed.wake.notified();
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = wake => {}
-                _ = stop.wait_for(|stopped| *stopped) => return,
-            }
+    let (weak, stop) = (Arc::downgrade(core), core.stop.subscribe());
+    core.tasks.spawn_lane_again("delayed", move || run(Weak::clone(&weak), stop.clone()));
+}
+
+async fn run(weak: Weak<Core>, mut stop: watch::Receiver<bool>) {
+    let mut left_alone: HashMap<TopicName, Instant> = HashMap::new();
+    while !*stop.borrow() {
+        let Some(core) = weak.upgrade() else { return };
+        left_alone.retain(|_, until| *until > Instant::now());
+        let pause = core.release_due(&mut left_alone).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "events whose time has come are held back; it is tried again");
+            RETRY
+        });
+        let has_more = core.delayed.tidy(core.clock.now()).await;
+        let pause = if has_more { Duration::ZERO } else { pause };
+        let wake = core.delayed.wake.notified();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = wake => {}
+            _ = stop.wait_for(|stopped| *stopped) => return,
         }
-    });
+    }
 }
 
 impl Core {

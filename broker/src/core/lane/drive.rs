@@ -23,6 +23,7 @@ use crate::core::permits::{Permit, Refusal, Seat};
 use crate::core::replies::Replies;
 use crate::core::timeline::AttemptEnded;
 use crate::metrics::AttemptEnd;
+use crate::panics::{REST, contained};
 use crate::status::{Observation, Observer, RateWait};
 
 /// How long a driver waits after the log or the journal refused.
@@ -57,6 +58,14 @@ enum Held {
     Until(Timestamp),
 }
 
+/// Why a driver delivers no more.
+enum Left {
+    /// There is nothing more to do.
+    Over,
+    /// Another one delivers, or nobody does.
+    Retired,
+}
+
 /// What is told of an attempt when it is settled.
 struct Told {
     origin: Offset,
@@ -67,20 +76,52 @@ struct Told {
 }
 
 impl Driver {
-    /// Delivers until `stop` is set, and then until no attempt is under way; or until the lane is over, if it ever is.
-    pub(crate) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    /// Delivers until `stop` is set, and then until no attempt is under way; or until the lane is over, if it ever is. Where that panics the
+    /// lane stops with a reason, and goes on when it is resumed.
+    pub(crate) async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        // Calls that are under way end here, whatever becomes of the task that began them.
         let (sender, mut receiver) = mpsc::unbounded_channel();
+        let mut has_panicked = false;
+        loop {
+            let delivering = self.deliver(&sender, &mut receiver, stop.clone(), has_panicked);
+            let error = match contained(delivering).await {
+                Ok(Left::Over) => return,
+                Ok(Left::Retired) => break,
+                Err(error) => error,
+            };
+            has_panicked = true;
+            self.lane.stop(&format!(
+                "the broker made a mistake ({error}); its log says where, and resuming tries again"
+            ));
+            tokio::time::sleep(REST).await;
+        }
+        // The last call that ends lets this end.
+        drop(sender);
+        while contained(self.finish(&mut receiver)).await.is_err() {}
+    }
+
+    async fn deliver(
+        self: &Arc<Self>,
+        sender: &mpsc::UnboundedSender<Done>,
+        receiver: &mut mpsc::UnboundedReceiver<Done>,
+        mut stop: watch::Receiver<bool>,
+        has_panicked: bool,
+    ) -> Left {
         let mut durable_end = self.lane.log.durable_end();
         let mut done = Vec::new();
         loop {
             let stopping = *stop.borrow_and_update();
             if (stopping && self.lane.is_at_rest()) || self.lane.is_over() {
-                return;
+                return Left::Over;
             }
             if self.lane.is_retired() {
-                return self.finish(sender, receiver).await;
+                return Left::Retired;
             }
-            let mut due = None;
+            if has_panicked {
+                // What was being settled or begun then is not known: its leases run out.
+                self.bury(self.lane.expire_leases(self.clock.now()));
+            }
+            let mut due = has_panicked.then(|| self.instant_of(self.lane.next_wakeup())).flatten();
             let mut watches_end = false;
             if stopping {
                 self.seat.iter().for_each(Seat::pass);
@@ -90,16 +131,16 @@ impl Driver {
                     .lane
                     .fill(self.clock.now(), self.feed.as_ref().map(|(feed, seat)| (feed, *seat)))
                     .await;
-                let held = self.start_calls(&sender);
+                let held = self.start_calls(sender);
                 // A member of a feed is woken by it; watching the end too would wake every trigger for every event.
                 watches_end = filled == Filled::AtEnd;
-                due = self.due(filled, &held);
+                due = [due, self.due(filled, &held)].into_iter().flatten().min();
             }
             tokio::select! {
                 biased;
                 _ = receiver.recv_many(&mut done, SETTLE_MAX) => self.settle(&mut done),
                 () = self.lane.wake().notified() => {}
-                changed = durable_end.changed(), if watches_end => if changed.is_err() { return },
+                changed = durable_end.changed(), if watches_end => if changed.is_err() { return Left::Over },
                 () = sleep_until(due), if due.is_some() => {}
                 _ = stop.changed(), if !stopping => {}
             }
@@ -107,9 +148,7 @@ impl Driver {
     }
 
     /// Settles what is under way; another driver leases now, or nobody does.
-    async fn finish(&self, sender: mpsc::UnboundedSender<Done>, mut receiver: mpsc::UnboundedReceiver<Done>) {
-        // Each call holds one too: the last that ends ends this.
-        drop(sender);
+    async fn finish(&self, receiver: &mut mpsc::UnboundedReceiver<Done>) {
         self.seat.iter().for_each(Seat::pass);
         let mut done = Vec::new();
         loop {
@@ -133,13 +172,16 @@ impl Driver {
             Held::Until(at) => Some(*at),
             Held::ByOthers => None,
         };
-        let next = [lease, self.lane.next_expiry()].into_iter().flatten().min();
-        let next = next.map(|at| now + Duration::from_millis(at.since_ms(self.clock.now())));
+        let next = self.instant_of([lease, self.lane.next_expiry()].into_iter().flatten().min());
         let paced = match filled {
             Filled::Paced { wait_ms } => Some(now + Duration::from_millis(wait_ms)),
             Filled::Waiting | Filled::AtEnd | Filled::Failed => None,
         };
         [next, paced].into_iter().flatten().min()
+    }
+
+    fn instant_of(&self, at: Option<Timestamp>) -> Option<Instant> {
+        at.map(|at| Instant::now() + Duration::from_millis(at.since_ms(self.clock.now())))
     }
 
     /// Starts as many calls as may go; answers what holds back the others that are ready.
@@ -229,6 +271,10 @@ impl Driver {
             self.tell(told, &settled);
             burials.extend(single);
         }
+        self.bury(burials);
+    }
+
+    fn bury(&self, burials: Vec<Burial>) {
         for burial in burials {
             let (lane, graveyard) = (Arc::clone(&self.lane), Arc::clone(&self.graveyard));
             tokio::spawn(async move { graveyard.bury(&lane, burial).await });

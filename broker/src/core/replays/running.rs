@@ -138,8 +138,9 @@ impl Core {
     }
 
     fn run_replay(self: &Arc<Self>, replay: &Arc<Replay>) {
-        let run = run(Arc::downgrade(self), self.stop.subscribe(), Arc::clone(replay));
-        self.tasks.spawn_lane("replay", run);
+        let (core, stop, replay) = (Arc::downgrade(self), self.stop.subscribe(), Arc::clone(replay));
+        let make = move || run(Weak::clone(&core), stop.clone(), Arc::clone(&replay));
+        self.tasks.spawn_lane_again("replay", make);
     }
 
     /// Opens the lane of a replay, from where it was, and what drives it.

@@ -365,8 +365,8 @@ impl Core {
     /// Lets the timeline be written and indexed behind the deliveries.
     pub(crate) fn start_timeline(self: &Arc<Self>) {
         if self.timeline.is_kept() {
-            let timeline = Arc::clone(&self.timeline);
-            self.tasks.spawn_below("timeline", run(timeline, self.ended.subscribe()));
+            let (timeline, ended) = (Arc::clone(&self.timeline), self.ended.subscribe());
+            self.tasks.spawn_below_again("timeline", move || run(Arc::clone(&timeline), ended.clone()));
         }
     }
 }

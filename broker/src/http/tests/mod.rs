@@ -10,4 +10,5 @@ mod publishing;
 mod reading;
 mod replays;
 mod serving;
+mod starting;
 mod support;

@@ -457,3 +457,24 @@ fn what_becomes_of_a_callback_is_told_as_described() {
     assert_eq!(strings(&schema["outcome"]["enum"]), outcomes);
     assert_eq!(members(schema), told.iter().flat_map(members).collect());
 }
+
+#[test]
+fn the_shapes_of_backups_and_of_a_start_are_those_that_are_sent() {
+    use crate::status::{BackupRequest, BackupState, BackupStatus};
+    let status = BackupStatus {
+        dir: "/backup".into(),
+        state: BackupState::Running,
+        started_at: Timestamp(1),
+        ended_at: None,
+        moment: None,
+        logs: 0,
+        bytes: 0,
+        bytes_done: 0,
+        damaged: 0,
+        code: None,
+        error: None,
+    };
+    check_shape("BackupStatus", status);
+    check_shape("BackupRequest", BackupRequest { dir: "/backup".into(), copies: false, secrets: false });
+    check_shape("Starting", crate::StartProgress::default().status());
+}
