@@ -217,6 +217,8 @@ table! {
         "Open connections, by listener (http, quic)";
     REFUSED_CONNECTIONS = Counter Count "eventail_refused_connections_total",
         "Connections refused because there were as many as there may be, by listener (http, quic)";
+    CUT_CONNECTIONS = Counter Count "eventail_cut_connections_total",
+        "Connections and streams that were closed for what their peer did or left undone, by listener (http, quic) and reason (silent, unread, malformed, overloaded, needed)";
 }
 
 const PUBLISH_SECONDS_BUCKETS: &[f64] =

@@ -1,6 +1,8 @@
 //! End to end: the real binary over real sockets, each promise of DESIGN as tests that try to break it.
 #![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
 
+mod abuse;
+mod abuse_targets;
 mod bad_frames;
 mod bad_input;
 mod batches;

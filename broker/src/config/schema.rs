@@ -37,6 +37,7 @@ pub(super) const LIMITS: &[&str] = &[
     "delayed_events_max",
     "delayed_bytes_max",
     "request_timeout",
+    "publish_wait",
 ];
 /// `[egress]`
 pub(super) const EGRESS: &[&str] = &["allow"];

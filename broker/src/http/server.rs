@@ -14,7 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::{api::Api, connection};
+use super::api::Api;
+use super::connection;
+use super::door::{Door, Seat};
 use crate::Broker;
 use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
 
@@ -169,6 +171,7 @@ async fn upkeep(exposition: PrometheusHandle, mut phase: watch::Receiver<Phase>)
 
 async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
     let ways = connection::Ways::new(api.clone());
+    let mut door = Door::new(slots);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let refused = counter!(REFUSED_CONNECTIONS, "listener" => "http");
     let mut phase = api.phase.clone();
@@ -185,11 +188,11 @@ async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
                 continue;
             }
         };
-        match slots.clone().try_acquire_owned() {
-            Ok(slot) => {
-                tokio::spawn(hold(slot, connection::serve(ways.clone(), stream)));
+        match door.enter().await {
+            Some(seat) => {
+                tokio::spawn(hold(seat.clone(), connection::serve(ways.clone(), stream, seat)));
             }
-            Err(_) => {
+            None => {
                 refused.increment(1);
                 if let Ok(permit) = refusals.clone().try_acquire_owned() {
                     tokio::spawn(refuse(stream, permit));
@@ -200,14 +203,14 @@ async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
 }
 
 /// Counts a connection for as long as it is served.
-async fn hold(slot: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
-    struct Open(metrics::Gauge, #[allow(dead_code)] OwnedSemaphorePermit);
+async fn hold(seat: Arc<Seat>, serving: impl Future<Output = ()>) {
+    struct Open(metrics::Gauge, #[allow(dead_code)] Arc<Seat>);
     impl Drop for Open {
         fn drop(&mut self) {
             self.0.decrement(1.0);
         }
     }
-    let open = Open(gauge!(CONNECTIONS, "listener" => "http"), slot);
+    let open = Open(gauge!(CONNECTIONS, "listener" => "http"), seat);
     open.0.increment(1.0);
     serving.await;
 }
