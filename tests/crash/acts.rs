@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use eventail_tests::events::{event, with_data};
-use eventail_tests::{Answer, Api, Home, Server, eventually};
+use eventail_tests::{Answer, Api, Home, Server};
 use http::{Method, Request};
 use http_body_util::Full;
 use rand::Rng as _;
@@ -24,7 +24,7 @@ const HELD_EVENTS: usize = 12;
 /// One of so many is held for long, and cancelled at once.
 const CANCELLED_EVERY: usize = 4;
 const TRIMMED_EVENTS: usize = 30;
-const TRIMMED_BYTES: usize = 8 << 10;
+const TRIMMED_BYTES: usize = 30 << 10;
 
 /// What the acts of all rounds know.
 #[derive(Debug)]
@@ -84,10 +84,7 @@ impl Acts {
         let begun = ledger.count();
         let mut moment = |probability: f64| {
             let at = begun + dice.random_range(0..acks);
-            dice.random_bool(probability).then(|| {
-                let ledger = Arc::clone(ledger);
-                async move { eventually("the moment", async || (ledger.count() >= at).then_some(())).await }
-            })
+            dice.random_bool(probability).then(|| Arc::clone(ledger).reaches(at))
         };
         if let Some(moment) = moment(0.6) {
             let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;

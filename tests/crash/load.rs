@@ -11,6 +11,7 @@ use eventail_wire::Event;
 use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// So many keys, so that order can be lost.
@@ -23,6 +24,7 @@ const CONNECTIONS: usize = 3;
 pub(crate) struct Ledger {
     pub(crate) topic: &'static str,
     state: Mutex<State>,
+    counted: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ struct State {
 
 impl Ledger {
     pub(crate) fn new(topic: &'static str) -> Arc<Self> {
-        Arc::new(Self { topic, state: Mutex::default() })
+        Arc::new(Self { topic, state: Mutex::default(), counted: watch::Sender::new(0) })
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -59,7 +61,15 @@ impl Ledger {
                 known.is_none_or(|known| known == offset),
                 "{id} was at {known:?} and is now at {offset}"
             );
+            self.counted.send_replace(state.acknowledged.len());
         });
+    }
+
+    /// Returns when so many events are acknowledged.
+    pub(crate) async fn reaches(self: Arc<Self>, count: usize) {
+        let mut counted = self.counted.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        let _reached = counted.wait_for(|counted| *counted >= count).await;
     }
 
     /// How many events were acknowledged.
