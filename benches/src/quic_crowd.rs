@@ -83,7 +83,7 @@ impl QuicPublisher {
     pub async fn publish(&mut self, topic: &TopicName, event: &Event) -> anyhow::Result<()> {
         self.request += 1;
         let header = PublishHeader { request: self.request, topic: topic.to_string() };
-        let events = RawEvents::from_events([event.as_bytes()])?;
+        let events = RawEvents::from_events([event.as_bytes()]).context("an event within the limits")?;
         self.write(&Frame::Publish(header, events)).await?;
         match self.next().await? {
             Frame::Published(published) if published.request == self.request => Ok(()),

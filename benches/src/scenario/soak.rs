@@ -39,19 +39,13 @@ const TRIGGERS: [&str; 5] = ["http", "function", "lambda", "topic", "copied"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct Soak {
     /// Minutes of load.
-    #[arg(long, default_value_t = 120.0, value_parser = minutes)]
+    #[arg(long, default_value = "120", value_parser = minutes)]
     pub minutes: Minutes,
 }
 
 /// A time in minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Minutes(pub Duration);
-
-impl std::fmt::Display for Minutes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0.as_secs_f64() / 60.0)
-    }
-}
 
 fn minutes(text: &str) -> Result<Minutes, String> {
     let minutes: f64 = text.parse().map_err(|_| "a number of minutes is needed".to_owned())?;

@@ -220,7 +220,12 @@ impl Conversation {
             // Between frames, or it is for us that it stays half.
             self.looks_at_half = 0;
         }
-        Ok(self.half.set(bytes)?)
+        if let Err(refusal) = self.half.set(bytes) {
+            // Nothing more is read here, and what came is of no use.
+            self.decoder = FrameDecoder::new(0);
+            return Err(refusal.into());
+        }
+        Ok(())
     }
 
     /// A frame has to come whole within the time of a request, and what is written has to be read: from one look to the next is

@@ -52,6 +52,8 @@ impl Half {
         let all = self.all.held.fetch_add(counted - before, Ordering::Relaxed) + counted - before;
         // One alone always fits: it has its own limit.
         if all > self.all.bytes_max && all > counted {
+            // It ends, so that what it held is there for others at once.
+            self.let_go();
             let limit = self.all.bytes_max;
             let message = format!(
                 "{all} bytes of all frames that have come in part are over limits.in_flight_bytes_max of {limit}"
@@ -62,9 +64,15 @@ impl Half {
     }
 }
 
+impl Half {
+    fn let_go(&mut self) {
+        self.all.held.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+    }
+}
+
 impl Drop for Half {
     fn drop(&mut self) {
-        self.all.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.let_go();
     }
 }
 
@@ -82,6 +90,7 @@ mod tests {
         let refused = third.set(FREE_BYTES + 1).unwrap_err();
         assert_eq!(refused.code, Code::Overloaded);
         assert!(refused.message.contains("limits.in_flight_bytes_max of 102400"), "{}", refused.message);
+        drop(third.set(FREE_BYTES + (60 << 10)).unwrap_err());
         first.set(0).unwrap();
         third.set(FREE_BYTES + (60 << 10)).unwrap();
         drop((first, second, third));
