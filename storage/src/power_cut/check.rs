@@ -6,10 +6,13 @@ use std::sync::Arc;
 use eventail_wire::Clock;
 
 use super::decisions::{Decisions, Dice};
-use super::load::{LoadOptions, Loss, Standing, verify_standings};
+use super::load::{LoadOptions, Loss, Promise, verify};
 use super::trace::{Step, Trace};
 use super::world::World;
-use crate::disk_io::{Disk, SimDisk};
+use crate::disk_io::SimDisk;
+
+/// Where the recorded folder is on the disks that are built.
+pub const ROOT: &str = "/data";
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +50,7 @@ pub struct CheckReport {
     pub losses: Vec<(usize, Loss)>,
 }
 
-/// Tries a record. `go_on` is asked before each cut, with what was found so far.
+/// Tries the record of a load. `go_on` is asked before each cut, with what was found so far.
 pub async fn check(
     trace: &Trace,
     load: &LoadOptions,
@@ -55,16 +58,30 @@ pub async fn check(
     clock: &Arc<dyn Clock>,
     go_on: &mut dyn FnMut(&CheckReport) -> bool,
 ) -> CheckReport {
+    let open = async |disk: SimDisk, promises: &[Promise]| {
+        verify(Arc::new(disk), Path::new(ROOT), Arc::clone(clock), load, promises.iter().copied()).await
+    };
+    try_states(trace, options, go_on, open).await
+}
+
+/// Builds states that a power cut may leave, each on a disk of its own below [`ROOT`], and hands them to `open` with everything that
+/// had been promised by then. It answers how many records it compared.
+pub async fn try_states(
+    trace: &Trace,
+    options: &CheckOptions,
+    go_on: &mut dyn FnMut(&CheckReport) -> bool,
+    mut open: impl AsyncFnMut(SimDisk, &[Promise]) -> Result<u64, Loss>,
+) -> CheckReport {
     let mut dice = Dice::new(options.seed);
     let mut world = World::default();
-    let mut standings = Vec::new();
+    let mut promises = Vec::new();
     let mut report = CheckReport::default();
     let cuts = (options.states / options.draws.max(1)).max(1);
     let chances = (trace.steps.len() as u64).div_ceil(cuts).max(1);
     for (at, step) in trace.steps.iter().enumerate() {
         world.step(at, step);
         if let Step::Promise(promise) = step {
-            Standing::note(&mut standings, *promise);
+            promises.push(*promise);
         }
         // The last moment is always one: everything was promised by then.
         if at + 1 < trace.steps.len() && !dice.next().is_multiple_of(chances) {
@@ -79,7 +96,10 @@ pub async fn check(
         let mut draws = options.draws;
         let mut decisions = if exhaustive { Decisions::each() } else { Decisions::drawn(dice.next()) };
         loop {
-            let found = open(&world, &mut decisions, load, &standings, clock).await;
+            let found = match left_by(&world, &mut decisions) {
+                Ok(disk) => open(disk, &promises).await,
+                Err(loss) => Err(loss),
+            };
             report.states += 1;
             match found {
                 Ok(records) => report.records += records,
@@ -99,17 +119,12 @@ pub async fn check(
     report
 }
 
-async fn open(
-    world: &World,
-    decisions: &mut Decisions,
-    load: &LoadOptions,
-    standings: &[Standing],
-    clock: &Arc<dyn Clock>,
-) -> Result<u64, Loss> {
-    let root = Path::new("/data");
+fn left_by(world: &World, decisions: &mut Decisions) -> Result<SimDisk, Loss> {
+    let root = Path::new(ROOT);
     let disk = SimDisk::new();
-    let remains = world.cut(decisions);
-    remains.write(&disk, root).map_err(|cause| crate::OpenError::Io { path: root.to_owned(), cause })?;
-    let disk: Arc<dyn Disk> = Arc::new(disk);
-    verify_standings(disk, root, Arc::clone(clock), load, standings).await
+    world
+        .cut(decisions)
+        .write(&disk, root)
+        .map_err(|cause| crate::OpenError::Io { path: root.to_owned(), cause })?;
+    Ok(disk)
 }

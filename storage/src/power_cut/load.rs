@@ -368,7 +368,7 @@ impl Load<'_> {
 
 /// What was promised of one log by a moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Standing {
+struct Standing {
     attempted: u64,
     acknowledged: u64,
     /// What may be gone, and what has to be there if it is.
@@ -377,7 +377,7 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Takes promises over, by log.
-    pub(super) fn note(standings: &mut Vec<Self>, promise: Promise) {
+    fn note(standings: &mut Vec<Self>, promise: Promise) {
         let (Promise::Attempted { log, .. }
         | Promise::Acknowledged { log, .. }
         | Promise::Trimmed { log, .. }) = promise;
@@ -408,19 +408,9 @@ pub async fn verify(
 ) -> Result<u64, Loss> {
     let mut standings = Vec::new();
     promises.into_iter().for_each(|promise| Standing::note(&mut standings, promise));
-    verify_standings(disk, dir, clock, options, &standings).await
-}
-
-pub(super) async fn verify_standings(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
-    clock: Arc<dyn Clock>,
-    options: &LoadOptions,
-    standings: &[Standing],
-) -> Result<u64, Loss> {
     let (store, report) = DiskStore::open(dir, disk, clock)?;
     let mut compared = 0;
-    for (log, standing) in (0..).zip(standings) {
+    for (log, standing) in (0..).zip(&standings) {
         if !report.names.contains(&name(log)) {
             if standing.acknowledged > 0 {
                 return Err(Loss::Gone { log, acknowledged: standing.acknowledged });

@@ -17,7 +17,7 @@ mod recorder;
 mod trace;
 mod world;
 
-pub use check::{CheckOptions, CheckReport, check};
+pub use check::{CheckOptions, CheckReport, ROOT, check, try_states};
 pub use load::{LoadOptions, Loss, Promise, Safe, payload, record_load, run_load, verify};
 pub use recorder::{Omit, Recorder};
 pub use trace::Trace;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::load::Promise;
-use super::trace::{Change, NameChange, Node, ROOT, Step, Trace};
+use super::trace::{Change, NameChange, Node, ROOT_FOLDER, Step, Trace};
 use crate::disk_io::{Disk, DiskFile, DiskLock};
 
 /// Times of syncs that are kept.
@@ -58,7 +58,7 @@ impl Recorder {
     /// Records what happens below `root`, which must be an empty folder.
     #[must_use]
     pub fn new(inner: Arc<dyn Disk>, root: &Path, omit: Omit) -> Self {
-        let nodes = BTreeMap::from([(root.to_owned(), Node::Folder(ROOT))]);
+        let nodes = BTreeMap::from([(root.to_owned(), Node::Folder(ROOT_FOLDER))]);
         let state = State { nodes, ..State::default() };
         Self { inner, root: root.to_owned(), omit, state: Arc::new(Mutex::new(state)) }
     }

@@ -12,7 +12,7 @@ pub(super) enum Node {
 }
 
 /// The folder that is recorded.
-pub(super) const ROOT: u64 = 0;
+pub(super) const ROOT_FOLDER: u64 = 0;
 
 /// A change of the names in a folder, or of two at once.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::decisions::Decisions;
-use super::trace::{Change, NameChange, Node, ROOT, Step};
+use super::trace::{Change, NameChange, Node, ROOT_FOLDER, Step};
 use crate::disk_io::Disk;
 
 /// What a disk writes at once: a power cut keeps or loses a sector as a whole.
@@ -83,7 +83,7 @@ impl World {
             }
         }
         let mut remains = Remains::default();
-        self.walk(&folders, ROOT, "", decisions, &mut remains);
+        self.walk(&folders, ROOT_FOLDER, "", decisions, &mut remains);
         remains
     }
 

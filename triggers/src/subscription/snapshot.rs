@@ -122,17 +122,20 @@ impl Snapshot {
                 self.move_to(*to);
             }
             Entry::Lost { start, lost, expired } => {
-                self.expired += expired;
-                self.lost += lost;
+                self.lose(*lost, *expired);
                 self.move_to(*start);
             }
             Entry::Damaged { first, next, lost, expired } => {
-                self.expired += expired;
-                self.lost += lost;
+                self.lose(*lost, *expired);
                 self.settle(*first, *next);
             }
             Entry::Checkpoint { scanned, pending } => self.checkpoint(*scanned, pending),
         }
+    }
+
+    fn lose(&mut self, unread: u64, pending: u64) {
+        self.lost += unread;
+        self.expired += pending;
     }
 
     fn delivered_once(&mut self, offset: Offset, at: Timestamp, (high, low): (u64, u64)) {

@@ -185,7 +185,7 @@ impl Report {
                     "killed",
                     format!(
                         "{}: {} events acknowledged, {} compared",
-                        counted(crashes.kills, "process"),
+                        counted(crashes.kills, "time"),
                         crashes.acknowledged,
                         crashes.records
                     ),

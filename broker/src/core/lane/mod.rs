@@ -634,16 +634,6 @@ impl Lane {
         self.ring();
     }
 
-    /// Stops the lane for a reason that an operator has to see. One that an operator paused or its target disabled stays so.
-    pub(crate) fn stop(&self, reason: &str) {
-        self.stop_running(reason, false);
-    }
-
-    /// Stops the lane until its dead letters can be written.
-    pub(crate) fn stop_for_burial(&self, reason: &str) {
-        self.stop_running(reason, true);
-    }
-
     /// Pauses the lane because its target wants no events until somebody sees to it.
     pub(crate) fn pause_for_target(&self, reason: &str) {
         let mut guard = self.lock();
@@ -656,12 +646,13 @@ impl Lane {
         }
     }
 
-    fn stop_running(&self, reason: &str, by_burial: bool) {
+    /// Stops the lane until its dead letters can be written. One that an operator paused or its target disabled stays so.
+    pub(crate) fn stop_for_burial(&self, reason: &str) {
         let mut guard = self.lock();
         let state = &mut *guard;
         if state.subscription.state() == SubscriptionState::Running {
             tracing::error!(trigger = %self.trigger, topic = %self.topic, reason, "trigger stopped");
-            state.stopped_by_burial = by_burial;
+            state.stopped_by_burial = true;
             let entry = state.subscription.stop(reason.to_owned());
             state.entries.push(entry);
             self.flush(state);

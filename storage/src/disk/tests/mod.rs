@@ -6,6 +6,7 @@ mod dedup;
 mod engine;
 mod fixtures;
 mod full;
+mod reads;
 mod repair;
 mod rig;
 mod store;
