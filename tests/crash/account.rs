@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use eventail_tests::{Api, Received, Receiver, until, within};
 use serde_json::Value;
 
+use crate::is_poison;
 use crate::load::{Ledger, event};
-use crate::{ROUNDS, is_poison};
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 const MAX_ATTEMPTS: u32 = 4;
@@ -16,7 +16,8 @@ const MAX_ATTEMPTS: u32 = 4;
 pub(crate) async fn assert_all_read_back(api: Api, ledger: &Ledger) -> Vec<String> {
     let mut ids = Vec::new();
     loop {
-        let page = api.get_json(&format!("/v1/topics/load/events?from={}&limit=1000", ids.len())).await;
+        let path = format!("/v1/topics/{}/events?from={}&limit=1000", ledger.topic, ids.len());
+        let page = api.get_json(&path).await;
         let events = page["events"].as_array().unwrap();
         if events.is_empty() {
             break;
@@ -38,7 +39,7 @@ pub(crate) async fn assert_all_read_back(api: Api, ledger: &Ledger) -> Vec<Strin
 }
 
 /// Every event of the topic ended at the trigger's target or in its dead letters, and the account says so.
-pub(crate) async fn assert_all_settled(api: Api, receiver: &Receiver, trigger: &str, ids: &[String]) {
+pub(crate) async fn assert_account(api: Api, trigger: &str, ids: &[String]) {
     let matched = ids.len() as u64;
     let settled = |status: &Value| {
         let of = |name: &str| status["account"][name].as_u64();
@@ -47,45 +48,69 @@ pub(crate) async fn assert_all_settled(api: Api, receiver: &Receiver, trigger: &
     let what = format!("{trigger} to settle {matched} events");
     let status = until(&what, settled, async || api.trigger(trigger).await).await;
     let of = |name: &str| status["account"][name].as_u64().unwrap();
-    let poison: HashSet<&String> = ids.iter().filter(|id| is_poison(number(id))).collect();
-    assert_eq!((of("dead_lettered"), of("expired")), (poison.len() as u64, 0), "{status}");
-    assert_eq!(of("delivered"), matched - poison.len() as u64, "{status}");
+    let poison = poison(ids).len() as u64;
+    assert_eq!((of("dead_lettered"), of("expired")), (poison, 0), "{status}");
+    assert_eq!(of("delivered"), matched - poison, "{status}");
+}
 
+/// The same, and what the target and the dead letters have agrees after so many kills.
+pub(crate) async fn assert_all_settled(
+    api: Api,
+    receiver: &Receiver,
+    trigger: &str,
+    ids: &[String],
+    kills: u64,
+) {
+    assert_account(api, trigger, ids).await;
+    let poison = poison(ids);
     let letters = all_dead_letters(api, trigger).await;
     let lettered: HashSet<&str> = letters.iter().map(|letter| letter["event_id"].as_str().unwrap()).collect();
     assert_eq!(lettered, poison.iter().map(|id| id.as_str()).collect(), "{trigger}'s dead letters");
     // A kill between the dead letter and its journal entry may write it twice, which is no more often than there were kills.
-    assert!(letters.len() as u64 <= poison.len() as u64 + ROUNDS, "{} dead letters", letters.len());
+    assert!(letters.len() as u64 <= poison.len() as u64 + kills, "{} dead letters", letters.len());
 
-    let path = format!("/{trigger}");
-    let requests: Vec<Received> =
-        receiver.received().into_iter().filter(|request| request.path == path).collect();
+    let requests = requests_of(receiver, trigger);
     assert_attempts_survived(trigger, ids, &requests);
     if trigger == "keyed" {
         assert_order_of_keys(&requests);
     }
 }
 
+fn poison(ids: &[String]) -> HashSet<&String> {
+    ids.iter().filter(|id| is_poison(number(id))).collect()
+}
+
+/// What came for a trigger, whose path is its name.
+pub(crate) fn requests_of(receiver: &Receiver, trigger: &str) -> Vec<Received> {
+    let path = format!("/{trigger}");
+    receiver.received().into_iter().filter(|request| request.path == path).collect()
+}
+
 /// The attempts of each event count up and never fall back, whatever was killed between them; each delivery has one id.
 fn assert_attempts_survived(trigger: &str, ids: &[String], requests: &[Received]) {
-    let mut by_event: HashMap<&str, Vec<(u32, &str)>> = HashMap::new();
+    assert_attempts_grow(trigger, ids, requests);
+    let mut deliveries: HashMap<&str, &str> = HashMap::new();
+    for request in requests {
+        let (id, delivery) = (request.id(), request.header("webhook-id"));
+        assert_eq!(*deliveries.entry(id).or_insert(delivery), delivery, "{id} had several delivery ids");
+    }
+    let distinct: HashSet<&&str> = deliveries.values().collect();
+    assert_eq!(distinct.len(), deliveries.len(), "two events had the same delivery id");
+}
+
+/// The attempts of each event count up and never fall back.
+pub(crate) fn assert_attempts_grow(trigger: &str, ids: &[String], requests: &[Received]) {
+    let mut by_event: HashMap<&str, Vec<u32>> = HashMap::new();
     for request in requests {
         let attempt = request.header("eventail-attempt").parse().unwrap();
-        by_event.entry(request.id()).or_default().push((attempt, request.header("webhook-id")));
+        by_event.entry(request.id()).or_default().push(attempt);
     }
-    let mut delivery_ids = HashSet::new();
     for id in ids {
-        let attempts = by_event.get(id.as_str()).unwrap_or_else(|| panic!("{trigger} never got {id}"));
-        let numbers: Vec<u32> = attempts.iter().map(|(attempt, _)| *attempt).collect();
+        let numbers = by_event.get(id.as_str()).unwrap_or_else(|| panic!("{trigger} never got {id}"));
         assert!(numbers.is_sorted(), "{trigger}'s attempts at {id} fell back: {numbers:?}");
         let last = *numbers.last().unwrap();
         assert!(last <= MAX_ATTEMPTS, "{trigger} tried {id} too often: {numbers:?}");
         assert!(!is_poison(number(id)) || last == MAX_ATTEMPTS, "{trigger} gave {id} up early: {numbers:?}");
-        assert!(
-            attempts.iter().all(|(_, delivery)| *delivery == attempts[0].1),
-            "{id} had several delivery ids"
-        );
-        assert!(delivery_ids.insert(attempts[0].1), "two events had the delivery id {}", attempts[0].1);
     }
 }
 
@@ -109,12 +134,12 @@ pub(crate) async fn assert_repeats_are_recognised(api: Api, ledger: &Ledger) {
     for part in acknowledged.chunks(1000) {
         let events: Vec<Value> = part.iter().map(|(id, _)| event(id)).collect();
         let expected: Vec<(u64, bool)> = part.iter().map(|(_, offset)| (*offset, true)).collect();
-        assert_eq!(api.publish_all("load", &events).await, expected);
+        assert_eq!(api.publish_all(ledger.topic, &events).await, expected);
     }
 }
 
 /// What a user can see, without what only time changes.
-pub(crate) async fn observable(api: Api, ids: &[String]) -> Vec<Value> {
+pub(crate) async fn observable(api: Api, ids: &[String], beside: &[String]) -> Vec<Value> {
     let mut seen = Vec::new();
     for mut topic in api.get_json("/v1/topics").await["topics"].as_array().unwrap().clone() {
         // Files are zeroed ahead; how far is not observable by purpose.
@@ -125,8 +150,11 @@ pub(crate) async fn observable(api: Api, ids: &[String]) -> Vec<Value> {
         trigger["lag_ms"] = Value::Null;
         seen.push(trigger);
     }
-    for trigger in ["all", "keyed"] {
+    for trigger in ["all", "keyed"].into_iter().chain(beside.iter().map(String::as_str)) {
         seen.extend(all_dead_letters(api, trigger).await);
+    }
+    for page in ["/v1/replays?limit=1000", "/v1/delayed?limit=1000"] {
+        seen.push(api.get_json(page).await);
     }
     for id in ids.iter().step_by(37) {
         let what = format!("the place of {id}");
@@ -140,7 +168,7 @@ pub(crate) async fn observable(api: Api, ids: &[String]) -> Vec<Value> {
     seen
 }
 
-async fn all_dead_letters(api: Api, trigger: &str) -> Vec<Value> {
+pub(crate) async fn all_dead_letters(api: Api, trigger: &str) -> Vec<Value> {
     let (mut letters, mut after) = (Vec::new(), String::new());
     loop {
         let page = api.get_json(&format!("/v1/dead-letters?trigger={trigger}&limit=500{after}")).await;
@@ -152,6 +180,6 @@ async fn all_dead_letters(api: Api, trigger: &str) -> Vec<Value> {
     }
 }
 
-fn number(id: &str) -> usize {
+pub(crate) fn number(id: &str) -> usize {
     id.rsplit('-').next().unwrap().parse().unwrap()
 }

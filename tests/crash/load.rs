@@ -1,9 +1,7 @@
 //! Publishers over HTTP and QUIC that keep a ledger of what was acknowledged, until the server is killed under them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
-
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use eventail_client::{Client, PublisherOptions};
@@ -13,16 +11,20 @@ use eventail_wire::Event;
 use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// So many keys, so that order can be lost.
 const KEYS: usize = 12;
 /// Publishers over HTTP.
 const CONNECTIONS: usize = 3;
 
-/// What the publishers know.
-#[derive(Debug, Default)]
+/// What the publishers to one topic know.
+#[derive(Debug)]
 pub(crate) struct Ledger {
+    pub(crate) topic: &'static str,
     state: Mutex<State>,
+    counted: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +36,10 @@ struct State {
 }
 
 impl Ledger {
+    pub(crate) fn new(topic: &'static str) -> Arc<Self> {
+        Arc::new(Self { topic, state: Mutex::default(), counted: watch::Sender::new(0) })
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -43,11 +49,11 @@ impl Ledger {
         self.with(|state| state.acknowledged.clone())
     }
 
-    fn sent(&self, id: &str) {
+    pub(crate) fn sent(&self, id: &str) {
         self.with(|state| state.in_doubt.insert(id.to_owned()));
     }
 
-    fn answered(&self, id: &str, offset: u64) {
+    pub(crate) fn answered(&self, id: &str, offset: u64) {
         self.with(|state| {
             state.in_doubt.remove(id);
             let known = state.acknowledged.insert(id.to_owned(), offset);
@@ -55,10 +61,19 @@ impl Ledger {
                 known.is_none_or(|known| known == offset),
                 "{id} was at {known:?} and is now at {offset}"
             );
+            self.counted.send_replace(state.acknowledged.len());
         });
     }
 
-    fn count(&self) -> usize {
+    /// Returns when so many events are acknowledged.
+    pub(crate) async fn reaches(self: Arc<Self>, count: usize) {
+        let mut counted = self.counted.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        let _reached = counted.wait_for(|counted| *counted >= count).await;
+    }
+
+    /// How many events were acknowledged.
+    pub(crate) fn count(&self) -> usize {
         self.with(|state| state.acknowledged.len())
     }
 }
@@ -69,28 +84,34 @@ pub(crate) fn event(id: &str) -> Value {
     keyed(id, "load", &format!("key-{}", number % KEYS))
 }
 
-/// Publishes from all sides until `acks` more events were acknowledged, then kills the server.
-pub(crate) async fn load_until(server: Server, ledger: &Arc<Ledger>, round: u64, acks: usize) {
+/// Publishes from all sides until `acks` more events were acknowledged, then kills the server. `beside` goes on meanwhile, and must end
+/// when it gets no answer.
+pub(crate) async fn load_until(
+    server: Server,
+    ledger: &Arc<Ledger>,
+    round: u64,
+    acks: usize,
+    mut beside: JoinSet<()>,
+) {
     let goal = ledger.count() + acks;
     let api = server.api();
     let client = server.client().await;
-    let mut publishers = tokio::task::JoinSet::new();
     for number in 0..CONNECTIONS {
-        publishers.spawn(over_http(api, Arc::clone(ledger), format!("h{round}-{number}")));
+        beside.spawn(over_http(api, Arc::clone(ledger), format!("h{round}-{number}"), usize::MAX));
     }
-    publishers.spawn(over_quic(client.clone(), Arc::clone(ledger), format!("q{round}")));
-    publishers.spawn(again(api, Arc::clone(ledger)));
+    beside.spawn(over_quic(client.clone(), Arc::clone(ledger), format!("q{round}")));
+    beside.spawn(again(api, Arc::clone(ledger)));
     eventually("enough events to be acknowledged", async || (ledger.count() >= goal).then_some(())).await;
     server.kill_9().await;
     client.close().await;
-    while let Some(ended) = publishers.join_next().await {
+    while let Some(ended) = beside.join_next().await {
         ended.unwrap();
     }
 }
 
 /// One after the other, until one is not answered.
-async fn over_http(api: Api, ledger: Arc<Ledger>, prefix: String) {
-    for n in 0.. {
+pub(crate) async fn over_http(api: Api, ledger: Arc<Ledger>, prefix: String, count: usize) {
+    for n in 0..count {
         let id = format!("{prefix}-{n}");
         ledger.sent(&id);
         if !publish(api, &ledger, &id).await {
@@ -100,7 +121,7 @@ async fn over_http(api: Api, ledger: Arc<Ledger>, prefix: String) {
 }
 
 /// What the kill before left in doubt is sent again under the same id: it must not become a second event.
-async fn again(api: Api, ledger: Arc<Ledger>) {
+pub(crate) async fn again(api: Api, ledger: Arc<Ledger>) {
     for id in ledger.with(|state| state.in_doubt.clone()) {
         if !publish(api, &ledger, &id).await {
             return;
@@ -109,17 +130,19 @@ async fn again(api: Api, ledger: Arc<Ledger>) {
 }
 
 async fn publish(api: Api, ledger: &Ledger, id: &str) -> bool {
-    let request = Request::post("/v1/topics/load/events")
-        .header("content-type", "application/cloudevents+json")
-        .body(Full::new(Bytes::from(event(id).to_string())))
-        .unwrap();
-    let Ok(answer) = api.send(request).await else { return false };
-    if answer.status == 503 {
-        return false;
-    }
-    let (offset, _) = eventail_tests::http::results(&answer.expect_status(200))[0];
-    ledger.answered(id, offset);
+    let Some(result) = publish_one(api, ledger.topic, &event(id)).await else { return false };
+    ledger.answered(id, result["offset"].as_u64().unwrap());
     true
+}
+
+/// What became of one event; `None` where no answer came.
+pub(crate) async fn publish_one(api: Api, topic: &str, event: &Value) -> Option<Value> {
+    let request = Request::post(format!("/v1/topics/{topic}/events"))
+        .header("content-type", "application/cloudevents+json")
+        .body(Full::new(Bytes::from(event.to_string())))
+        .unwrap();
+    let answer = api.send(request).await.ok()?;
+    (answer.status != 503).then(|| answer.expect_status(200).json()["results"][0].clone())
 }
 
 /// Many at once, until one is not answered.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
 
 mod backup;
+mod abuse;
+mod abuse_targets;
 mod bad_frames;
 mod bad_input;
 mod batches;

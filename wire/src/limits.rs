@@ -32,6 +32,9 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 pub const TLS_HANDSHAKES_MAX: usize = 1_024;
 /// Bytes of published events that wait for their sync, over all publishers; past it publishers are held back.
 pub const IN_FLIGHT_BYTES_MAX: usize = 128 << 20;
+/// How long the first publish in a topic's line may have waited when another gets in line: syncs take milliseconds, and who waits for
+/// seconds had better know that he has to.
+pub const PUBLISH_WAIT_MS: u64 = 2_000;
 /// All header bytes of an HTTP request: the attributes' cap and as much again for the rest.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Headers of an HTTP request.

@@ -15,6 +15,7 @@ use super::{schema, tls};
 const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
 /// Half a minute is the default; whoever needs more than an hour for one request has another problem.
 const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+const PUBLISH_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 /// Events of one publish: each needs an entry in the answer, which stays in memory until it was sent.
 const BATCH_EVENTS_CEILING: u64 = 100_000;
 /// Bytes of one publish: a batch must fit into one frame.
@@ -158,6 +159,8 @@ fn read_limits(reader: &mut Reader<'_>, section: &Section<'_>, limits: &mut Limi
     );
     let timeout = section.amount(reader, "request_timeout", Duration::from_ms(1)..=REQUEST_TIMEOUT_MAX);
     set(&mut limits.request_timeout_ms, timeout);
+    let wait = section.amount(reader, "publish_wait", Duration::from_ms(1)..=PUBLISH_WAIT_MAX);
+    set(&mut limits.publish_wait_ms, wait);
     let ordered = [
         ("event_bytes_max", limits.event_bytes_max),
         ("batch_bytes_max", limits.batch_bytes_max),

@@ -196,6 +196,8 @@ pub struct Limits {
     pub delayed_bytes_max: usize,
     /// How long a request may take to arrive whole.
     pub request_timeout_ms: u64,
+    /// How long the first publish in a topic's line may have waited when another gets in line.
+    pub publish_wait_ms: u64,
 }
 
 /// Topics: what holds for all, and what differs for some.
@@ -390,6 +392,7 @@ impl Default for Limits {
             delayed_events_max: limits::DELAYED_EVENTS_MAX,
             delayed_bytes_max: limits::DELAYED_BYTES_MAX,
             request_timeout_ms: 30_000,
+            publish_wait_ms: limits::PUBLISH_WAIT_MS,
         }
     }
 }

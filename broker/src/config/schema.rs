@@ -36,6 +36,7 @@ pub(super) const LIMITS: &[&str] = &[
     "delayed_events_max",
     "delayed_bytes_max",
     "request_timeout",
+    "publish_wait",
 ];
 /// `[egress]`
 pub(super) const EGRESS: &[&str] = &["allow", "ports", "origin"];

@@ -129,6 +129,18 @@ pub enum BrokerError {
         /// When to try again.
         retry_after_ms: u64,
     },
+    /// The topic's disk is too far behind.
+    #[error(
+        "publishes to this topic wait {waited_ms} ms for their turn, more than `limits.publish_wait` of {limit_ms} ms; try again in {retry_after_ms} ms"
+    )]
+    Behind {
+        /// How long the first has waited.
+        waited_ms: u64,
+        /// The limit.
+        limit_ms: u64,
+        /// When to try again.
+        retry_after_ms: u64,
+    },
     /// A name is not one.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -316,7 +328,7 @@ impl BrokerError {
             Self::TooManyReplays { .. } => Code::Overloaded,
             Self::EventTooLarge { .. } => Code::EventTooLarge,
             Self::BatchEvents { .. } | Self::BatchBytes { .. } => Code::BatchTooLarge,
-            Self::Overloaded { .. } | Self::TooManyCallbacks { .. } => Code::Overloaded,
+            Self::Overloaded { .. } | Self::Behind { .. } | Self::TooManyCallbacks { .. } => Code::Overloaded,
             Self::UnknownDelivery => Code::DeliveryNotFound,
             Self::Name(_) => Code::InvalidName,
             Self::Pattern(_)
@@ -349,7 +361,9 @@ impl BrokerError {
     #[must_use]
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::Overloaded { retry_after_ms, .. } => Some(*retry_after_ms),
+            Self::Overloaded { retry_after_ms, .. } | Self::Behind { retry_after_ms, .. } => {
+                Some(*retry_after_ms)
+            }
             error if error.code() == Code::StorageFull => Some(5_000),
             _ => None,
         }

@@ -38,6 +38,7 @@ mod timeline;
 mod topic;
 mod topics;
 mod triggers;
+mod turns;
 mod upkeep;
 
 use std::sync::Arc;
@@ -504,7 +505,8 @@ impl Core {
         let (bytes, room) = {
             let limits = &self.config.load().limits;
             let bytes = check_batch(events, limits)?;
-            (bytes, self.in_flight.enter(bytes, limits.in_flight_bytes_max)?)
+            let turn = topic.turns.enter(begun, Duration::from_millis(limits.publish_wait_ms))?;
+            (bytes, self.in_flight.enter(bytes, limits.in_flight_bytes_max)?.with(turn))
         };
         let appended = Appending::new(topic.append(events), room).await?;
         topic.count(&appended, bytes as u64, begun.elapsed());

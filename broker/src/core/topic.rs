@@ -13,6 +13,7 @@ use eventail_wire::{Event, Offset, TopicName};
 use rapidhash::v3::rapidhash_v3;
 
 use super::error::BrokerError;
+use super::turns::{Turn, Turns};
 use crate::config::{Limits, StartPosition, TopicOptions};
 use crate::metrics::TopicMetrics;
 use crate::status::{LostEvents, TopicStatus};
@@ -27,6 +28,8 @@ pub(crate) struct Topic {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) metrics: TopicMetrics,
     is_sync: AtomicBool,
+    /// The publishes under way.
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl Topic {
@@ -36,6 +39,7 @@ impl Topic {
             name,
             log,
             is_sync: AtomicBool::new(options.durability == Durability::Sync),
+            turns: Arc::default(),
         }
     }
 
@@ -182,7 +186,7 @@ impl InFlight {
     /// Takes room for `bytes` until the guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>, bytes: usize, limit: usize) -> Result<InFlightGuard, BrokerError> {
         let before = self.0.fetch_add(bytes, Ordering::Relaxed);
-        let guard = InFlightGuard { all: Arc::clone(self), bytes };
+        let guard = InFlightGuard { all: Arc::clone(self), bytes, _turn: None };
         // One publish alone always fits: its own size was checked already.
         if before > 0 && before + bytes > limit {
             return Err(BrokerError::Overloaded { bytes: before + bytes, limit, retry_after_ms: 100 });
@@ -196,6 +200,15 @@ impl InFlight {
 pub(crate) struct InFlightGuard {
     all: Arc<InFlight>,
     bytes: usize,
+    _turn: Option<Turn>,
+}
+
+impl InFlightGuard {
+    /// Keeps a place in a topic's line for as long.
+    pub(crate) fn with(mut self, turn: Turn) -> Self {
+        self._turn = Some(turn);
+        self
+    }
 }
 
 impl Drop for InFlightGuard {

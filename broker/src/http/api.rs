@@ -13,6 +13,7 @@ use rand::rngs::SmallRng;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::answers::Answers;
 use super::body::{BodyLimit, Budget, Received};
 use super::problem::Problem;
 use super::query::{self, Parameters};
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) broker: Broker,
     pub(super) limits: Limits,
     pub(super) bodies: Budget,
+    pub(super) answers: Answers,
     pub(super) requests: RequestCounters,
     pub(super) exposition: Option<PrometheusHandle>,
     pub(super) phase: watch::Receiver<Phase>,
@@ -57,6 +59,7 @@ impl Api {
         let time = Duration::from_millis(limits.request_timeout_ms);
         Self(Arc::new(Shared {
             bodies: Budget::new(limits.in_flight_bytes_max, time),
+            answers: Answers::new(limits.in_flight_bytes_max),
             requests: RequestCounters::new(),
             ids: Mutex::new(ids),
             broker,

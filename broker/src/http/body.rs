@@ -55,6 +55,20 @@ impl Received {
     }
 }
 
+/// Why a body was not received.
+enum Unreceived {
+    /// It has, or announces, so many bytes, which are too many.
+    Over(usize),
+    /// Anything else.
+    Refused(Problem),
+}
+
+impl From<Problem> for Unreceived {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     held: Arc<AtomicUsize>,
@@ -77,7 +91,7 @@ impl Budget {
     /// `100 Continue`.
     pub(super) async fn receive<B>(
         &self,
-        body: B,
+        mut body: B,
         limit: BodyLimit,
         discard: bool,
     ) -> Result<Received, Problem>
@@ -85,35 +99,44 @@ impl Budget {
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let mut collecting = pin!(self.collect(body, limit, discard));
+        let received = self.within_time(self.collect(&mut body, limit)).await;
+        match received {
+            Ok(received) => Ok(received),
+            Err(Unreceived::Refused(problem)) => Err(problem),
+            Err(Unreceived::Over(bytes)) => {
+                if discard {
+                    throw_away(&mut body).await;
+                }
+                Err(Problem::over_limit(limit.code, limit.what, bytes as u64, limit.bytes as u64))
+            }
+        }
+    }
+
+    async fn within_time(
+        &self,
+        collecting: impl Future<Output = Result<Received, Unreceived>>,
+    ) -> Result<Received, Unreceived> {
+        let mut collecting = pin!(collecting);
         // Most bodies come in the same packet as their head; they need no timer.
         if let Poll::Ready(received) = poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await
         {
             return received;
         }
-        match tokio::time::timeout(self.time, collecting).await {
-            Ok(received) => received,
-            Err(_) => Err(Problem::new(
-                Code::RequestTimeout,
-                format!(
-                    "the body did not arrive within {} ms (limits.request_timeout)",
-                    self.time.as_millis()
-                ),
-            )),
-        }
+        tokio::time::timeout(self.time, collecting).await.unwrap_or_else(|_| {
+            let ms = self.time.as_millis();
+            let detail = format!("the body did not arrive within {ms} ms (limits.request_timeout)");
+            Err(Problem::new(Code::RequestTimeout, detail).into())
+        })
     }
 
-    async fn collect<B>(&self, mut body: B, limit: BodyLimit, discard: bool) -> Result<Received, Problem>
+    async fn collect<B>(&self, body: &mut B, limit: BodyLimit) -> Result<Received, Unreceived>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > limit.bytes {
-            if discard {
-                throw_away(&mut body).await;
-            }
-            return Err(over(limit, announced));
+            return Err(Unreceived::Over(announced));
         }
         let mut held = Held { held: self.held.clone(), bytes: 0 };
         let mut first = Bytes::new();
@@ -125,10 +148,7 @@ impl Budget {
             let Ok(data) = frame.into_data() else { continue };
             let total = held.bytes + data.len();
             if total > limit.bytes {
-                if discard {
-                    throw_away(&mut body).await;
-                }
-                return Err(over(limit, total));
+                return Err(Unreceived::Over(total));
             }
             self.hold(&mut held, data.len())?;
             if total == data.len() {
@@ -157,10 +177,6 @@ impl Budget {
         }
         Ok(())
     }
-}
-
-fn over(limit: BodyLimit, bytes: usize) -> Problem {
-    Problem::over_limit(limit.code, limit.what, bytes as u64, limit.bytes as u64)
 }
 
 async fn throw_away<B: Body<Data = Bytes> + Unpin>(body: &mut B) {

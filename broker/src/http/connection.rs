@@ -8,7 +8,6 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,16 +23,19 @@ use hyper_util::server::conn::auto;
 use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tower::Service;
 use tracing::{debug, error};
 
+use super::answers::{Guarded, NoRoom, Untaken};
 use super::api::Api;
+use super::door::Seat;
 use super::problem::{Problem, Reply};
 use super::publish;
 use super::routes::{PUBLISH, publish_topic, router};
 use super::server::Phase;
 use super::stall::StallGuard;
-use crate::metrics::HTTP_PANICS;
+use crate::metrics::{CUT_CONNECTIONS, HTTP_PANICS};
 use crate::peer::Peer;
 
 /// hyper refuses a head over its own limits without a body. So those are this many times wider than ours, which are checked
@@ -46,7 +48,11 @@ const STREAMS_MAX: u32 = 256;
 /// An HTTP/2 connection on which nothing moves is asked this often whether somebody is there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-type Outgoing = Response<Either<Full<Bytes>, axum::body::Body>>;
+/// An answer may take so many times as long to be read as a request may take to arrive: it is up to 8 times as large.
+const ANSWER_TIMES: u32 = 10;
+
+type Whole = Either<Full<Bytes>, axum::body::Body>;
+type Outgoing = Response<Guarded<Whole>>;
 
 /// The two ways of a request.
 #[derive(Debug)]
@@ -68,7 +74,7 @@ impl Ways {
 }
 
 /// Serves a connection until it ends, or until the server stops.
-pub(super) async fn serve<S>(ways: Arc<Ways>, stream: S, peer: Peer)
+pub(super) async fn serve<S>(ways: Arc<Ways>, stream: S, peer: Peer, seat: Arc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -77,25 +83,28 @@ where
     let mut phase = api.phase.clone();
     let mut cut = api.phase.clone();
     let builder = builder(api, time);
-    let asked = Arc::new(AtomicBool::new(false));
+    let untaken = Arc::new(Untaken::default());
     let service = service_fn({
-        let (asked, ways) = (asked.clone(), ways.clone());
+        let (seat, ways, untaken) = (seat.clone(), ways.clone(), untaken.clone());
         move |mut request: Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
+            seat.keep();
             request.extensions_mut().insert(peer.clone());
-            answer(ways.clone(), request)
+            answer(ways.clone(), request, untaken.clone())
         }
     });
     let io = TokioIo::new(StallGuard::new(stream, time));
     let mut connection = pin!(builder.serve_connection(io, service));
     // hyper's own timer begins when it knows which protocol is spoken, so silence before that is cut off here.
-    let mut silence = pin!(tokio::time::sleep(time));
-    let (mut silence_over, mut told) = (false, false);
+    let mut look = pin!(tokio::time::sleep(time));
+    let mut told = false;
     loop {
         tokio::select! {
             biased;
             result = connection.as_mut() => {
                 if let Err(error) = result {
+                    if let Some(reason) = reason_of(&*error) {
+                        cut_for(reason);
+                    }
                     debug!(error, "http connection ended");
                 }
                 return;
@@ -105,12 +114,16 @@ where
                 connection.as_mut().graceful_shutdown();
             }
             _ = cut.wait_for(|phase| *phase == Phase::Cut) => return,
-            () = silence.as_mut(), if !silence_over => {
-                silence_over = true;
-                if !asked.load(Ordering::Relaxed) {
-                    return;
+            () = look.as_mut() => {
+                if !seat.is_kept() {
+                    return cut_for("silent");
                 }
+                if untaken.oldest().is_some_and(|since| since.elapsed() > time.saturating_mul(ANSWER_TIMES)) {
+                    return cut_for("unread");
+                }
+                look.as_mut().reset(Instant::now() + time);
             }
+            () = seat.is_needed(), if !seat.is_kept() => return cut_for("needed"),
         }
     }
 }
@@ -134,18 +147,50 @@ fn builder(api: &Api, time: Duration) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn answer(ways: Arc<Ways>, request: Request<Incoming>) -> Result<Outgoing, Infallible> {
+/// Counts a connection that is not ended by its peer.
+pub(super) fn cut_for(reason: &'static str) {
+    counter!(CUT_CONNECTIONS, "listener" => "http", "reason" => reason).increment(1);
+}
+
+/// What the peer did, where that is why the connection ended.
+fn reason_of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            if error.is_timeout() {
+                return Some("silent");
+            }
+            if error.is_parse() {
+                return Some("malformed");
+            }
+        }
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && error.kind() == std::io::ErrorKind::TimedOut
+        {
+            return Some("unread");
+        }
+        cause = error.source();
+    }
+    None
+}
+
+async fn answer(
+    ways: Arc<Ways>,
+    request: Request<Incoming>,
+    untaken: Arc<Untaken>,
+) -> Result<Outgoing, Infallible> {
     let api = &ways.api;
     if let Err(problem) = check_head(request.headers(), request.uri(), api.limits.header_bytes_max) {
         return Ok(refuse(api, None, problem));
     }
     if publish_topic(request.method(), request.uri().path()).is_none() {
-        return Ok(Box::pin(route(&ways, request)).await);
+        return Ok(Box::pin(route(&ways, request, &untaken)).await);
     }
     let answered = unwinding(publish_directly(api, request)).await;
     let reply = answered.unwrap_or_else(|panic| Err(panicked(&panic))).unwrap_or_else(Problem::into_reply);
     api.requests.count(Some(PUBLISH), reply.status());
-    Ok(reply.map(Either::Left))
+    // What was published is published: however much waits to be read, this is answered.
+    Ok(reply.map(|body| api.answers.count(Either::Left(body), &untaken)))
 }
 
 async fn publish_directly(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
@@ -154,17 +199,24 @@ async fn publish_directly(api: &Api, request: Request<Incoming>) -> Result<Reply
     publish::publish(api, &topic, &parts, body).await
 }
 
-async fn route(ways: &Ways, request: Request<Incoming>) -> Outgoing {
-    match unwinding(ways.router.clone().call(request)).await {
-        Ok(Ok(response)) => response.map(Either::Right),
-        Err(panic) => refuse(&ways.api, None, panicked(&panic)),
+async fn route(ways: &Ways, request: Request<Incoming>, untaken: &Untaken) -> Outgoing {
+    let (head, body) = match unwinding(ways.router.clone().call(request)).await {
+        Ok(Ok(response)) => response.into_parts(),
+        Err(panic) => return refuse(&ways.api, None, panicked(&panic)),
+    };
+    match ways.api.answers.guard(Either::Right(body), untaken) {
+        Ok(body) => Response::from_parts(head, body),
+        Err(NoRoom { bytes, limit }) => {
+            let what = "bytes of all answers that wait to be read (limits.in_flight_bytes_max)";
+            refuse(&ways.api, None, Problem::over_limit(Code::Overloaded, what, bytes as u64, limit as u64))
+        }
     }
 }
 
 fn refuse(api: &Api, route: Option<usize>, problem: Problem) -> Outgoing {
     let reply = problem.into_reply();
     api.requests.count(route, reply.status());
-    reply.map(Either::Left)
+    reply.map(|body| Guarded::free(Either::Left(body)))
 }
 
 /// A head may be as large as its limits, whatever the parser would take.

@@ -7,10 +7,13 @@
 //! - The routes are one table (`routes.rs`); the router is built from it, and a test holds `openapi.json` against it.
 //! - Nothing a peer does ends the server or takes memory without bound: heads, bodies, connections and the time that each may
 //!   take are limited, and a handler that panics becomes a 500. A connection on which nothing happens for as long as a
-//!   request may take to arrive (`limits.request_timeout`) is closed.
+//!   request may take to arrive (`limits.request_timeout`) is closed, and so is one whose peer takes ten times as long to read an
+//!   answer. Answers under way hold no more together than request bodies may. Where there are as many connections as there may
+//!   be, one that has never asked anything makes room.
 //!
 //! It holds no state of its own: it must not know topics, triggers or logs but through [`crate::Broker`].
 
+mod answers;
 mod api;
 mod backups;
 mod body;
@@ -19,6 +22,7 @@ mod connection;
 mod dead_letters;
 mod delayed;
 mod deliveries;
+mod door;
 mod events;
 mod functions;
 mod handshake;

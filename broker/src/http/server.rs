@@ -14,8 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use super::api::Api;
+use super::connection;
+use super::door::{Door, Seat};
 use super::handshake::Handshakes;
-use super::{api::Api, connection};
 use crate::Broker;
 use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
 use crate::peer::Peer;
@@ -172,6 +174,7 @@ async fn upkeep(exposition: PrometheusHandle, mut phase: watch::Receiver<Phase>)
 
 async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
     let ways = connection::Ways::new(api.clone());
+    let mut door = Door::new(slots);
     let handshakes =
         api.broker.certificates().map(|certificates| Arc::new(Handshakes::new(certificates.clone())));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
@@ -194,11 +197,12 @@ async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot set TCP_NODELAY");
         }
-        match slots.clone().try_acquire_owned() {
-            Ok(slot) => {
-                tokio::spawn(hold(slot, greet(ways.clone(), handshakes.clone(), stream, address)));
+        match door.enter().await {
+            Some(seat) => {
+                let serving = greet(ways.clone(), handshakes.clone(), stream, address, seat.clone());
+                tokio::spawn(hold(seat, serving));
             }
-            Err(_) => {
+            None => {
                 refused.increment(1);
                 if let Ok(permit) = refusals.clone().try_acquire_owned() {
                     tokio::spawn(turn_away(handshakes.clone(), stream, address, permit));
@@ -214,32 +218,34 @@ async fn greet(
     handshakes: Option<Arc<Handshakes>>,
     stream: TcpStream,
     address: SocketAddr,
+    seat: Arc<Seat>,
 ) {
     let Some(handshakes) = handshakes else {
         let peer = Peer { address, certificate_names: Arc::new([]) };
-        return connection::serve(ways, stream, peer).await;
+        return connection::serve(ways, stream, peer, seat).await;
     };
     let mut phase = ways.phase();
     let shaken = tokio::select! {
         shaken = handshakes.accept(stream, address) => shaken,
         _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+        () = seat.is_needed() => return connection::cut_for("needed"),
     };
     if let Some((stream, peer)) = shaken {
         debug!(remote = %peer.address, names = ?peer.certificate_names, "https connection opened");
         // On the heap, so that connections without TLS need no room for one with it.
-        Box::pin(connection::serve(ways, stream, peer)).await;
+        Box::pin(connection::serve(ways, stream, peer, seat)).await;
     }
 }
 
 /// Counts a connection for as long as it is served.
-async fn hold(slot: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
-    struct Open(metrics::Gauge, #[allow(dead_code)] OwnedSemaphorePermit);
+async fn hold(seat: Arc<Seat>, serving: impl Future<Output = ()>) {
+    struct Open(metrics::Gauge, #[allow(dead_code)] Arc<Seat>);
     impl Drop for Open {
         fn drop(&mut self) {
             self.0.decrement(1.0);
         }
     }
-    let open = Open(gauge!(CONNECTIONS, "listener" => "http"), slot);
+    let open = Open(gauge!(CONNECTIONS, "listener" => "http"), seat);
     open.0.increment(1.0);
     serving.await;
 }

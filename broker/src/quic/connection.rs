@@ -15,8 +15,9 @@ use tokio::task::{JoinError, JoinSet};
 use super::Context;
 use super::conversation::Conversation;
 use super::end::End;
-use super::transport::server_config;
-use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
+use super::strangers::{Stranger, Strangers};
+use super::transport::{server_config, window_beside};
+use crate::metrics::{CONNECTIONS, CUT_CONNECTIONS, REFUSED_CONNECTIONS};
 use crate::peer::Peer;
 use crate::tls::{self, Failure, HANDSHAKE_TIME, Served};
 
@@ -54,11 +55,14 @@ pub(super) async fn accept(
     let mut connections = JoinSet::new();
     let mut stopping = context.stopping.clone();
     let refused = counter!(REFUSED_CONNECTIONS, "listener" => "quic");
+    let strangers = Strangers::default();
     loop {
         tokio::select! {
             incoming = endpoint.accept() => match incoming {
+                Some(incoming) if strangers.are_many() && incoming.may_retry() => prove(incoming),
                 Some(incoming) if connections.len() < context.connections_max => {
-                    connections.spawn(serve(incoming, context.clone()));
+                    let window = window_beside(connections.len());
+                    connections.spawn(serve(incoming, strangers.come(), window, context.clone()));
                 }
                 Some(incoming) => {
                     tracing::debug!(remote = %incoming.remote_address(), "connection refused: there are as many as there may be");
@@ -79,6 +83,20 @@ pub(super) async fn accept(
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
+}
+
+/// Has a client prove its address; it then comes again.
+fn prove(incoming: Incoming) {
+    let remote = incoming.remote_address();
+    match incoming.retry() {
+        Ok(()) => tracing::debug!(%remote, "quic client has to prove its address"),
+        Err(error) => tracing::debug!(%remote, %error, "quic client cannot be asked to prove its address"),
+    }
+}
+
+/// Counts a connection or stream that is not ended by its client.
+fn cut_for(reason: &'static str) {
+    counter!(CUT_CONNECTIONS, "listener" => "quic", "reason" => reason).increment(1);
 }
 
 /// The next certificate; never where there is none to come.
@@ -116,25 +134,36 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-async fn serve(incoming: Incoming, context: Arc<Context>) {
+async fn serve(incoming: Incoming, stranger: Stranger, window: VarInt, context: Arc<Context>) {
     let remote = incoming.remote_address();
     let Some(connection) = shake(incoming, &context).await else { return };
+    drop(stranger);
+    connection.set_receive_window(window);
     let peer = peer(&connection);
     tracing::debug!(remote = %peer.address, names = ?peer.certificate_names, "quic connection opened");
     let _open = Open::new();
     let in_flight = Arc::new(InFlight::default());
     let mut streams = JoinSet::new();
     let mut stopping = context.stopping.clone();
+    let mut silence = std::pin::pin!(tokio::time::sleep(context.hello_time));
+    let mut has_asked = false;
     let reason = loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
+                    has_asked = true;
                     let (context, in_flight) = (context.clone(), in_flight.clone());
                     streams.spawn(converse(connection.clone(), send, receive, context, in_flight));
                 }
                 Err(error) => break Some(error),
             },
             Some(ended) = streams.join_next() => report(ended),
+            () = silence.as_mut(), if !has_asked => {
+                cut_for("silent");
+                let limit_ms = context.hello_time.as_millis();
+                let reason = format!("{}: no stream was opened within {limit_ms} ms", Code::RequestTimeout);
+                return connection.close(VarInt::from_u32(FAULT_CLOSE), reason.as_bytes());
+            }
             _ = stopping.wait_for(|&stopping| stopping) => break None,
         }
     };
@@ -195,11 +224,16 @@ async fn converse(
         let (code, message) = (fault.code, &fault.message);
         tracing::debug!(%remote, %code, message, "quic stream ended for a fault");
     }
+    if let Some(reason) = fault.as_ref().and_then(|fault| conversation.cut_reason(fault.code)) {
+        cut_for(reason);
+    }
     let is_too_large = matches!(&fault, Some(Fault { code: Code::FrameTooLarge, .. }));
     let reason = fault.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message));
     let last_words = conversation.finish(fault);
-    // A client that does not take them in time does without.
-    let _ = tokio::time::timeout(LAST_WORDS_TIME, last_words).await;
+    // A client that does not take them in time does without, and nothing is kept for it.
+    if tokio::time::timeout(LAST_WORDS_TIME, last_words).await.is_err() {
+        conversation.abandon();
+    }
     if let (true, Some(reason)) = (is_too_large, reason) {
         connection.close(VarInt::from_u32(FAULT_CLOSE), reason.as_bytes());
     }

@@ -21,6 +21,7 @@ use super::callbacks::Callbacks;
 use super::connection::InFlight;
 use super::deliveries::{Deliveries, refusal};
 use super::end::End;
+use super::halves::Half;
 use super::screen::Screen;
 
 /// Received pieces that are taken at once: each is what one packet held.
@@ -47,8 +48,14 @@ pub(super) struct Conversation {
     input_ended: bool,
     /// The server is stopping and said so.
     said_goodbye: bool,
-    /// Bytes came since the last look at the clock.
-    progressed: bool,
+    /// What came of frames that are not whole.
+    half: Half,
+    /// Looks at the clock since the frame of which a part has come was begun.
+    looks_at_half: u32,
+    /// Something was written since the last look at the clock, or nothing had to be.
+    wrote: bool,
+    /// The client has read nothing from one look at the clock to the next.
+    is_unread: bool,
 }
 
 impl Conversation {
@@ -62,10 +69,11 @@ impl Conversation {
         Self {
             send,
             receive,
-            context,
             answers: Answers::new(in_flight.clone()),
             in_flight,
             pieces: vec![Bytes::new(); PIECES].into_boxed_slice(),
+            half: context.halves.part(),
+            context,
             decoder: FrameDecoder::new(frame_bytes_max),
             out: FrameBuffer::new(),
             callbacks: Callbacks::default(),
@@ -74,7 +82,9 @@ impl Conversation {
             publishes_to: None,
             input_ended: false,
             said_goodbye: false,
-            progressed: false,
+            looks_at_half: 0,
+            wrote: true,
+            is_unread: false,
         }
     }
 
@@ -91,7 +101,7 @@ impl Conversation {
     }
 
     /// Answers what is under way, writes the last word, ends the stream, and waits until the client has it all.
-    pub(super) async fn finish(mut self, fault: Option<Fault>) {
+    pub(super) async fn finish(&mut self, fault: Option<Fault>) {
         // What cannot be told for its length is left out; the stream ends all the same.
         while !self.answers.is_empty() {
             let answers = self.answers.next().await;
@@ -112,6 +122,23 @@ impl Conversation {
         let _ = self.send.finish();
         let _ = self.receive.stop(VarInt::from_u32(0));
         let _ = self.send.stopped().await;
+    }
+
+    /// Lets go of what the client did not take.
+    pub(super) fn abandon(&mut self) {
+        // It fails only where the stream is over already.
+        let _ = self.send.reset(VarInt::from_u32(0));
+    }
+
+    /// What the client did or left undone, where the stream ends with `code` for that.
+    pub(super) const fn cut_reason(&self, code: Code) -> Option<&'static str> {
+        match code {
+            Code::RequestTimeout if self.is_unread => Some("unread"),
+            Code::RequestTimeout => Some("silent"),
+            Code::Malformed | Code::FrameTooLarge => Some("malformed"),
+            Code::Overloaded => Some("overloaded"),
+            _ => None,
+        }
     }
 
     async fn greet(&mut self) -> Result<(), End> {
@@ -151,6 +178,7 @@ impl Conversation {
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.take_frames().await?;
+            self.weigh_half()?;
             if self.is_done() {
                 return Ok(());
             }
@@ -161,6 +189,7 @@ impl Conversation {
                 biased;
                 written = self.send.write_chunks(self.out.pieces()), if !self.out.is_empty() => {
                     let written = written?;
+                    self.wrote = true;
                     self.out.consume(written.bytes, written.chunks);
                 }
                 answers = self.answers.next(), if may_answer => {
@@ -179,20 +208,40 @@ impl Conversation {
                     None => self.say_goodbye()?,
                 },
                 _ = &mut stopped, if !self.said_goodbye => self.say_goodbye()?,
-                _ = clock.tick(), if may_read => self.look_at_the_clock()?,
-                else => return Ok(()),
+                _ = clock.tick() => self.look_at_the_clock()?,
             }
         }
     }
 
-    /// Half a frame may not stay half for longer than a hello may take.
+    /// Counts what has come of a frame that is not whole.
+    fn weigh_half(&mut self) -> Result<(), End> {
+        let bytes = self.decoder.pending_bytes();
+        if bytes == 0 || !self.has_room() {
+            // Between frames, or it is for us that it stays half.
+            self.looks_at_half = 0;
+        }
+        if let Err(refusal) = self.half.set(bytes) {
+            // Nothing more is read here, and what came is of no use.
+            self.decoder = FrameDecoder::new(0);
+            return Err(refusal.into());
+        }
+        Ok(())
+    }
+
+    /// A frame has to come whole within the time of a request, and what is written has to be read: from one look to the next is
+    /// that time.
     fn look_at_the_clock(&mut self) -> Result<(), End> {
-        if self.decoder.pending_bytes() > 0 && !std::mem::take(&mut self.progressed) {
-            let limit_ms = self.context.hello_time.as_millis();
-            return Err(End::fault(
-                Code::RequestTimeout,
-                format!("half a frame came, and for {limit_ms} ms no more"),
-            ));
+        let limit_ms = self.context.hello_time.as_millis();
+        self.looks_at_half += 1;
+        if self.decoder.pending_bytes() > 0 && self.looks_at_half > 1 {
+            let message = format!("a part of a frame came, and within {limit_ms} ms not the rest");
+            return Err(End::fault(Code::RequestTimeout, message));
+        }
+        let wrote = std::mem::replace(&mut self.wrote, self.out.is_empty());
+        if !wrote && !self.out.is_empty() {
+            self.is_unread = true;
+            let message = format!("nothing was read for {limit_ms} ms");
+            return Err(End::fault(Code::RequestTimeout, message));
         }
         Ok(())
     }
@@ -231,7 +280,6 @@ impl Conversation {
     }
 
     fn take_pieces(&mut self, pieces: Option<usize>) -> Result<(), End> {
-        self.progressed = true;
         match pieces {
             Some(pieces) => {
                 self.decoder.extend(&self.pieces[..pieces]);
@@ -250,6 +298,7 @@ impl Conversation {
                 }
                 return Ok(());
             };
+            self.looks_at_half = 0;
             self.take(frame).await?;
         }
         Ok(())

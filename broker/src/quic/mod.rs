@@ -1,7 +1,8 @@
 //! The server end of Eventail's own protocol, over QUIC. [`eventail_wire`]'s documentation draws the protocol.
 //!
 //! Promises: whatever a client sends or leaves out, other streams and connections never notice; a client that does not
-//! read or does not settle makes no memory grow beyond its windows and its credit; a panic in one stream ends that stream.
+//! read or does not settle makes no memory grow beyond its windows and its credit, and is let go when it has read nothing for
+//! long; frames that come in part hold no more together than request bodies may; a panic in one stream ends that stream.
 //! It must not know how events are stored or matched: that is the [`Broker`]'s part.
 
 mod answers;
@@ -10,8 +11,10 @@ mod connection;
 mod conversation;
 mod deliveries;
 mod end;
+mod halves;
 mod identity;
 mod screen;
+mod strangers;
 mod transport;
 
 #[cfg(test)]
@@ -33,6 +36,7 @@ use tokio::task::JoinHandle;
 use crate::Broker;
 use crate::config::Config;
 use crate::tls::{self, Failures, TlsError};
+use halves::Halves;
 
 /// How long the endpoint may take to tell its clients that it is gone.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -92,6 +96,7 @@ struct Context {
     hello_time: Duration,
     /// Publishes that may be under way on one connection before it is read no further.
     in_flight_bytes_max: usize,
+    halves: Halves,
     /// Bounds the handshakes under way.
     handshakes: Arc<Semaphore>,
     failures: Failures,
@@ -106,6 +111,7 @@ impl Context {
             connections_max: config.limits.connections_max,
             hello_time: Duration::from_millis(config.limits.request_timeout_ms),
             in_flight_bytes_max: 2 * config.limits.batch_bytes_max,
+            halves: Halves::new(config.limits.in_flight_bytes_max),
             handshakes: Arc::new(Semaphore::new(limits::TLS_HANDSHAKES_MAX)),
             failures: Failures::new("quic"),
             stopping,

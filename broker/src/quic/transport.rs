@@ -16,8 +16,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 256;
 /// What a client may send on one stream before it is read: some batches of 1 MiB.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-/// The same for all streams of a connection together.
+/// The same for all streams of a connection together, while there are few connections.
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// The same where there are many: a slow network still carries some megabytes in a second.
+const CONNECTION_WINDOW_BYTES_MIN: u32 = 256 << 10;
+/// What the windows of all connections should come to.
+const WINDOWS_BYTES: usize = 1 << 30;
 /// What may be written to one client and not yet be confirmed by its machine.
 const SEND_WINDOW_BYTES: u64 = 4 << 20;
 /// What the socket should hold: a burst of packets that comes while the program is busy. The system may give less.
@@ -27,6 +31,12 @@ pub(super) fn server_config(crypto: Arc<QuicServerConfig>) -> ServerConfig {
     let mut config = ServerConfig::with_crypto(crypto);
     config.transport_config(Arc::new(transport()));
     config
+}
+
+/// What a connection may send before it is read, beside so many others.
+pub(super) fn window_beside(connections: usize) -> VarInt {
+    let share = u32::try_from(WINDOWS_BYTES / connections.max(1)).unwrap_or(u32::MAX);
+    VarInt::from_u32(share.clamp(CONNECTION_WINDOW_BYTES_MIN, CONNECTION_WINDOW_BYTES))
 }
 
 fn transport() -> TransportConfig {
@@ -55,4 +65,17 @@ pub(super) fn endpoint(address: SocketAddr, config: ServerConfig) -> io::Result<
         }
     }
     Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_connections_have_small_windows() {
+        let window = |connections| window_beside(connections).into_inner();
+        assert_eq!([window(0), window(64)], [16 << 20, 16 << 20]);
+        assert_eq!(window(1024), 1 << 20);
+        assert_eq!(window(10_000), 256 << 10);
+    }
 }

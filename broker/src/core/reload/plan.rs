@@ -69,6 +69,7 @@ fn settings(running: &Config, new: &Config) -> Vec<ConfigChange> {
         ("hosts", running.hosts != new.hosts),
         ("topics.auto_create", running.topics.auto_create != new.topics.auto_create),
         ("limits.topics_max", old_limits.topics_max != limits.topics_max),
+        ("limits.publish_wait", old_limits.publish_wait_ms != limits.publish_wait_ms),
         ("limits.hops_max", old_limits.hops_max != limits.hops_max),
         ("prices", running.prices != new.prices),
         ("invoke.keys", running.invoke_keys != new.invoke_keys),
