@@ -4,6 +4,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod core;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 mod lambda_name;
 pub mod metrics;

@@ -56,6 +56,7 @@ use crate::status::{
 };
 
 pub use error::BrokerError;
+pub(crate) use journal::replayed as replayed_settlements;
 pub use open::BrokerBuilder;
 pub use reload::ReloadError;
 pub use replays::ReplayError;

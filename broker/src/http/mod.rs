@@ -39,6 +39,7 @@ mod triggers;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use publish::decode;
 pub use server::{Drained, HttpError, HttpOptions, HttpServer, serve, serve_on};
 
 /// The OpenAPI 3.1 description that `/openapi.json` answers with.
