@@ -6,14 +6,18 @@ pub mod config;
 mod core;
 #[doc(hidden)]
 pub mod fuzzing;
+mod file_watch;
 pub mod http;
 mod lambda_name;
 pub mod metrics;
+pub(crate) mod peer;
 pub mod quic;
 pub mod rehearsal;
 pub mod status;
+mod tls;
 
 pub use core::{
     Broker, BrokerBuilder, BrokerError, Delivery, ReloadError, ReplayError, SubscribeOptions, Subscriber,
 };
 pub use eventail_wire::frame::{CallbackAction, CallbackOutcome};
+pub use tls::TlsError;

@@ -6,6 +6,7 @@
 //! - Colours appear on terminals only, and not where `NO_COLOR` is set.
 
 mod api;
+mod certificates;
 mod check;
 mod completions;
 mod config;
@@ -31,6 +32,7 @@ mod signals;
 mod storage;
 mod table;
 mod tail;
+mod tls;
 mod topics;
 mod triggers;
 mod watch;
@@ -48,6 +50,7 @@ pub use run_function::RuntimeApiError;
 
 use api::{Api, ApiUrl};
 use screen::Screen;
+use tls::TlsArguments;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -58,8 +61,11 @@ Exit codes:
   4  the broker refused; the message ends with its stable code
 
 Environment:
-  EVENTAIL_URL  the broker's HTTP address, as --url
-  NO_COLOR      no colours, even on a terminal
+  EVENTAIL_URL          the broker's HTTP address, as --url
+  EVENTAIL_CA_FILE      whom to trust with https://, as --ca-file
+  EVENTAIL_CLIENT_CERT  the certificate to show, as --client-cert
+  EVENTAIL_CLIENT_KEY   its key, as --client-key
+  NO_COLOR              no colours, even on a terminal
 
 Examples:
   eventail quickstart                       see it work, with nothing set up
@@ -114,6 +120,8 @@ enum Command {
 
     /// Tell whether a pattern matches an event, and if not, why
     Match(matching::Arguments),
+    /// Make certificates to try TLS with
+    Certificates(certificates::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
     /// Be the process of a function that is built in, for trying functions with nothing installed
@@ -134,11 +142,13 @@ struct Connection {
         value_name = "URL"
     )]
     url: ApiUrl,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 impl Connection {
     fn api(&self) -> Api {
-        Api::new(self.url.clone())
+        Api::new(self.url.clone()).with_tls(self.tls.clone())
     }
 }
 
@@ -207,6 +217,7 @@ impl Command {
             Self::Delayed(arguments) => block_on(delayed::run(arguments, screen)),
 
             Self::Match(arguments) => matching::run(&arguments, screen),
+            Self::Certificates(arguments) => certificates::run(arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),

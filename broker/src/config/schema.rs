@@ -8,7 +8,6 @@ pub(super) const ROOT: &[&str] = &[
     "data_dir",
     "drain",
     "listen",
-    "tls",
     "limits",
     "egress",
     "topics",
@@ -21,9 +20,9 @@ pub(super) const ROOT: &[&str] = &[
     "timeline",
 ];
 /// `[listen]`
-pub(super) const LISTEN: &[&str] = &["http", "quic"];
-/// `[tls]`
-pub(super) const TLS: &[&str] = &["certificate", "key"];
+pub(super) const LISTEN: &[&str] = &["http", "quic", "tls"];
+/// `[listen.tls]`
+pub(super) const TLS: &[&str] = &["certificate", "key", "client_ca", "client_certificates"];
 /// `[limits]`
 pub(super) const LIMITS: &[&str] = &[
     "event_bytes_max",
@@ -179,7 +178,7 @@ const NAME: &str = "NAME";
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     (TOP, ROOT),
     ("[listen]", LISTEN),
-    ("[tls]", TLS),
+    ("[listen.tls]", TLS),
     ("[limits]", LIMITS),
     ("[egress]", EGRESS),
     ("[topics]", TOPICS),

@@ -11,6 +11,9 @@ pub enum BrokerError {
     /// The data folder cannot be opened.
     #[error("the data folder cannot be opened")]
     Open(#[from] eventail_storage::OpenError),
+    /// The certificate of the listeners cannot be served.
+    #[error("{}", .0.message())]
+    Tls(#[from] crate::TlsError),
     /// A log refused an append.
     #[error("topic `{log}`: {source}")]
     Append {
@@ -322,6 +325,7 @@ impl BrokerError {
                 Code::Conflict
             }
             Self::ShuttingDown => Code::ShuttingDown,
+            Self::Tls(_) => Code::InvalidConfig,
             Self::Open(_) | Self::Letter(_) | Self::Journal { .. } | Self::Index(_) | Self::Task(_) => {
                 Code::Internal
             }

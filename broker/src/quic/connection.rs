@@ -8,12 +8,17 @@ use eventail_wire::Code;
 use eventail_wire::frame::Fault;
 use metrics::{counter, gauge};
 use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use super::Context;
 use super::conversation::Conversation;
 use super::end::End;
+use super::transport::server_config;
 use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
+use crate::peer::Peer;
+use crate::tls::{self, Failure, HANDSHAKE_TIME, Served};
 
 /// How long the last frame of a stream may take to reach the client.
 const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
@@ -39,7 +44,13 @@ impl InFlight {
 }
 
 /// Takes connections until the server stops, then waits for those that there are.
-pub(super) async fn accept(endpoint: Endpoint, context: Arc<Context>) {
+///
+/// Connections that come after a renewal of the certificate are served with that one.
+pub(super) async fn accept(
+    endpoint: Endpoint,
+    context: Arc<Context>,
+    mut renewals: Option<watch::Receiver<Arc<Served>>>,
+) {
     let mut connections = JoinSet::new();
     let mut stopping = context.stopping.clone();
     let refused = counter!(REFUSED_CONNECTIONS, "listener" => "quic");
@@ -57,6 +68,9 @@ pub(super) async fn accept(endpoint: Endpoint, context: Arc<Context>) {
                 None => break,
             },
             Some(ended) = connections.join_next() => report(ended),
+            Some(served) = renewal(&mut renewals) => {
+                endpoint.set_server_config(Some(server_config(served.quic.clone())));
+            }
             _ = stopping.wait_for(|&stopping| stopping) => break,
         }
     }
@@ -65,6 +79,16 @@ pub(super) async fn accept(endpoint: Endpoint, context: Arc<Context>) {
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
+}
+
+/// The next certificate; never where there is none to come.
+async fn renewal(renewals: &mut Option<watch::Receiver<Arc<Served>>>) -> Option<Arc<Served>> {
+    let Some(receiver) = renewals else { return std::future::pending().await };
+    if receiver.changed().await.is_err() {
+        *renewals = None;
+        return None;
+    }
+    Some(receiver.borrow_and_update().clone())
 }
 
 /// Counts a connection for as long as it is served.
@@ -94,11 +118,9 @@ fn report(ended: Result<(), JoinError>) {
 
 async fn serve(incoming: Incoming, context: Arc<Context>) {
     let remote = incoming.remote_address();
-    let connection = match incoming.await {
-        Ok(connection) => connection,
-        Err(error) => return tracing::debug!(%remote, %error, "quic handshake failed"),
-    };
-    tracing::debug!(%remote, "quic connection opened");
+    let Some(connection) = shake(incoming, &context).await else { return };
+    let peer = peer(&connection);
+    tracing::debug!(remote = %peer.address, names = ?peer.certificate_names, "quic connection opened");
     let _open = Open::new();
     let in_flight = Arc::new(InFlight::default());
     let mut streams = JoinSet::new();
@@ -123,6 +145,35 @@ async fn serve(incoming: Incoming, context: Arc<Context>) {
         Some(reason) => tracing::debug!(%remote, %reason, "quic connection ended"),
         None => connection.close(VarInt::from_u32(0), b"the server is stopping"),
     }
+}
+
+/// A connection after its handshake; `None` where it came to nothing, which was noted.
+async fn shake(incoming: Incoming, context: &Context) -> Option<Connection> {
+    let remote = incoming.remote_address();
+    let Ok(_place) = context.handshakes.try_acquire() else {
+        incoming.refuse();
+        context.failures.note(remote, Failure::TooMany, None);
+        return None;
+    };
+    match tokio::time::timeout(HANDSHAKE_TIME, incoming).await {
+        Ok(Ok(connection)) => Some(connection),
+        Ok(Err(error)) => {
+            context.failures.note(remote, Failure::of_quic(&error), Some(&error));
+            None
+        }
+        Err(_) => {
+            context.failures.note(remote, Failure::Timeout, None);
+            None
+        }
+    }
+}
+
+fn peer(connection: &Connection) -> Peer {
+    // What rustls gives, as quinn hands it on.
+    let chain =
+        connection.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let certificate_names = tls::of_peer(chain.as_ref().map(|chain| chain.as_slice()));
+    Peer { address: connection.remote_address(), certificate_names }
 }
 
 async fn converse(

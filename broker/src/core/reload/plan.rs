@@ -1,9 +1,9 @@
 //! In what two configurations differ, and what of it a running broker can take over. Pure.
 //!
 //! Everything about triggers, functions and topics takes effect at once, as do `drain`, `egress.allow`, `limits.topics_max`,
-//! `limits.hops_max`, `prices` and `invoke.keys`. The data folder, the listeners, the certificate, the other limits (which listeners
-//! tell their peers), and whether a topic deduplicates at all wait for the next start: [`in_effect`] is the configuration that a
-//! broker runs with until then.
+//! `limits.hops_max`, `prices`, `invoke.keys` and the certificate. The data folder, the listeners, whether they speak TLS, the other
+//! limits (which listeners tell their peers), and whether a topic deduplicates at all wait for the next start: [`in_effect`] is the
+//! configuration that a broker runs with until then.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,9 @@ pub(crate) fn in_effect(running: &Config, new: &Config) -> Config {
     let mut config = new.clone();
     config.data_dir.clone_from(&running.data_dir);
     (config.http, config.quic) = (running.http, running.quic);
-    config.tls.clone_from(&running.tls);
+    if switches_tls(running, new) {
+        config.tls.clone_from(&running.tls);
+    }
     config.limits =
         Limits { topics_max: new.limits.topics_max, hops_max: new.limits.hops_max, ..running.limits.clone() };
     keep_deduplication(&running.topics.defaults, &mut config.topics.defaults);
@@ -40,6 +42,11 @@ pub(crate) fn in_effect(running: &Config, new: &Config) -> Config {
         keep_deduplication(options_of(&running.topics, name), options);
     }
     config
+}
+
+/// Whether listeners begin or cease to speak TLS. What they speak it with is exchanged while they run.
+fn switches_tls(running: &Config, new: &Config) -> bool {
+    running.tls.is_some() != new.tls.is_some()
 }
 
 fn keep_deduplication(running: &TopicOptions, new: &mut TopicOptions) {
@@ -63,12 +70,13 @@ fn settings(running: &Config, new: &Config) -> Vec<ConfigChange> {
         ("limits.hops_max", old_limits.hops_max != limits.hops_max),
         ("prices", running.prices != new.prices),
         ("invoke.keys", running.invoke_keys != new.invoke_keys),
+        ("listen.tls", running.tls != new.tls && !switches_tls(running, new)),
     ];
     let at_start = [
         ("data_dir", running.data_dir != new.data_dir),
         ("listen.http", running.http != new.http),
         ("listen.quic", running.quic != new.quic),
-        ("tls", running.tls != new.tls),
+        ("listen.tls", switches_tls(running, new)),
         ("limits.event_bytes_max", old_limits.event_bytes_max != limits.event_bytes_max),
         ("limits.batch_events_max", old_limits.batch_events_max != limits.batch_events_max),
         ("limits.batch_bytes_max", old_limits.batch_bytes_max != limits.batch_bytes_max),
@@ -333,6 +341,19 @@ mod tests {
         assert_eq!((runs.quic, runs.limits.hops_max), (running.quic, 3));
         let waits = plan(&runs, &new, &|_, _| false).needs_restart();
         assert_eq!(waits, ["setting listen.quic", "setting limits.header_bytes_max"]);
+    }
+
+    #[test]
+    fn another_certificate_takes_effect_at_once_and_to_begin_with_tls_waits_for_a_restart() {
+        let with =
+            |name: &str| parse(&format!("[listen.tls]\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\""));
+        let (none, first, second) = (parse(""), with("a"), with("b"));
+        assert_eq!(shown(&first, &second, &[]), ["setting listen.tls changed []"]);
+        assert_eq!(in_effect(&first, &second).tls, second.tls);
+        for (running, new) in [(&none, &first), (&first, &none)] {
+            assert_eq!(shown(running, new, &[]), ["setting listen.tls changed [] !"]);
+            assert_eq!(in_effect(running, new).tls, running.tls);
+        }
     }
 
     #[test]
