@@ -4,9 +4,9 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod core;
+mod file_watch;
 #[doc(hidden)]
 pub mod fuzzing;
-mod file_watch;
 pub mod http;
 mod lambda_name;
 pub mod metrics;
