@@ -28,12 +28,9 @@ fn named(line: &str) -> Option<(&str, &str)> {
 fn has_test(source: &str, name: &str) -> bool {
     let head = format!("fn {name}(");
     source.match_indices(&head).any(|(at, _)| {
-        let before = source[..at].trim_end();
-        let before = before.strip_suffix("async").unwrap_or(before);
-        let attributes = before.rsplit("\n\n").next().unwrap_or_default();
-        attributes.contains("#[test]")
-            || attributes.contains("#[tokio::test")
-            || attributes.contains("proptest")
+        // Its attributes stand in the same paragraph.
+        let paragraph = source[..at].rsplit("\n\n").next().unwrap_or_default();
+        paragraph.contains("#[test]") || paragraph.contains("#[tokio::test")
     })
 }
 
