@@ -6,6 +6,8 @@ pub mod clock;
 pub mod config;
 mod core;
 mod file_watch;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 mod lambda_name;
 pub mod metrics;

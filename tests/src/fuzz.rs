@@ -2,6 +2,20 @@
 //!
 //! Each function must return for any input at all, and checks what must hold of whatever was accepted.
 
+mod configs;
+mod ingest;
+mod inputs;
+mod runtime_api;
+mod segments;
+mod settlements;
+
+pub use configs::configs;
+pub use ingest::ingest;
+pub use inputs::inputs;
+pub use runtime_api::runtime_api;
+pub use segments::segments;
+pub use settlements::settlements;
+
 use bytes::Bytes;
 use eventail_triggers::pattern::{Matcher, Pattern, Scratch};
 use eventail_wire::Event;
@@ -9,6 +23,23 @@ use eventail_wire::cloudevents::{
     BatchLimits, Mode, decode_batch, decode_binary, decode_structured, encode_structured,
 };
 use eventail_wire::frame::{Frame, FrameBuffer, FrameDecoder};
+
+/// A fuzz target: what it does with its bytes.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the name of their folder in `fuzz/corpus`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("configs", configs),
+    ("events", events),
+    ("frames", frames),
+    ("ingest", ingest),
+    ("inputs", inputs),
+    ("patterns", patterns),
+    ("requests", requests),
+    ("runtime_api", runtime_api),
+    ("segments", segments),
+    ("settlements", settlements),
+];
 
 /// A small limit, so that a lying length shows soon.
 const FRAME_BYTES_MAX: usize = 64 << 10;

@@ -1,6 +1,6 @@
 //! The only place where configuration is read from files: the configuration itself, secrets and certificates.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Files of configuration are small; whatever is larger than this was named by mistake.
@@ -11,14 +11,17 @@ pub const FILE_BYTES_MAX: u64 = 4 << 20;
 /// # Errors
 /// Where it cannot be read, is larger than 4 MiB, or is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    let bytes = std::fs::metadata(path)?.len();
-    if bytes > FILE_BYTES_MAX {
+    let file = std::fs::OpenOptions::new().read(true).open(path)?;
+    let mut bytes = Vec::new();
+    // What a file says of its length is not what can be read of it: a device has none, and no end either.
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("it has {bytes} bytes, and {FILE_BYTES_MAX} are the limit"),
+            format!("it has more than the {FILE_BYTES_MAX} bytes that are the limit"),
         ));
     }
-    std::fs::read_to_string(path)
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// The files that a path stands for, by name: those that its last part fits, in which `*` is any characters. A path without
@@ -67,6 +70,12 @@ fn fits(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_an_end_is_not_read_for_ever() {
+        let error = read_text(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
 
     #[test]
     fn a_star_is_any_characters() {

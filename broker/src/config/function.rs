@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use eventail_triggers::function::{FunctionOptions, FunctionTargetOptions};
+use eventail_triggers::function::{Confinement, FunctionOptions, FunctionTargetOptions, OPEN_FILES_DEFAULT};
 use eventail_triggers::http::Secret;
 use eventail_triggers::policy::DeliveryPolicy;
 use eventail_wire::{FunctionName, TriggerName};
@@ -21,6 +21,12 @@ use super::{schema, secret, suggest, target};
 const MEMORY_LEAST: ByteSize = ByteSize::from_bytes(16 << 20);
 /// More is a machine of its own.
 const MEMORY_MOST: ByteSize = ByteSize::from_bytes(64 << 30);
+/// Fewer and no runtime starts: libraries, pipes, its connection.
+const OPEN_FILES_LEAST: Count = Count(16);
+/// The kernel's own most, as it is shipped.
+const OPEN_FILES_MOST: Count = Count(1 << 20);
+/// The most that there are process numbers for.
+const PROCESSES_MOST: Count = Count(1 << 22);
 /// As long as Lambda lets a function run.
 const TIMEOUT_MOST: Duration = Duration::from_secs(15 * 60);
 /// As Lambda's default.
@@ -231,6 +237,7 @@ fn read_options(
     let environment = section.get("environment").map(|found| read_environment(reader, &found));
     let handler = section.string(reader, "handler").map(|(handler, _)| handler.to_owned());
     let memory = section.amount(reader, "memory", MEMORY_LEAST..=MEMORY_MOST);
+    let confinement = read_confinement(reader, section);
     let timeout = section.amount(reader, "timeout", MILLISECOND..=TIMEOUT_MOST);
     let init_timeout = section.amount(reader, "init_timeout", MILLISECOND..=TIMEOUT_MOST);
     let min = count(section.amount(reader, "min_instances", Count(0)..=Count(INSTANCES_MOST)));
@@ -251,12 +258,41 @@ fn read_options(
         environment: environment.unwrap_or_default(),
         handler,
         memory_mb: memory.and_then(|bytes| u32::try_from(bytes >> 20).ok()),
+        confinement,
         timeout_ms: timeout.unwrap_or(TIMEOUT_DEFAULT.as_ms()),
         init_timeout_ms: init_timeout.unwrap_or(INIT_TIMEOUT_DEFAULT.as_ms()),
         min_instances: min,
         max_instances: max,
         idle_timeout_ms: idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT.as_ms()),
     })
+}
+
+/// Who it runs as, and what it may have beside memory.
+fn read_confinement(reader: &mut Reader<'_>, section: &Section<'_>) -> Confinement {
+    let mut name = |key| {
+        let (name, found) = section.string(reader, key)?;
+        // In the files of users a colon ends a name, and a line the entry.
+        let is_name = !name.is_empty() && !name.contains([':', '\n', '\0']);
+        if !is_name {
+            reader.note(Problem::NoAccount { key: found.key, name: name.to_owned() }, &found.span);
+        }
+        is_name.then(|| name.to_owned())
+    };
+    let (user, group) = (name("user"), name("group"));
+    if section.get("user").is_none() {
+        let without = [
+            (section.get("group"), Conflict::GroupWithoutUser),
+            (section.get("processes_max"), Conflict::ProcessesWithoutUser),
+        ];
+        for (found, conflict) in without {
+            if let Some(found) = found {
+                reader.note(Problem::Conflict { key: found.key.clone(), conflict }, &found.key_span);
+            }
+        }
+    }
+    let open_files = section.amount(reader, "open_files_max", OPEN_FILES_LEAST..=OPEN_FILES_MOST);
+    let processes_max = section.amount(reader, "processes_max", Count(1)..=PROCESSES_MOST);
+    Confinement { user, group, open_files_max: open_files.unwrap_or(OPEN_FILES_DEFAULT), processes_max }
 }
 
 /// A program and its arguments, all strings that a process can be given.

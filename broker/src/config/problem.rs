@@ -112,6 +112,14 @@ pub enum Problem {
         /// Where.
         section: String,
     },
+    /// A user or a group that can be none.
+    #[error("`{key}` is {name:?}, which is no name of a user or group")]
+    NoAccount {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        name: String,
+    },
     /// None of some keys is there, of which one must be.
     #[error("{section} needs {}", or(keys))]
     MissingOneOf {
@@ -568,6 +576,12 @@ pub enum Conflict {
     /// Only the place where a function is declared says how it runs.
     #[error("belongs to where a function is declared, and without a `command` here that is elsewhere")]
     FunctionKeyWithoutCommand,
+    /// The broker's own group is its own user's.
+    #[error("does nothing without `user`")]
+    GroupWithoutUser,
+    /// The kernel counts them by user, so the broker's own and everything else of its user would count.
+    #[error("needs a `user`: the kernel counts all processes of a user, the broker's own among them")]
+    ProcessesWithoutUser,
     /// The ARN says it otherwise.
     #[error("is {value:?}, and the ARN in `function` says {of_arn:?}")]
     NotAsInArn {

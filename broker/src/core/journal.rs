@@ -118,7 +118,7 @@ pub(crate) struct Orphan {
 impl Journal {
     /// Replays the log.
     pub(crate) async fn open(log: Arc<dyn Log>) -> Result<(Arc<Self>, JournalTask), BrokerError> {
-        let (dormant, orphans) = replay(log.as_ref()).await?;
+        let Replay { states: dormant, orphans, .. } = replay(log.as_ref()).await?;
         let has_gaps = !log.status().lost.is_empty();
         if has_gaps {
             tracing::error!(
@@ -514,48 +514,66 @@ fn encode(record: &JournalRecord<'_>) -> NewRecord {
     NewRecord { payload: Bytes::from(payload), fingerprint: None }
 }
 
-/// The states of all lanes, and since when nobody has a use for those where that was noted.
-type Replayed = (HashMap<Arc<str>, Snapshot>, HashMap<Arc<str>, Timestamp>);
+/// What the records of the journal come to, one after the other.
+#[derive(Debug, Default)]
+struct Replay {
+    states: HashMap<Arc<str>, Snapshot>,
+    /// Keys that came before the snapshot that they belong to.
+    ahead: HashMap<Arc<str>, Keys>,
+    /// Since when nobody has a use for a lane, where that was noted.
+    orphans: HashMap<Arc<str>, Timestamp>,
+}
 
-async fn replay(log: &dyn Log) -> Result<Replayed, BrokerError> {
+impl Replay {
+    fn apply(&mut self, record: &[u8]) -> Result<(), rmp_serde::decode::Error> {
+        match rmp_serde::from_slice::<JournalRecord<'_>>(record)? {
+            JournalRecord::Keys(lane, keys) => self.ahead.entry((&*lane).into()).or_default().extend(&keys),
+            JournalRecord::Snapshot(lane, mut state) => {
+                self.orphans.remove(&*lane);
+                if let Some(mut keys) = self.ahead.remove(&*lane) {
+                    keys.extend(&state.keys);
+                    state.keys = keys;
+                }
+                self.states.insert((&*lane).into(), *state);
+            }
+            JournalRecord::Orphaned(lane, since) => drop(self.orphans.insert((&*lane).into(), since)),
+            JournalRecord::Forgotten(lane) => {
+                self.orphans.remove(&*lane);
+                self.states.remove(&*lane);
+            }
+            JournalRecord::Entries(lane, entries) => {
+                let state = self.states.entry((&*lane).into()).or_default();
+                entries.iter().for_each(|entry| state.apply(entry));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn replay(log: &dyn Log) -> Result<Replay, BrokerError> {
     let read_failed = |source| BrokerError::Read { log: JOURNAL_LOG.to_owned(), source };
-    let mut states: HashMap<Arc<str>, Snapshot> = HashMap::new();
-    let mut ahead: HashMap<Arc<str>, Keys> = HashMap::new();
-    let mut orphans = HashMap::new();
+    let mut replay = Replay::default();
     let mut from = log.status().range.start;
     loop {
         let limit = ReadLimit { records: 4096, bytes: 4 << 20 };
         let records = read_what_is_left(log, from, limit).await.map_err(read_failed)?;
         let Some(last) = records.last() else {
-            states.values_mut().for_each(Snapshot::cut_responses);
-            return Ok((states, orphans));
+            replay.states.values_mut().for_each(Snapshot::cut_responses);
+            return Ok(replay);
         };
         from = last.offset.plus(1);
         for record in &records {
-            let journaled: JournalRecord<'_> = rmp_serde::from_slice(&record.payload)
-                .map_err(|source| BrokerError::Journal { offset: record.offset, source })?;
-            match journaled {
-                JournalRecord::Keys(lane, keys) => ahead.entry((&*lane).into()).or_default().extend(&keys),
-                JournalRecord::Snapshot(lane, mut state) => {
-                    orphans.remove(&*lane);
-                    if let Some(mut keys) = ahead.remove(&*lane) {
-                        keys.extend(&state.keys);
-                        state.keys = keys;
-                    }
-                    states.insert((&*lane).into(), *state);
-                }
-                JournalRecord::Orphaned(lane, since) => drop(orphans.insert((&*lane).into(), since)),
-                JournalRecord::Forgotten(lane) => {
-                    orphans.remove(&*lane);
-                    states.remove(&*lane);
-                }
-                JournalRecord::Entries(lane, entries) => {
-                    let state = states.entry((&*lane).into()).or_default();
-                    entries.iter().for_each(|entry| state.apply(entry));
-                }
-            }
+            let applied = replay.apply(&record.payload);
+            applied.map_err(|source| BrokerError::Journal { offset: record.offset, source })?;
         }
     }
+}
+
+/// The states that these records of a journal come to, up to the first that is none: for the fuzz targets.
+pub(crate) fn replayed(records: &[&[u8]]) -> Vec<Snapshot> {
+    let mut replay = Replay::default();
+    let _first_bad = records.iter().try_for_each(|record| replay.apply(record));
+    replay.states.into_values().collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -61,6 +61,7 @@ use crate::status::{
 use crate::tls::Certificates;
 
 pub use error::BrokerError;
+pub(crate) use journal::replayed as replayed_settlements;
 pub use open::BrokerBuilder;
 pub use reload::ReloadError;
 pub use replays::ReplayError;

@@ -46,6 +46,7 @@ mod triggers;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use publish::decode;
 pub use server::{Drained, HttpError, HttpOptions, HttpServer, serve, serve_on};
 pub use starting::{StartingServer, serve_starting};
 

@@ -17,6 +17,7 @@ use super::api::{Api, Call};
 use super::body::BodyLimit;
 use super::problem::{Problem, Reply, json_bytes};
 use super::query::Parameters;
+use crate::config::Limits;
 use crate::status::Published;
 
 /// The attributes that a plain body takes from the query.
@@ -41,36 +42,78 @@ where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let content_type = content_type(&parts.headers)?;
-    let mode = Mode::of_content_type(content_type)?;
-    let query = Parameters::parse(parts.uri.query(), PARAMETERS)?;
-    let delay = delay(&query)?;
-    let plain = mode == Mode::Binary && !has_cloudevents_headers(&parts.headers);
-    if !plain && PLAIN_PARAMETERS.iter().any(|name| query.get(name).is_some()) {
-        let why = "type, source, id, subject and time are parameters for plain bodies; a CloudEvent carries its own";
-        return Err(Problem::parameter(why));
-    }
-    if plain {
-        check_plain(&query)?;
-    }
-    let received = api.receive(&parts.headers, body, body_limit(api, mode)).await?;
-    let body = received.bytes().clone();
-    let events = match mode {
-        Mode::Binary if plain => vec![plain_event(api, &query, content_type, body)?],
-        Mode::Binary => vec![binary_event(&parts.headers, body)?],
-        Mode::Structured => vec![decode_structured(&body)?],
-        Mode::Batched => {
-            let (events_max, bytes_max) = (api.limits.batch_events_max, api.limits.batch_bytes_max);
-            decode_batch(&body, BatchLimits { events_max, bytes_max })?
-        }
-    };
-    let events = match delay {
-        Some(delay) => events.into_iter().map(|event| delayed(event, delay)).collect::<Result<_, _>>()?,
-        None => events,
-    };
-    check_sizes(api, &events, mode)?;
+    let request = Request::read(parts)?;
+    let received = api.receive(&parts.headers, body, body_limit(&api.limits, request.mode)).await?;
+    let events = request.events(&api.limits, received.bytes().clone(), || api.new_id())?;
     let published = api.broker.publish(topic, events).await?;
     Ok(json_bytes(StatusCode::OK, results(&published)))
+}
+
+/// What the head of a request says of its events.
+struct Request<'a> {
+    headers: &'a HeaderMap,
+    content_type: Option<&'a str>,
+    mode: Mode,
+    /// No CloudEvent: the data of one, whose attributes are parameters.
+    is_plain: bool,
+    query: Parameters,
+    delay: Option<Delay>,
+}
+
+impl<'a> Request<'a> {
+    /// Checks all that can be told before the body is received.
+    fn read(parts: &'a request::Parts) -> Result<Self, Problem> {
+        let headers = &parts.headers;
+        let content_type = content_type(headers)?;
+        let mode = Mode::of_content_type(content_type)?;
+        let query = Parameters::parse(parts.uri.query(), PARAMETERS)?;
+        let delay = delay(&query)?;
+        let is_plain = mode == Mode::Binary && !has_cloudevents_headers(headers);
+        if !is_plain && PLAIN_PARAMETERS.iter().any(|name| query.get(name).is_some()) {
+            let why = "type, source, id, subject and time are parameters for plain bodies; a CloudEvent carries its own";
+            return Err(Problem::parameter(why));
+        }
+        if is_plain {
+            check_plain(&query)?;
+        }
+        Ok(Self { headers, content_type, mode, is_plain, query, delay })
+    }
+
+    /// The events that it carries. No I/O: the same bytes are the same events, but for the ids of those that came without one.
+    fn events(
+        &self,
+        limits: &Limits,
+        body: Bytes,
+        new_id: impl Fn() -> String,
+    ) -> Result<Vec<Event>, Problem> {
+        let events = match self.mode {
+            Mode::Binary if self.is_plain => vec![plain_event(&self.query, self.content_type, body, new_id)?],
+            Mode::Binary => vec![binary_event(self.headers, body)?],
+            Mode::Structured => vec![decode_structured(&body)?],
+            Mode::Batched => {
+                let (events_max, bytes_max) = (limits.batch_events_max, limits.batch_bytes_max);
+                decode_batch(&body, BatchLimits { events_max, bytes_max })?
+            }
+        };
+        let events = match self.delay {
+            Some(delay) => events.into_iter().map(|event| delayed(event, delay)).collect::<Result<_, _>>()?,
+            None => events,
+        };
+        check_sizes(limits, &events, self.mode)?;
+        Ok(events)
+    }
+}
+
+/// What the route makes of a request, without a broker, or how it refuses it: for the fuzz targets.
+pub(crate) fn decode(parts: &request::Parts, limits: &Limits, body: Bytes) -> Result<Vec<Event>, Reply> {
+    let decoded = Request::read(parts).and_then(|request| {
+        let limit = body_limit(limits, request.mode);
+        if body.len() > limit.bytes {
+            return Err(Problem::over_limit(limit.code, limit.what, body.len() as u64, limit.bytes as u64));
+        }
+        request.events(limits, body, || "made".to_owned())
+    });
+    decoded.map_err(Problem::into_reply)
 }
 
 /// When the query says that the events of the request are to be delivered.
@@ -99,8 +142,8 @@ fn delayed(event: Event, delay: Delay) -> Result<Event, EventError> {
 
 /// The body's limit by mode. JSON may spell an event's bytes twice as long (escapes, base64), so one structured event has
 /// more room than its bytes may take in the end; what it really takes is checked when it is decoded.
-fn body_limit(api: &Api, mode: Mode) -> BodyLimit {
-    let event_bytes_max = api.limits.event_bytes_max;
+fn body_limit(limits: &Limits, mode: Mode) -> BodyLimit {
+    let event_bytes_max = limits.event_bytes_max;
     match mode {
         Mode::Binary => {
             BodyLimit { bytes: event_bytes_max, code: Code::EventTooLarge, what: "bytes of the event's data" }
@@ -110,16 +153,14 @@ fn body_limit(api: &Api, mode: Mode) -> BodyLimit {
             code: Code::EventTooLarge,
             what: "bytes of the event as JSON",
         },
-        Mode::Batched => BodyLimit {
-            bytes: api.limits.batch_bytes_max,
-            code: Code::BatchTooLarge,
-            what: "bytes of the batch",
-        },
+        Mode::Batched => {
+            BodyLimit { bytes: limits.batch_bytes_max, code: Code::BatchTooLarge, what: "bytes of the batch" }
+        }
     }
 }
 
-fn check_sizes(api: &Api, events: &[Event], mode: Mode) -> Result<(), Problem> {
-    let limit = api.limits.event_bytes_max;
+fn check_sizes(limits: &Limits, events: &[Event], mode: Mode) -> Result<(), Problem> {
+    let limit = limits.event_bytes_max;
     match events.iter().position(|event| event.as_bytes().len() > limit) {
         None => Ok(()),
         Some(index) => {
@@ -174,12 +215,12 @@ fn check_plain(query: &Parameters) -> Result<(), Problem> {
 }
 
 fn plain_event(
-    api: &Api,
     query: &Parameters,
     content_type: Option<&str>,
     body: Bytes,
+    new_id: impl FnOnce() -> String,
 ) -> Result<Event, EventError> {
-    let id = query.get("id").map_or_else(|| api.new_id(), str::to_owned);
+    let id = query.get("id").map_or_else(new_id, str::to_owned);
     let text = |name: &str| query.get(name).unwrap_or_default();
     let mut builder = Event::builder(id, text("source"), text("type"));
     for name in ["subject", "time"] {

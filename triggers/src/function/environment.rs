@@ -1,7 +1,9 @@
 //! The environment of an instance: a clean one, so that nothing of the broker's own secrets reaches a function.
 //!
-//! From the broker's environment come only the variables of [`INHERITED`]. On top stand the variables that Lambda sets, and
-//! on top of those what is configured. Credentials are never passed on: a function that needs some is given them.
+//! From the broker's environment come only the variables of [`INHERITED`]: where programs and certificates are, the language
+//! and the place for temporary files. On top stand the user's own where one is configured, the variables that Lambda sets, and
+//! on top of those what is configured. Credentials are never passed on, nor are `HOME`, `PYTHONPATH` and the like of the broker:
+//! a function that needs some is given them (`NAME = { env = "NAME" }`).
 //! Left out on purpose: `AWS_EXECUTION_ENV` (Lambda sets it for its managed runtimes only) and `LAMBDA_RUNTIME_DIR`
 //! (nothing of a runtime is installed here).
 
@@ -9,22 +11,10 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use super::FunctionOptions;
+use super::account::Account;
 
 /// What an instance gets from the broker's own environment.
-const INHERITED: [&str; 12] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "VIRTUAL_ENV",
-    "PYTHONPATH",
-    "NODE_PATH",
-    "LD_LIBRARY_PATH",
-];
+const INHERITED: [&str; 6] = ["PATH", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 /// The memory that a function is told where none is configured: Lambda's default.
 pub(super) const MEMORY_MB_DEFAULT: u32 = 128;
 /// Where functions are when nobody says where.
@@ -41,12 +31,18 @@ pub(super) fn region(ours: &dyn Fn(&str) -> Option<OsString>) -> String {
 pub(super) fn variables(
     options: &FunctionOptions,
     ours: &dyn Fn(&str) -> Option<OsString>,
+    account: Option<&Account>,
     api: SocketAddr,
     log_stream: &str,
     is_kept_warm: bool,
 ) -> Vec<(String, OsString)> {
     let mut all: Vec<(String, OsString)> = Vec::with_capacity(40);
     all.extend(INHERITED.iter().filter_map(|&name| Some((name.to_owned(), ours(name)?))));
+    if let Some(Account { name: Some(user), home: Some(home), .. }) = account {
+        let user: OsString = user.into();
+        all.push(("HOME".to_owned(), home.into()));
+        all.extend(["USER", "LOGNAME"].map(|name| (name.to_owned(), user.clone())));
+    }
     let name = options.name.as_str();
     let region = region(ours);
     let memory_mb = options.memory_mb.unwrap_or(MEMORY_MB_DEFAULT);
@@ -79,6 +75,7 @@ mod tests {
     use eventail_wire::FunctionName;
 
     use super::*;
+    use crate::function::Confinement;
     use crate::http::Secret;
 
     fn options() -> FunctionOptions {
@@ -89,6 +86,7 @@ mod tests {
             environment: vec![("TABLE".to_owned(), Secret::new("t1".to_owned()))],
             handler: None,
             memory_mb: None,
+            confinement: Confinement::default(),
             timeout_ms: 3_000,
             init_timeout_ms: 10_000,
             min_instances: 0,
@@ -100,7 +98,7 @@ mod tests {
     fn told(options: &FunctionOptions, ours: &[(&str, &str)]) -> BTreeMap<String, OsString> {
         let ours = |name: &str| ours.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
         let api = "127.0.0.1:9001".parse().unwrap();
-        variables(options, &ours, api, "2026/11/23/[$LATEST]0f", false).into_iter().collect()
+        variables(options, &ours, None, api, "2026/11/23/[$LATEST]0f", false).into_iter().collect()
     }
 
     #[test]
@@ -127,12 +125,26 @@ mod tests {
 
     #[test]
     fn a_function_sees_no_secret_of_the_broker() {
-        let ours =
-            [("PATH", "/bin"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_REGION", "eu-west-1"), ("DB", "x")];
+        let secret = ["AWS_SECRET_ACCESS_KEY", "EVENTAIL_TOKEN", "DB", "HOME", "PYTHONPATH", "LD_PRELOAD"];
+        let mut ours = vec![("PATH", "/bin"), ("AWS_REGION", "eu-west-1")];
+        ours.extend(secret.map(|name| (name, "the broker's own")));
         let told = told(&options(), &ours);
         assert_eq!(told["PATH"], "/bin");
         assert_eq!(told["AWS_REGION"], "eu-west-1");
-        assert!(!told.contains_key("AWS_SECRET_ACCESS_KEY") && !told.contains_key("DB"), "{told:?}");
+        assert!(!told.values().any(|value| value == "the broker's own"), "{told:?}");
+    }
+
+    #[test]
+    fn a_function_with_a_user_of_its_own_sees_that_users_home() {
+        let account =
+            Account { user: 7, group: 7, name: Some("worker".to_owned()), home: Some("/srv/w".into()) };
+        let api = "127.0.0.1:9001".parse().unwrap();
+        let told: BTreeMap<String, OsString> =
+            variables(&options(), &|_| None, Some(&account), api, "", false).into_iter().collect();
+        assert_eq!(
+            ["HOME", "USER", "LOGNAME"].map(|name| told[name].to_str().unwrap()),
+            ["/srv/w", "worker", "worker"]
+        );
     }
 
     #[test]

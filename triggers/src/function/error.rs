@@ -12,6 +12,8 @@ use eventail_wire::limits;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::account::AccountError;
+
 /// What is kept of an error's type: a word, as `Runtime.ImportModuleError` is one.
 const KIND_BYTES_MAX: usize = 256;
 
@@ -56,6 +58,12 @@ pub enum StartError {
         program: String,
         /// Why.
         source: io::Error,
+    },
+    /// It cannot run as the user that is configured.
+    #[error("it cannot run as the user that is configured")]
+    Account {
+        /// Why.
+        source: AccountError,
     },
     /// Its Runtime API could not be served.
     #[error("no port on the loopback address for the function")]
@@ -108,7 +116,7 @@ impl StartError {
     fn kind(&self) -> &str {
         match self {
             Self::NoCommand | Self::Command { .. } => "Runtime.InvalidEntrypoint",
-            Self::Listen { .. } | Self::Watch { .. } => "Sandbox.Failure",
+            Self::Account { .. } | Self::Listen { .. } | Self::Watch { .. } => "Sandbox.Failure",
             Self::Init { kind, .. } => kind,
             Self::Exited { .. } => "Runtime.ExitError",
             Self::OutOfMemory { .. } => "Runtime.OutOfMemory",

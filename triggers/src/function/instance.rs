@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +15,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use super::account::{Account, AccountError};
 use super::error::{ProcessEnd, StartError};
 use super::host::Host;
 use super::logs::Logs;
 use super::memory::Memory;
+use super::peer::Owner;
 use super::pool::StartFailure;
 use super::process::{self, Process, REAP_RETRY, Started};
-use super::system::{self, Reaped};
-use super::{environment, runtime_api};
+use super::system::{self, Bounds, Reaped};
+use super::{FunctionOptions, environment, runtime_api};
 
 /// What a process has between SIGTERM and SIGKILL.
 pub(super) const STOP_GRACE: Duration = Duration::from_millis(500);
@@ -33,6 +36,12 @@ const LAST_WORDS_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Running {
     pub(super) id: u64,
     pub(super) logs: Logs,
+    /// Who may speak to it.
+    owner: Owner,
+    /// Its process may have been reaped: the number that the owner has may be another's.
+    is_ending: AtomicBool,
+    /// Somebody else has tried to.
+    had_stranger: AtomicBool,
     memory: Mutex<Memory>,
     stop: Notify,
     /// The process is gone: no connection will come that is not there.
@@ -40,9 +49,32 @@ pub(super) struct Running {
 }
 
 impl Running {
+    pub(super) fn new(id: u64, logs: Logs, owner: Owner, memory: Memory) -> Self {
+        Self {
+            id,
+            logs,
+            owner,
+            is_ending: AtomicBool::new(false),
+            had_stranger: AtomicBool::new(false),
+            memory: Mutex::new(memory),
+            stop: Notify::new(),
+            over: Notify::new(),
+        }
+    }
+
     /// Makes the process end, soon.
     pub(super) fn stop(&self) {
         self.stop.notify_one();
+    }
+
+    /// Who may speak to it; `None` once its process is over.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        (!self.is_ending.load(Ordering::Acquire)).then_some(self.owner)
+    }
+
+    /// Notes that somebody else has tried to speak to it; `true` the first time.
+    pub(super) fn is_first_stranger(&self) -> bool {
+        !self.had_stranger.swap(true, Ordering::Relaxed)
     }
 
     /// The most memory that it has had, as far as is known.
@@ -88,16 +120,18 @@ pub(super) async fn run(host: Arc<Host>, id: u64) {
 async fn launch(host: &Arc<Host>, id: u64) -> Result<Launched, StartError> {
     let listen = |source| StartError::Listen { source };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(listen)?;
-    let command = command(host, id, listener.local_addr().map_err(listen)?)?;
+    let account = account(&host.options)?;
+    let command = command(host, id, listener.local_addr().map_err(listen)?, account.as_ref())?;
     let program = host.options.command.first().cloned().unwrap_or_default();
-    let memory_bytes = host.options.memory_mb.map(|mb| u64::from(mb) << 20);
-    let Started { process, end, stdout, stderr } = process::start(command, memory_bytes)
-        .await
-        .map_err(|source| StartError::Command { program, source })?;
+    let Started { process, end, stdout, stderr } =
+        process::start(command, bounds(&host.options, account.as_ref()))
+            .await
+            .map_err(|source| StartError::Command { program, source })?;
     let watch = |source| StartError::Watch { source };
     let logs = Logs::new(host.options.name.clone(), id, stdout, stderr).map_err(watch)?;
-    let memory = Mutex::new(Memory::new(process.pid()));
-    let running = Arc::new(Running { id, logs, memory, stop: Notify::new(), over: Notify::new() });
+    let user = account.map_or_else(|| rustix::process::geteuid().as_raw(), |account| account.user);
+    let owner = Owner { leader: process.pid(), user };
+    let running = Arc::new(Running::new(id, logs, owner, Memory::new(process.pid())));
     let end = system::watch(end).map_err(watch)?;
     let pumped = Arc::clone(&running);
     let pump = Owned(tokio::spawn(async move { pumped.logs.pump().await }));
@@ -110,14 +144,40 @@ async fn launch(host: &Arc<Host>, id: u64) -> Result<Launched, StartError> {
     Ok(Launched { running, process, end, server, pump })
 }
 
-fn command(host: &Host, id: u64, api: std::net::SocketAddr) -> Result<Command, StartError> {
+/// The user that it is to run as, where one is configured.
+fn account(options: &FunctionOptions) -> Result<Option<Account>, StartError> {
+    let Some(user) = &options.confinement.user else { return Ok(None) };
+    let account = Account::find(user, options.confinement.group.as_deref());
+    let account = account.map_err(|source| StartError::Account { source })?;
+    if account.user == 0 && options.confinement.processes_max.is_some() {
+        return Err(StartError::Account { source: AccountError::Unlimited });
+    }
+    Ok(Some(account))
+}
+
+fn bounds(options: &FunctionOptions, account: Option<&Account>) -> Bounds {
+    Bounds {
+        memory_bytes: options.memory_mb.map(|mb| u64::from(mb) << 20),
+        open_files: Some(options.confinement.open_files_max),
+        processes: options.confinement.processes_max,
+        ids: account.filter(|account| !account.is_ours()).map(|account| (account.user, account.group)),
+    }
+}
+
+fn command(
+    host: &Host,
+    id: u64,
+    api: std::net::SocketAddr,
+    account: Option<&Account>,
+) -> Result<Command, StartError> {
     let options = &host.options;
     let (program, arguments) = options.command.split_first().ok_or(StartError::NoCommand)?;
     let is_kept_warm = host.with_pool(|pool| pool.is_kept_warm(id));
     let ours = |name: &str| std::env::var_os(name);
     let mut command = Command::new(program);
     command.args(arguments).env_clear();
-    command.envs(environment::variables(options, &ours, api, &host.log_stream(id), is_kept_warm));
+    let log_stream = host.log_stream(id);
+    command.envs(environment::variables(options, &ours, account, api, &log_stream, is_kept_warm));
     if let Some(directory) = &options.directory {
         command.current_dir(directory);
     }
@@ -137,6 +197,7 @@ async fn supervise(host: &Arc<Host>, launched: Launched) {
             watched(host, end.readable().await.map(|_| ()));
         }
     }
+    running.is_ending.store(true, Ordering::Release);
     let reaped = reap(host, &mut process).await;
     if !is_asked {
         running.over.notify_one();

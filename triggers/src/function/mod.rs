@@ -10,17 +10,22 @@
 //! `process` starts and `system` confines; `guard` kills what is left when the broker is gone. `logs` reads what it writes,
 //! `tail` keeps the last of that, `memory` looks at what it takes.
 //!
-//! Each instance has a port of its own on the loopback address. The Runtime API knows no authentication: whoever may
-//! connect to ports of this machine can speak to it, as to any development server on it.
+//! Each instance has a port of its own on the loopback address. The Runtime API knows no authentication, so `peer` asks the
+//! kernel whose each connection is, and nobody but the instance's own processes is heard. `account` finds the user that a
+//! function runs as. A function is no sandbox all the same: what its user may read, it may read.
 
+mod account;
 mod call;
 mod environment;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod host;
 mod instance;
 mod logs;
 mod memory;
+mod peer;
 mod pool;
 mod process;
 mod runtime_api;
@@ -45,6 +50,7 @@ use crate::http::Secret;
 use crate::payload::PayloadShape;
 use crate::report::{Architecture, Report};
 
+pub use account::AccountError;
 pub use call::{Call, Run};
 pub use error::{ProcessEnd, RunError, StartError, ThrottleReason};
 pub use pool::FunctionStatus;
@@ -53,6 +59,28 @@ pub use target::FunctionTarget;
 use host::Host;
 use logs::Names;
 use pool::Admission;
+
+/// Descriptors that a function may have at once where nobody says otherwise: as many as Lambda gives it.
+pub const OPEN_FILES_DEFAULT: u64 = 1024;
+
+/// What a function's processes are, and may have, beside memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confinement {
+    /// The user that it runs as, a name or a number; `None` is the broker's own.
+    pub user: Option<String>,
+    /// The group, a name or a number; `None` is the user's own.
+    pub group: Option<String>,
+    /// Descriptors that each process may have at once.
+    pub open_files_max: u64,
+    /// Processes and threads that its user may have at once, all that run as that user together; `None` limits nothing.
+    pub processes_max: Option<u64>,
+}
+
+impl Default for Confinement {
+    fn default() -> Self {
+        Self { user: None, group: None, open_files_max: OPEN_FILES_DEFAULT, processes_max: None }
+    }
+}
 
 /// A function that runs on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +97,8 @@ pub struct FunctionOptions {
     pub handler: Option<String>,
     /// The memory that an instance may have, in MiB; `None` limits nothing and tells the function 128.
     pub memory_mb: Option<u32>,
+    /// Who it is, and what else it may have.
+    pub confinement: Confinement,
     /// How long one invocation may take.
     pub timeout_ms: u64,
     /// How long an instance may take until it asks for its first invocation.

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::guard::{Guard, SHELL};
-use super::system::{self, Reaped};
+use super::system::{self, Bounds, Reaped};
 
 /// Starts that may wait for the thread: each takes it a millisecond or so.
 const STARTS_WAITING_MAX: usize = 256;
@@ -31,7 +31,7 @@ static GUARD: Mutex<Guard> = Mutex::new(Guard::new(SHELL));
 struct Order {
     runtime: Handle,
     command: Command,
-    memory_bytes: Option<u64>,
+    bounds: Bounds,
     started: oneshot::Sender<io::Result<Started>>,
 }
 
@@ -50,13 +50,13 @@ pub(super) struct Process {
     is_reaped: bool,
 }
 
-/// Starts `command` in a group of its own, with at most `memory_bytes` of data. It dies with the broker.
+/// Starts `command` in a group of its own, within `bounds`. It dies with the broker.
 ///
 /// # Errors
 /// The program cannot be executed, or the system has no room for another process. Must be called in a runtime.
-pub(super) async fn start(command: Command, memory_bytes: Option<u64>) -> io::Result<Started> {
+pub(super) async fn start(command: Command, bounds: Bounds) -> io::Result<Started> {
     let (started, answer) = oneshot::channel();
-    let order = Order { runtime: Handle::current(), command, memory_bytes, started };
+    let order = Order { runtime: Handle::current(), command, bounds, started };
     starter()?.send(order).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
     answer.await.map_err(|_| io::ErrorKind::BrokenPipe)?
 }
@@ -73,16 +73,16 @@ fn starter() -> io::Result<mpsc::Sender<Order>> {
 }
 
 fn serve(mut orders: mpsc::Receiver<Order>) {
-    while let Some(Order { runtime, command, memory_bytes, started }) = orders.blocking_recv() {
+    while let Some(Order { runtime, command, bounds, started }) = orders.blocking_recv() {
         let _within = runtime.enter();
         // Nobody waits any more: what was started is killed by being dropped.
-        drop(started.send(spawn(command, memory_bytes)));
+        drop(started.send(spawn(command, bounds)));
     }
 }
 
-fn spawn(mut command: Command, memory_bytes: Option<u64>) -> io::Result<Started> {
+fn spawn(mut command: Command, bounds: Bounds) -> io::Result<Started> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    system::confine(&mut command, memory_bytes);
+    system::confine(&mut command, bounds);
     let mut child = command.spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
     let process = Process { pid, is_reaped: false };
@@ -164,9 +164,64 @@ fn bury(pid: Pid) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use tokio::time::Instant;
 
     use super::*;
+
+    /// A user and a group that nothing else runs as.
+    const STRANGER: u32 = 1_900_000_077;
+
+    /// What a shell script writes as another user, its errors included; `None` where this test may become no other user.
+    async fn written_by(script: &str, bounds: Bounds) -> Option<String> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("exec 2>&1; {script}")]);
+        let mut started = start(command, bounds).await.unwrap();
+        rustix::io::ioctl_fionbio(&started.stdout, false).unwrap();
+        let mut written = String::new();
+        std::fs::File::from(started.stdout).read_to_string(&mut written).unwrap();
+        while started.process.reap().unwrap().is_none() {
+            sleep(REAP_RETRY).await;
+        }
+        Some(written)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_process_becomes_the_user_that_it_is_told_for_good() {
+        let bounds = Bounds { ids: Some((STRANGER, STRANGER + 1)), ..Bounds::default() };
+        let script = "while read -r line; do case $line in Uid:*|Gid:*|Groups:*|NoNewPrivs:*|CapEff:*|CapPrm:*|CapAmb:*) \
+                      echo $line;; esac; done < /proc/self/status";
+        let Some(written) = written_by(script, bounds).await else { return };
+        let (user, group) = (STRANGER, STRANGER + 1);
+        let none = "0000000000000000";
+        let wanted = [
+            format!("Uid: {user} {user} {user} {user}"),
+            format!("Gid: {group} {group} {group} {group}"),
+            "Groups:".to_owned(),
+            format!("CapPrm: {none}"),
+            format!("CapEff: {none}"),
+            format!("CapAmb: {none}"),
+            "NoNewPrivs: 1".to_owned(),
+        ];
+        assert_eq!(written.lines().collect::<Vec<_>>(), wanted);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_user_has_no_more_processes_than_it_may_have() {
+        let script = "for n in 1 2 3 4 5 6; do sleep 600 >/dev/null 2>&1 & echo started; done";
+        for (processes, wanted) in [(None, 6), (Some(4), 3)] {
+            // Another one each time: those of the first take a moment to be gone.
+            let user = STRANGER + 2 + wanted;
+            let ids = Some((user, user));
+            let bounds = Bounds { ids, processes, ..Bounds::default() };
+            let Some(written) = written_by(script, bounds).await else { return };
+            assert_eq!(written.matches("started").count(), wanted as usize, "{written}");
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_process_that_nobody_wants_any_more_leaves_nothing_behind() {
@@ -174,7 +229,7 @@ mod tests {
         for _ in 0..20 {
             let mut command = Command::new("sleep");
             command.arg("600");
-            all.push(start(command, None).await.unwrap());
+            all.push(start(command, Bounds::default()).await.unwrap());
         }
         let entries: Vec<String> = all.iter().map(|one| format!("/proc/{}", one.process.pid())).collect();
         drop(all);

@@ -3,9 +3,10 @@
 //! Paths, headers, statuses and error types are those of AWS's own runtime interface emulator
 //! (aws/aws-lambda-runtime-interface-emulator, `internal/lambda/rapi`), which is what runtimes are tested against. A
 //! payload is handed on as it came, without a copy, unless it comes in several pieces.
+//!
+//! Who connects is checked once (`peer`), before the first byte is read: nobody but the instance itself is heard.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -20,17 +21,18 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::error::{RunError, reported};
 use super::host::Host;
 use super::instance::Running;
-use super::memory;
+use super::peer::Refused;
 use super::pool::Next;
-use super::{Work, trace};
+use super::{Work, memory, peer, trace};
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 /// Connections of one instance at once: a runtime has one or two.
@@ -55,7 +57,8 @@ const RESPONSE_MODE: HeaderName = HeaderName::from_static("lambda-runtime-functi
 
 type Reply = Response<Full<Bytes>>;
 
-/// Serves one instance until its process is over and its connections are read to their end.
+/// Serves one instance until its process is over and its connections are read to their end. What is not accepted by then is
+/// nobody's any more.
 pub(super) async fn serve(listener: TcpListener, host: Arc<Host>, running: Arc<Running>) {
     let mut connections = JoinSet::new();
     loop {
@@ -76,19 +79,48 @@ pub(super) async fn serve(listener: TcpListener, host: Arc<Host>, running: Arc<R
         };
         connections.spawn(connection(stream, Arc::clone(&host), Arc::clone(&running)));
     }
-    // What the process sent at last is still to be read.
-    while let Poll::Ready(Ok((stream, _))) =
-        poll_fn(|context| Poll::Ready(listener.poll_accept(context))).await
-    {
-        connections.spawn(connection(stream, Arc::clone(&host), Arc::clone(&running)));
-    }
     while connections.join_next().await.is_some() {}
 }
 
+/// Whether the other end is the instance. Told as a warning once for each instance: whoever tries may try often.
+async fn is_its_own(stream: &TcpStream, host: &Host, running: &Running) -> bool {
+    let Some(owner) = running.owner() else { return false };
+    let checked = match peer::ends(stream) {
+        Ok((theirs, ours)) => tokio::task::spawn_blocking(move || peer::check(owner, theirs, ours)).await,
+        Err(error) => Ok(Err(Refused::Unknown(error))),
+    };
+    let refused = match checked {
+        // Looked at again: the process may have ended meanwhile, and its number be another's.
+        Ok(Ok(())) => return running.owner().is_some(),
+        Ok(Err(refused)) => refused,
+        // The broker is ending.
+        Err(_) => return false,
+    };
+    let (function, instance) = (&host.options.name, running.id);
+    let source = std::error::Error::source(&refused).map(tracing::field::display);
+    if running.is_first_stranger() {
+        warn!(%function, instance, error = %refused, source, "somebody else connected to a function's Runtime API: not served");
+    } else {
+        debug!(%function, instance, error = %refused, source, "somebody else connected to a function's Runtime API: not served");
+    }
+    false
+}
+
 async fn connection(stream: TcpStream, host: Arc<Host>, running: Arc<Running>) {
+    if !is_its_own(&stream, &host, &running).await {
+        return;
+    }
     if let Err(error) = stream.set_nodelay(true) {
         debug!(function = %host.options.name, %error, "a connection of a function cannot be set to send at once");
     }
+    talk(stream, host, running).await;
+}
+
+/// Answers what comes on a connection of the instance, until it ends.
+pub(super) async fn talk<S>(stream: S, host: Arc<Host>, running: Arc<Running>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(|request: Request<Incoming>| {
         let brings_something = request.method() == Method::POST;
         let future = Box::pin(answer(Arc::clone(&host), Arc::clone(&running), request));

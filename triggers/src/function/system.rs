@@ -2,9 +2,12 @@
 //!
 //! Proof for [`confine`] and [`lead_session`]: between `fork` and `exec` a child may only do what is safe in a signal
 //! handler, since other threads of the parent may have held any lock, the allocator's too. The closures capture plain
-//! numbers, call only rustix functions that are single raw system calls (`prctl`, `getppid`, `setrlimit`, `setsid`; the
-//! Linux backend of rustix enters the kernel without libc), allocate nothing, take no lock and do not panic. An error is a
-//! number in an `io::Error`, which allocates nothing either.
+//! numbers, call only rustix functions that are single raw system calls (`prctl`, `getppid`, `setrlimit`, `setsid`,
+//! `setgroups`, `setresgid`, `setresuid`, `fcntl`; the Linux backend of rustix enters the kernel without libc) and
+//! `libc::syscall`, which is one as well, allocate nothing, take no lock and do not panic. An error is a number in an
+//! `io::Error`, which allocates nothing either. `close_range` with its flag only marks descriptors, and what is marked is
+//! used by nobody behind the `exec`; a number that is borrowed for `fcntl` is used for that one call, and one that names no
+//! descriptor is an error of it and nothing else.
 //!
 //! Proof for [`watch`]: an `OwnedFd` names the same open file from its making until it is dropped, which is what the
 //! runtime relies on.
@@ -16,11 +19,12 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::io::FdFlags;
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -31,27 +35,94 @@ pub(super) struct Reaped {
     pub(super) peak_kib: u64,
 }
 
-/// Makes the child die with the thread that starts it, leave no core dump, and have at most `memory_bytes` of data.
+/// The first descriptor that is neither input, output nor errors.
+const FIRST_DESCRIPTOR: RawFd = 3;
+/// Where the kernel cannot mark all descriptors at once (before Linux 5.11), so many are marked one by one.
+const DESCRIPTORS_MARKED_MAX: u64 = 65_536;
+
+/// What a process may have, and who it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Private memory that can be written.
+    pub(super) memory_bytes: Option<u64>,
+    /// Descriptors at once.
+    pub(super) open_files: Option<u64>,
+    /// Processes and threads of its user at once.
+    pub(super) processes: Option<u64>,
+    /// The user and the group that it becomes; `None` leaves it what the broker is.
+    pub(super) ids: Option<(u32, u32)>,
+}
+
+/// Makes the child die with the thread that starts it, leave no core dump, inherit no descriptor and no capability, and have at
+/// most what it may have.
 ///
-/// The limit is `RLIMIT_DATA`, which counts private memory that can be written: what a function takes by allocating.
+/// The memory's limit is `RLIMIT_DATA`, which counts private memory that can be written: what a function takes by allocating.
 /// `RLIMIT_AS` would count address space, and V8, Go and the JVM reserve gigabytes of that without using them.
-pub(super) fn confine(command: &mut Command, memory_bytes: Option<u64>) {
+pub(super) fn confine(command: &mut Command, bounds: Bounds) {
     let parent = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+    let descriptors = rustix::process::getrlimit(Resource::Nofile);
+    let descriptors_max = descriptors.current.unwrap_or(u64::MAX).min(DESCRIPTORS_MARKED_MAX);
+    // Nobody may raise what the broker itself may have at most.
+    let open_files = bounds.open_files.map(|most| most.min(descriptors.maximum.unwrap_or(u64::MAX)));
+    let limits = [
+        (Resource::Core, Some(0)),
+        (Resource::Data, bounds.memory_bytes),
+        (Resource::Nofile, open_files),
+        (Resource::Nproc, bounds.processes),
+    ];
     let prepare = move || {
+        if let Some((user, group)) = bounds.ids {
+            become_user(user, group)?;
+        }
+        // Behind the change of user, which would take it back.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // A parent that died before the call above sends no signal any more.
         if rustix::process::getppid().map(Pid::as_raw_pid) != Some(parent) {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-        if memory_bytes.is_some() {
-            let limit = Rlimit { current: memory_bytes, maximum: memory_bytes };
-            rustix::process::setrlimit(Resource::Data, limit)?;
+        mark_descriptors(descriptors_max)?;
+        rustix::thread::clear_ambient_capability_set()?;
+        for (resource, most) in limits {
+            if most.is_some() {
+                rustix::process::setrlimit(resource, Rlimit { current: most, maximum: most })?;
+            }
         }
         Ok(())
     };
     // SAFETY: see the module's documentation.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Becomes another user for good: no program that it runs gives it more.
+fn become_user(user: u32, group: u32) -> io::Result<()> {
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    rustix::thread::set_thread_res_uid(user, user, user)?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Lets every descriptor but input, output and errors end with the `exec`. Our own do that anyway; those that the broker itself
+/// inherited from who started it need not.
+fn mark_descriptors(count_max: u64) -> io::Result<()> {
+    // SAFETY: see the module's documentation.
+    let marked = unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST_DESCRIPTOR, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+    if marked == 0 {
+        return Ok(());
+    }
+    let count_max = RawFd::try_from(count_max).unwrap_or(RawFd::MAX);
+    for number in FIRST_DESCRIPTOR..count_max {
+        // SAFETY: see the module's documentation.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        match rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC) {
+            Ok(()) | Err(rustix::io::Errno::BADF) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Makes the child lead a session of its own, so that no signal of a terminal reaches it.

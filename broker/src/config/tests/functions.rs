@@ -53,6 +53,30 @@ fn the_functions_of_the_default_file_show_the_defaults() {
 }
 
 #[test]
+fn a_function_says_who_it_runs_as_and_what_it_may_have() {
+    let plain = parse(RESIZE).unwrap();
+    let plain = &function(&plain, "resize").confinement;
+    assert_eq!((plain.user.as_deref(), plain.open_files_max, plain.processes_max), (None, 1024, None));
+    let keys = "user = \"worker\"\ngroup = \"44\"\nopen_files_max = 64\nprocesses_max = 20\n";
+    let told = parse(&format!("{RESIZE}{keys}")).unwrap();
+    let told = &function(&told, "resize").confinement;
+    assert_eq!((told.user.as_deref(), told.group.as_deref()), (Some("worker"), Some("44")));
+    assert_eq!((told.open_files_max, told.processes_max), (64, Some(20)));
+    for (key, told) in [
+        ("group = \"44\"", "3:1 `group` does nothing without `user`"),
+        (
+            "processes_max = 20",
+            "3:1 `processes_max` needs a `user`: the kernel counts all processes of a user, the broker's own among them",
+        ),
+        ("user = \"\"", "3:8 `user` is \"\", which is no name of a user or group"),
+        ("user = \"a:b\"", "3:8 `user` is \"a:b\", which is no name of a user or group"),
+        ("open_files_max = 3", "3:18 `open_files_max` is 3, and must be 16 to 1048576"),
+    ] {
+        assert_eq!(errors(&format!("{RESIZE}{key}")), [told]);
+    }
+}
+
+#[test]
 fn a_trigger_uses_a_function_by_name_in_every_form() {
     for target in [
         "[triggers.t]\ntarget.function = \"resize\"",
@@ -86,6 +110,8 @@ fn a_trigger_may_bring_its_function_along() {
     assert_eq!(function_target(&config, "t").function.as_str(), "t");
     assert_eq!(function(&config, "t").command, ["./bootstrap", "-v"]);
     assert_eq!(function(&config, "t").max_instances, 2);
+    let config = parse(&format!("{inline}user = \"worker\"\nprocesses_max = 20\n")).unwrap();
+    assert_eq!(function(&config, "t").confinement.processes_max, Some(20));
     let other = "[triggers.other]\ntarget.function = \"shared\"\n";
     let config = parse(&format!("{inline}name = \"shared\"\n{other}")).unwrap();
     assert_eq!(function_target(&config, "t").function, function_target(&config, "other").function);

@@ -1,6 +1,6 @@
 //! What functions did and cost, over the API.
 
-use eventail_triggers::function::FunctionOptions;
+use eventail_triggers::function::{Confinement, FunctionOptions};
 use eventail_triggers::ledger::{Budget, BudgetAction};
 use eventail_triggers::outcome::Outcome;
 use eventail_triggers::report::{Architecture, Report, RunEnd};
@@ -121,6 +121,7 @@ fn idle_function() -> FunctionOptions {
         environment: Vec::new(),
         handler: None,
         memory_mb: None,
+        confinement: Confinement::default(),
         timeout_ms: 1_000,
         init_timeout_ms: 1_000,
         min_instances: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use eventail_triggers::function::FunctionOptions;
+use eventail_triggers::function::{Confinement, FunctionOptions};
 use eventail_triggers::http::Secret;
 use eventail_wire::{FunctionName, Offset, Timestamp, TopicName};
 use http::Method;
@@ -44,6 +44,7 @@ fn function(name: &str) -> FunctionOptions {
         environment: Vec::new(),
         handler: None,
         memory_mb: None,
+        confinement: Confinement::default(),
         timeout_ms: 10_000,
         init_timeout_ms: 30_000,
         min_instances: 0,

@@ -2,6 +2,7 @@
 
 mod failures;
 mod instances;
+mod isolation;
 mod limits;
 mod protocol;
 mod support;

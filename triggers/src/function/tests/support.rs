@@ -10,7 +10,7 @@ use eventail_wire::{Clock, FunctionName, Timestamp};
 use rustix::process::Pid;
 use tokio::time::Instant;
 
-use crate::function::{Call, Function, FunctionOptions, FunctionStatus, Run};
+use crate::function::{Call, Confinement, Function, FunctionOptions, FunctionStatus, Run};
 use crate::http::Secret;
 
 /// What every function of these tests begins with. `serve` is a runtime: it hands each invocation to `handle`.
@@ -106,6 +106,7 @@ impl Folder {
             environment: vec![("FLAVOUR".to_owned(), Secret::new("plum".to_owned()))],
             handler: Some("function.handler".to_owned()),
             memory_mb: None,
+            confinement: Confinement::default(),
             timeout_ms: 20_000,
             init_timeout_ms: 20_000,
             min_instances: 0,

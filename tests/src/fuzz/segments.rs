@@ -1,0 +1,106 @@
+//! Segment files, sidecars and what recovery makes of them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use eventail_storage::disk::check;
+use eventail_storage::disk_io::{Disk as _, SimDisk};
+use eventail_storage::log::{Log, LogOptions, ReadLimit};
+use eventail_storage::{DiskStore, disk_io};
+use eventail_wire::{Clock, Timestamp};
+
+/// Bytes of a batch's header, and of what its checksum does not cover.
+const HEADER_BYTES: usize = 40;
+const UNCOVERED_BYTES: usize = 8;
+
+#[derive(Debug)]
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_800_000_000_000)
+    }
+}
+
+/// Two bytes that say how long the sidecar is (and, by their highest bit, that checksums are to be mended first), the sidecar, and
+/// the segment. A check and an opening never fail on bytes, agree on what is there, and what is readable can be read.
+pub fn segments(input: &[u8]) {
+    let Some((head, rest)) = input.split_first_chunk::<2>() else { return };
+    let head = u16::from_le_bytes(*head);
+    let (sidecar, segment) = rest.split_at(usize::from(head & 0x7fff).min(rest.len()));
+    let mut segment = segment.to_vec();
+    if head & 0x8000 != 0 {
+        mend(&mut segment);
+    }
+    let disk = SimDisk::new();
+    let data = Path::new("/data");
+    let log = data.join("log");
+    disk.create_dir(data).and_then(|()| disk.create_dir(&log)).expect("a disk in memory has room");
+    put(&disk, &log.join(format!("{:020}.log", 0)), &segment);
+    if !sidecar.is_empty() {
+        put(&disk, &log.join(format!("{:020}.idx", 0)), sidecar);
+    }
+    let checked = check(&disk, data).expect("bytes are no error").remove(0);
+    let (store, _) =
+        DiskStore::open(data, Arc::new(disk.clone()), Arc::new(Fixed)).expect("bytes are no error");
+    let log = store.open_or_create("log", LogOptions::default()).expect("bytes are no error");
+    let status = log.status();
+    assert_eq!((status.range.start, status.range.end), (checked.offsets.start, checked.offsets.end));
+    assert_eq!(status.refusal.is_none(), checked.is_sound(), "{checked:?}");
+    let read = read_all(&*log);
+    store.close();
+    if head & 0x8000 == 0 {
+        assert_eq!(read, checked.records, "{checked:?}");
+    }
+    // Where a checksum was forged, the lengths of the records may lie behind it: no more are read than there are.
+    assert!(read <= checked.records, "{read} of {checked:?}");
+    // What was torn is gone now, and what is damaged stays so.
+    let again = check(&disk, data).expect("bytes are no error").remove(0);
+    assert_eq!(again.torn_tail, None);
+    assert_eq!((again.records, again.is_sound()), (checked.records, checked.is_sound()));
+}
+
+fn put(disk: &SimDisk, path: &Path, bytes: &[u8]) {
+    let file = disk.create(path).expect("a disk in memory has room");
+    disk_io::DiskFile::write_all_at(&*file, bytes, 0).expect("a disk in memory has room");
+    file.sync_data().expect("a disk in memory has room");
+}
+
+fn read_all(log: &dyn Log) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
+    runtime.block_on(async {
+        let (mut from, mut count) = (log.status().range.start, 0);
+        loop {
+            let limit = ReadLimit { records: 100, bytes: 64 << 10 };
+            let Ok(records) = log.read(from, limit).await else { return count };
+            let Some(last) = records.last() else { return count };
+            for (record, expected) in records.iter().zip(from.0..) {
+                assert_eq!(record.offset.0, expected, "offsets are dense");
+            }
+            count += records.len() as u64;
+            from = last.offset.plus(1);
+        }
+    })
+}
+
+/// Gives every batch that begins where the one before ends the checksum that its bytes have: else nothing behind it would be
+/// looked at.
+fn mend(segment: &mut [u8]) {
+    let mut at = 0;
+    while let Some(header) = segment.get(at..at + HEADER_BYTES) {
+        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        let Some(end) = at.checked_add(length.max(HEADER_BYTES)).filter(|end| *end <= segment.len()) else {
+            return;
+        };
+        let sum = crc32c(&segment[at + UNCOVERED_BYTES..end]);
+        segment[at + 4..at + UNCOVERED_BYTES].copy_from_slice(&sum.to_le_bytes());
+        at = end;
+    }
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg()))
+    })
+}
