@@ -161,7 +161,63 @@ async fn storage_check_finds_a_flipped_bit_and_names_the_file() {
     let (code, output, errors) = check().await;
     assert_eq!(code, 1, "{output}{errors}");
     let name = segment.file_name().unwrap().to_string_lossy().into_owned();
-    assert!((output.clone() + &errors).contains(&name), "no {name} in:\n{output}{errors}");
+    assert!(output.contains(&name), "no {name} in:\n{output}{errors}");
+    assert!(output.contains("offsets 0 to 99 are lost"), "{output}");
+
+    // What is left is served without a repair; a repair ends the complaints and changes nothing else.
+    let serves_the_rest = async || {
+        let server = home.start().await;
+        let (code, tail, told) =
+            run(&home, &server, &["tail", "orders", "--from", "earliest", "-o", "json"], "").await;
+        assert_eq!(code, 0, "{told}");
+        let events: Vec<Value> = tail.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((events.len(), &events[0]["offset"]), (1, &json!(100)));
+        assert!(told.contains("offsets 0 to 99"), "what is missing is told beside it: {told}");
+        let shown = done(run(&home, &server, &["topics", "show", "orders"], "").await);
+        assert!(shown.contains("lost 100") && shown.contains(&name), "{shown}");
+        server.stop().await;
+    };
+    serves_the_rest().await;
+    let repair = home.command(&["storage", "repair", &data, "--quarantine"]).output().await.unwrap();
+    let repaired = done(texts(&repair));
+    assert!(repaired.contains("1 damaged place put aside"), "{repaired}");
+    let aside = home.data().join("quarantine").join("orders").join(format!("{name}.0"));
+    assert!(
+        std::fs::read(&aside).unwrap().windows(7).any(|window| window == b"\"id\":\"5"),
+        "the bytes are kept"
+    );
+    let checked = done(check().await);
+    assert!(checked.contains("repaired"), "{checked}");
+    serves_the_rest().await;
+}
+
+#[tokio::test]
+async fn torture_tells_what_it_tried_and_takes_no_folder_of_others() {
+    let home = Home::new("");
+    let torture = async |arguments: &[&str]| {
+        let arguments = [&["torture"], arguments].concat();
+        texts(&home.command(&arguments).output().await.unwrap())
+    };
+    let told = done(torture(&["disk", "--rounds", "2", "--output", "json"]).await);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["rounds"], &told["losses"]), (&json!(2), &json!([])), "{told}");
+    assert_eq!(told["crashes"]["kills"], 2, "{told}");
+    for (part, count) in
+        [("crashes", "acknowledged_events"), ("crashes", "compared_events"), ("power_cuts", "states")]
+    {
+        assert!(told[part][count].as_u64().unwrap() > 0, "{part} {count}: {told}");
+    }
+    let left = std::fs::read_dir(home.path().join("disk")).unwrap().count();
+    assert_eq!(left, 0, "nothing is left behind where nothing was lost");
+
+    std::fs::create_dir(home.path().join("mine")).unwrap();
+    std::fs::write(home.path().join("mine").join("file"), "precious").unwrap();
+    let (code, _, errors) = torture(&["mine"]).await;
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.contains("not of `eventail torture`"), "{errors}");
+    assert_eq!(std::fs::read(home.path().join("mine").join("file")).unwrap(), b"precious");
+    let shown = done(torture(&["disk", "--rounds", "1", "--seed", "9"]).await);
+    assert!(shown.contains("Nothing that was acknowledged was lost"), "{shown}");
 }
 
 /// The file in which a topic's records lie.

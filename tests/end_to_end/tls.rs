@@ -114,14 +114,15 @@ async fn plain_http_at_the_port_of_https_is_told_so() {
     assert!(metrics.contains(line), "{metrics}");
 }
 
-/// A ClientHello of the version before 1.2 that a client of those days would send: the record and the message say 1.1, there are no
-/// extensions, and its suites are those of every old library.
+/// The ClientHello of a client that knows TLS up to 1.1: nothing in it is amiss but that, and its suites are those of every old library.
 fn old_hello() -> Vec<u8> {
     let mut body = vec![0x03, 0x02];
     body.extend([7; 32]);
     body.push(0);
     body.extend([0, 6, 0xc0, 0x13, 0x00, 0x2f, 0x00, 0x35]);
     body.extend([1, 0]);
+    // signature_algorithms, which the server asks for whatever the version: ECDSA and RSA with SHA-256.
+    body.extend([0, 10, 0x00, 0x0d, 0, 6, 0, 4, 0x04, 0x03, 0x04, 0x01]);
     let length = u8::try_from(body.len()).unwrap();
     let mut message = vec![1, 0, 0, length];
     message.extend(body);
@@ -219,7 +220,7 @@ async fn a_reload_takes_other_files_and_refuses_those_that_it_cannot_use() {
     let failed = |status: &Value| !status["last_error"].is_null();
     let status =
         until("the refusal", failed, async || https.send("/v1/config", None).await.unwrap().json()).await;
-    assert!(status["last_error"]["message"].as_str().unwrap().contains("absent.pem"), "{status}");
+    assert!(status["last_error"]["message"].as_str().unwrap().contains("absent.key"), "{status}");
     assert_eq!(secured.https(&server).await.fingerprint(), server.fingerprint());
     std::fs::write(&config, named("other")).unwrap();
     eventually("the other certificate", async || {
@@ -270,8 +271,8 @@ async fn quic_asks_for_the_same_certificates() {
     let options = secured.quic_options(&server);
     let billing = identity(&secured.authority.client("billing"));
     publish_by_quic(options.clone().identity(billing.clone()), "1").await.unwrap();
-    let by_name = ClientOptions { address: format!("localhost:{}", server.quic().port()), ..options.clone() };
-    publish_by_quic(by_name.server_name("localhost").identity(billing.clone()), "2").await.unwrap();
+    let by_name = options.clone().server_name("localhost").identity(billing.clone());
+    publish_by_quic(by_name, "2").await.unwrap();
     let pinned = ClientOptions::pinned(server.quic().to_string(), server.fingerprint().parse().unwrap());
     publish_by_quic(pinned.identity(billing), "3").await.unwrap();
     let past = identity(&secured.authority.client_of_the_past("billing"));

@@ -1,4 +1,4 @@
-//! What a configuration needs of the world around it, tried out: targets, credentials, programs and the data folder. Nothing is
+//! What a configuration needs of the world around it, tried out: the certificate, targets, credentials, programs and the data folder. Nothing is
 //! sent to a target and nothing is called; a folder that a broker uses is left alone.
 
 use std::ffi::{OsStr, OsString};
@@ -21,7 +21,9 @@ use tokio::task::JoinSet;
 
 use super::error::chain;
 use super::storage::LOGS;
-use crate::config::{Config, TargetOptions};
+use crate::TlsError;
+use crate::clock::SystemClock;
+use crate::config::{Config, TargetOptions, TlsOptions};
 
 /// How long a target's host may take to be found and to take a connection.
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -64,6 +66,8 @@ pub(super) enum ProbeError {
     Directory { path: PathBuf, source: io::Error },
     #[error("the data folder cannot be written: {}", chain(source))]
     Data { source: OpenError },
+    #[error("{}", .0.message())]
+    Certificate(#[from] TlsError),
     #[error("the probe was cut off")]
     Lost,
 }
@@ -95,6 +99,8 @@ impl ProbeError {
             Self::Data { .. } => {
                 "give the broker's user the right to write there, or name another `data_dir`"
             }
+            Self::Certificate(TlsError::Expired { .. }) => "have another one made",
+            Self::Certificate(_) => "correct the files that `listen.tls` names",
             Self::Slow { .. } | Self::Lost => "try again",
         }
     }
@@ -107,7 +113,7 @@ pub(super) async fn all(
     now: Timestamp,
     path: Option<OsString>,
 ) -> Vec<Probe> {
-    let egress = Egress::new(config.egress_allow.iter().copied());
+    let egress = config.egress();
     let turns = Arc::new(Semaphore::new(PARALLEL_MAX));
     let mut probes = JoinSet::new();
     let mut subjects = Vec::new();
@@ -121,6 +127,10 @@ pub(super) async fn all(
     };
     let data_dir = config.data_dir.clone();
     add("data".to_owned(), data_dir.display().to_string(), Trial::Data { disk, data_dir });
+    if let Some(tls) = &config.tls {
+        let what = tls.certificate.display().to_string();
+        add("certificate".to_owned(), what, Trial::Certificate(Box::new(tls.clone())));
+    }
     for (name, trigger) in &config.triggers {
         let (what, trial) = match &trigger.target {
             TargetOptions::Http(options) => {
@@ -153,6 +163,7 @@ pub(super) async fn all(
 /// Something to try.
 enum Trial {
     Data { disk: Arc<dyn Disk>, data_dir: PathBuf },
+    Certificate(Box<TlsOptions>),
     Http(Box<HttpTargetOptions>, Egress),
     Lambda(Box<LambdaTargetOptions>, Egress),
     Function(Box<FunctionOptions>, Option<OsString>),
@@ -162,6 +173,13 @@ impl Trial {
     async fn run(self, now: Timestamp) -> Result<String, ProbeError> {
         match self {
             Self::Data { disk, data_dir } => blocking(move || data_folder(&*disk, &data_dir)).await,
+            Self::Certificate(options) => {
+                blocking(move || {
+                    let end = crate::tls::try_out(*options, Arc::new(SystemClock), now)?;
+                    Ok(format!("it fits its key, and ends at {end}"))
+                })
+                .await
+            }
             Self::Http(options, egress) => {
                 let address: SocketAddr = HttpTarget::new(*options, egress)?.reach(REACH_TIMEOUT).await?;
                 Ok(format!("connected to {address}"))

@@ -1,9 +1,11 @@
 //! The broker whole, in one process, with scripted targets and a real disk.
 
 mod calls;
+mod damage;
 mod inputs;
 mod reload;
 mod replays;
+mod settlements;
 mod traffic;
 mod why;
 
@@ -462,7 +464,7 @@ async fn a_trigger_that_was_stopped_tries_again_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let target = Scripted::answering([]);
     let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
-    broker.core.triggers.get(&name()).unwrap().lane.stop("for a test");
+    broker.core.triggers.get(&name()).unwrap().lane.stop_for_burial("for a test");
     assert_eq!(broker.trigger(&name()).unwrap().state, TriggerState::Stopped);
     broker.publish(&topic(), vec![event("1")]).await.unwrap();
     broker.shutdown().await.unwrap();

@@ -28,7 +28,7 @@ pub(crate) use failure::{Failure, Failures};
 pub(crate) use material::Material;
 pub(crate) use names::of_peer;
 pub(crate) use settings::quic;
-pub(crate) use store::{Certificates, Prepared, Served};
+pub(crate) use store::{Certificates, Prepared, Served, try_out};
 pub(crate) use upkeep::keep_up;
 
 use std::time::Duration;

@@ -37,6 +37,17 @@ pub(crate) struct Prepared {
     served: Served,
 }
 
+impl Prepared {
+    /// A certificate that is over helps nobody; the one before may still be good.
+    fn check_end(&self, now: Timestamp) -> Result<(), TlsError> {
+        let at = self.served.expires_at;
+        if at > now {
+            return Ok(());
+        }
+        Err(TlsError::Expired { path: self.options.certificate.clone(), at })
+    }
+}
+
 /// The certificate of a broker's listeners.
 pub(crate) struct Certificates {
     clock: Arc<dyn Clock>,
@@ -111,7 +122,7 @@ impl Certificates {
     /// Reads what would be served by other options. Nothing is exchanged yet. Blocks.
     pub(crate) fn prepare(&self, options: TlsOptions) -> Result<Prepared, TlsError> {
         let prepared = read(options, &self.clock)?;
-        self.check_end(&prepared)?;
+        prepared.check_end(self.clock.now())?;
         Ok(prepared)
     }
 
@@ -145,7 +156,7 @@ impl Certificates {
             return Ok(false);
         }
         let prepared = make(&texts, state.options.clone(), digest, &self.clock)
-            .and_then(|prepared| self.check_end(&prepared).map(|()| prepared));
+            .and_then(|prepared| prepared.check_end(self.clock.now()).map(|()| prepared));
         match prepared {
             Ok(Prepared { served, .. }) => {
                 self.exchange(&mut state, digest, served);
@@ -175,15 +186,6 @@ impl Certificates {
             failures: state.failures,
             last_error: state.last_error.clone(),
         }
-    }
-
-    /// A certificate that is over helps nobody; the one before may still be good.
-    fn check_end(&self, prepared: &Prepared) -> Result<(), TlsError> {
-        let at = prepared.served.expires_at;
-        if at > self.clock.now() {
-            return Ok(());
-        }
-        Err(TlsError::Expired { path: prepared.options.certificate.clone(), at })
     }
 
     fn exchange(&self, state: &mut State, digest: [u8; 32], served: Served) {
@@ -217,6 +219,17 @@ impl Certificates {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reads what would be served by these options, and tells when its certificate ends. Blocks.
+pub(crate) fn try_out(
+    options: TlsOptions,
+    clock: Arc<dyn Clock>,
+    now: Timestamp,
+) -> Result<Timestamp, TlsError> {
+    let prepared = read(options, &clock)?;
+    prepared.check_end(now)?;
+    Ok(prepared.served.expires_at)
 }
 
 fn read(options: TlsOptions, clock: &Arc<dyn Clock>) -> Result<Prepared, TlsError> {

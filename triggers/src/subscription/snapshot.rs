@@ -29,9 +29,9 @@ pub struct Snapshot {
     pub delivered: u64,
     /// Events that were given up.
     pub dead_lettered: u64,
-    /// Events that expired, and pending ones that retention took or that were passed over.
+    /// Events that expired, and pending ones that retention took, that were passed over or whose stored bytes are damaged.
     pub expired: u64,
-    /// Events that retention took before they were read.
+    /// Events that retention took, or damage, before they were read.
     pub lost: u64,
     /// Whether it delivers.
     pub state: State,
@@ -122,12 +122,20 @@ impl Snapshot {
                 self.move_to(*to);
             }
             Entry::Lost { start, lost, expired } => {
-                self.expired += expired;
-                self.lost += lost;
+                self.lose(*lost, *expired);
                 self.move_to(*start);
+            }
+            Entry::Damaged { first, next, lost, expired } => {
+                self.lose(*lost, *expired);
+                self.settle(*first, *next);
             }
             Entry::Checkpoint { scanned, pending } => self.checkpoint(*scanned, pending),
         }
+    }
+
+    fn lose(&mut self, unread: u64, pending: u64) {
+        self.lost += unread;
+        self.expired += pending;
     }
 
     fn delivered_once(&mut self, offset: Offset, at: Timestamp, (high, low): (u64, u64)) {

@@ -45,6 +45,25 @@ async fn a_target_in_a_network_that_is_not_allowed_and_one_without_an_address_ar
 }
 
 #[tokio::test]
+async fn a_certificate_is_tried_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = config(folder.path(), "[listen.tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n");
+    let told = found(&listen, "certificate", None).await.unwrap_err();
+    assert!(told.text().contains("a.key") && told.next().contains("listen.tls"), "{}", told.text());
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("a.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("a.key"), made.signing_key.serialize_pem()).unwrap();
+    let told = found(&listen, "certificate", None).await.unwrap();
+    assert_eq!(told, "it fits its key, and ends at 4096-01-01T00:00:00.000Z");
+    let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    std::fs::write(folder.path().join("a.key"), other).unwrap();
+    assert!(matches!(
+        found(&listen, "certificate", None).await,
+        Err(ProbeError::Certificate(TlsError::Pair(_)))
+    ));
+}
+
+#[tokio::test]
 async fn a_functions_program_is_looked_for_as_it_will_be_run() {
     let folder = tempfile::tempdir().unwrap();
     let (bin, work) = (folder.path().join("bin"), folder.path().join("work"));

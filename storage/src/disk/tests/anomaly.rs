@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 
 use super::rig::{Rig, WINDOW_MS, fingerprint_of, new_record, options};
 use crate::disk_io::{SimDisk, SimFault};
-use crate::log::{AppendError, Durability, Fingerprint, LogOptions, NewRecord};
+use crate::log::{AppendError, Durability, Fingerprint, LogOptions, NewRecord, ReadLimit};
 
 /// What should be in the log.
 #[derive(Clone, Debug, Default)]
@@ -140,6 +140,20 @@ fn run_script(rig: &mut Rig, model: &mut Model, dice: &mut SmallRng, steps: usiz
     }
 }
 
+/// Whether or not the log takes more: everything that was answered is read, and nothing else.
+fn assert_acknowledged_is_served(rig: &mut Rig, model: &Model) {
+    assert_eq!(rig.end().0, model.end());
+    let limit = ReadLimit { records: 7, bytes: 1 << 20 };
+    let mut next = rig.start();
+    while next < rig.end() {
+        for record in rig.reader.read(&rig.shared, next, limit).unwrap() {
+            assert_eq!(record.offset, next);
+            assert_eq!(Some(&record.payload), model.acked.get(&next.0), "at {next}");
+            next = next.plus(1);
+        }
+    }
+}
+
 fn log_options(durability: Durability) -> LogOptions {
     LogOptions { durability, buffered_sync_ms: 0, ..options() }
 }
@@ -156,6 +170,7 @@ fn check_case(seed: u64, durability: Durability, fault: Option<(u64, SimFault)>)
     if let Ok(mut rig) = Rig::open(&disk, log_options(durability), now) {
         run_script(&mut rig, &mut model, &mut dice, 12, durability);
         now = rig.now;
+        assert_acknowledged_is_served(&mut rig, &model);
     }
     let calls = disk.calls();
     let fault_seed = fault.map_or(0, |(call, _)| call);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use eventail_wire::{Offset, Timestamp};
 
 use super::rig::{Rig, fingerprint_of, new_record};
-use crate::disk_io::{Disk, SimDisk};
+use crate::disk_io::{Disk, SimDisk, SimFault};
 use crate::log::{Deduplication, LogOptions};
 
 const WINDOW_MS: u64 = 8_000;
@@ -105,6 +105,42 @@ fn damaged_and_missing_snapshots_are_replaced_by_the_log() {
             }
         }
         all_are_known(&mut Rig::open(&disk, with_cap(1_000_000), rig.now).unwrap());
+    }
+}
+
+#[test]
+fn whatever_call_for_a_snapshot_fails_every_id_is_known_after_a_restart() {
+    let fill = |disk: &SimDisk| {
+        let mut rig = Rig::open(disk, with_cap(1_000_000), Timestamp(1_000)).unwrap();
+        append(&mut rig, 0..20_000);
+        rig.now = rig.now.plus_ms(WINDOW_MS / 8);
+        rig
+    };
+    for fault in [SimFault::InputOutput, SimFault::Full, SimFault::ShortWrite] {
+        let mut struck = 0;
+        for call in 0.. {
+            let disk = SimDisk::new();
+            let mut rig = fill(&disk);
+            let first = disk.calls();
+            disk.fail_call(first + call, fault);
+            let outcome = rig.append(vec![new_record(id(20_000), 0)]);
+            if disk.calls() <= first + call {
+                break;
+            }
+            if outcome.is_err() {
+                // It was the append itself.
+                continue;
+            }
+            struck += 1;
+            assert!(rig.shared.status().refusal.is_none(), "the log does without");
+            let now = rig.now;
+            drop(rig);
+            disk.power_cut(call);
+            let mut rig = Rig::open(&disk, with_cap(1_000_000), now).unwrap();
+            let answers = append(&mut rig, 0..20_001);
+            assert!(answers.iter().all(|answer| answer.duplicate), "{fault:?} at call {call}");
+        }
+        assert!(struck >= 3, "{fault:?} struck {struck} times");
     }
 }
 
