@@ -1,6 +1,10 @@
 //! The fuzz targets' corpus as a plain test, and changed in many small ways. With `FUZZ_SECONDS` in the environment each target is
 //! tried for so long, from `FUZZ_SEED` on, and says how many inputs that were.
-#![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of this crate is a test, and it tells how far it came"
+)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -14,7 +14,7 @@ use crate::config::Limits;
 ///
 /// # Errors
 /// The answer where it is refused.
-pub fn ingest(parts: &Parts, limits: &Limits, body: Bytes) -> Result<Vec<Event>, Response<Full<Bytes>>> {
+pub fn ingest(parts: &Parts, limits: &Limits, body: Bytes) -> Result<Vec<Event>, Box<Response<Full<Bytes>>>> {
     crate::http::decode(parts, limits, body)
 }
 

@@ -105,7 +105,7 @@ impl<'a> Request<'a> {
 }
 
 /// What the route makes of a request, without a broker, or how it refuses it: for the fuzz targets.
-pub(crate) fn decode(parts: &request::Parts, limits: &Limits, body: Bytes) -> Result<Vec<Event>, Reply> {
+pub(crate) fn decode(parts: &request::Parts, limits: &Limits, body: Bytes) -> Result<Vec<Event>, Box<Reply>> {
     let decoded = Request::read(parts).and_then(|request| {
         let limit = body_limit(limits, request.mode);
         if body.len() > limit.bytes {
@@ -113,7 +113,7 @@ pub(crate) fn decode(parts: &request::Parts, limits: &Limits, body: Bytes) -> Re
         }
         request.events(limits, body, || "made".to_owned())
     });
-    decoded.map_err(Problem::into_reply)
+    decoded.map_err(|problem| Box::new(problem.into_reply()))
 }
 
 /// When the query says that the events of the request are to be delivered.

@@ -182,7 +182,10 @@ pub(crate) fn take_records(
 ) -> bool {
     let mut at = HEADER_BYTES;
     let mut offset = header.base;
-    while let Some(length) = batch.get(at..).and_then(|rest| rest.first_chunk()) {
+    // The header says how many there are, whatever stands behind them: the next offset is the next batch's.
+    while offset < header.end()
+        && let Some(length) = batch.get(at..).and_then(|rest| rest.first_chunk())
+    {
         let Ok(length) = usize::try_from(u32::from_le_bytes(*length)) else { break };
         let start = at + RECORD_HEADER_BYTES;
         at = start.saturating_add(length);
@@ -254,6 +257,16 @@ mod tests {
             let noticed = Header::decode(&damaged).is_none_or(|header| !header.matches(&damaged));
             assert!(noticed, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_batch_gives_no_more_records_than_its_header_says() {
+        let (header, batch) = two_records();
+        let fewer = Header { records: 1, ..header };
+        let limit = ReadLimit { records: 9, bytes: 99 };
+        let mut records = Vec::new();
+        assert!(take_records(&fewer, &batch, Offset(0), limit, &mut 0, &mut records));
+        assert_eq!(records.iter().map(|record| record.offset).collect::<Vec<_>>(), [Offset(7)]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub fn ingest(input: &[u8]) {
         }
         Err(refusal) => {
             assert!(refusal.status().is_client_error(), "{}", refusal.status());
-            let body = whole(refusal);
+            let body = whole(*refusal);
             let document: serde_json::Value = serde_json::from_slice(&body).expect("a refusal is a document");
             assert!(document["code"].is_string() && document["detail"].is_string(), "{document}");
         }

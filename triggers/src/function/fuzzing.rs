@@ -21,6 +21,8 @@ use super::{Confinement, FunctionOptions, Work, runtime_api};
 
 /// What one connection may take: nothing in it waits for anybody but the bytes themselves.
 const TIME_MAX: Duration = Duration::from_secs(10);
+/// What one that waits for an invocation is waited for, before the function is closed.
+const WAIT: Duration = Duration::from_millis(20);
 /// What lies between the two ends of the connection.
 const PIPE_BYTES: usize = 64 << 10;
 
@@ -77,9 +79,13 @@ pub async fn converse(input: &[u8]) -> io::Result<(Vec<u8>, String)> {
         };
         tokio::join!(speak, tokio::io::copy(&mut read, &mut heard))
     };
-    let over = timeout(TIME_MAX, async { tokio::join!(talking, speaking) }).await;
-    assert!(over.is_ok(), "the connection is still open");
+    let mut conversing = Box::pin(async { tokio::join!(talking, speaking) });
+    // One that asked for an invocation, and then began another request, waits for as long as the function is there.
+    let is_over = timeout(WAIT, &mut conversing).await.is_ok();
     host.close();
+    let is_over = is_over || timeout(TIME_MAX, &mut conversing).await.is_ok();
+    assert!(is_over, "the connection outlives its function");
+    drop(conversing);
     host.remove(id);
     let finished = finished.try_recv().expect("an invocation that was let in ends");
     let end =

@@ -184,7 +184,8 @@ fn check_attribute(name: &str, value: &str, kind: ValueKind) -> Result<(), Event
     let fits = match kind {
         ValueKind::String => true,
         ValueKind::Boolean => matches!(value, "true" | "false"),
-        ValueKind::Integer => value.parse::<i32>().is_ok(),
+        // As JSON has it, which knows no `+3` and no `007`: it is written there as it stands.
+        ValueKind::Integer => value.parse::<i32>().is_ok_and(|number| number.to_string() == value),
     };
     if fits { Ok(()) } else { Err(EventError::Value { name: name.to_owned(), why: "it is not of its type" }) }
 }

@@ -402,6 +402,19 @@ mod tests {
     }
 
     #[test]
+    fn an_integer_is_one_that_json_has_too() {
+        let with = |value: &str| {
+            Event::builder("1", "/s", "t").attribute("count", value, ValueKind::Integer).build()
+        };
+        for value in ["0", "7", "-2147483648", "2147483647"] {
+            assert!(with(value).is_ok(), "{value}");
+        }
+        for value in ["+3", "007", "-0", "", "1.0", "2147483648"] {
+            assert!(with(value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
     fn data_that_is_empty_is_not_the_same_as_none() {
         let none = Event::builder("1", "/s", "t").build().unwrap();
         let empty = Event::builder("1", "/s", "t").data(Bytes::new()).build().unwrap();
