@@ -1,9 +1,9 @@
 //! End to end: the real binary over real sockets, each promise of DESIGN as tests that try to break it.
 #![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
 
-mod backup;
 mod abuse;
 mod abuse_targets;
+mod backup;
 mod bad_frames;
 mod bad_input;
 mod batches;
@@ -34,8 +34,8 @@ mod replies;
 mod schedules;
 mod signatures;
 mod support;
-mod tls;
 mod targets;
+mod tls;
 mod traffic;
 mod what_if;
 mod why;

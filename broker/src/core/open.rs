@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::callbacks::Callbacks;
 use super::delayed::Tuning;
-use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal};
+use super::journal::{JOURNAL_LOG, JOURNAL_SEGMENT_BYTES, Journal, JournalTask};
 use super::ledger::{LEDGER_LOG, Ledger};
 use super::letters::Letters;
 use super::lookup::Lookup;
@@ -127,17 +127,7 @@ impl BrokerBuilder {
         let store = open_store(logs_dir.clone(), watched, Arc::clone(&clock)).await?;
         let (marker, was_clean) = survey(disk, &config.data_dir, logs_dir, &store, &progress).await?;
         progress.enter(StartPhase::Recovering);
-        let journal_options = LogOptions {
-            durability: Durability::Buffered,
-            segment_bytes: JOURNAL_SEGMENT_BYTES,
-            ..LogOptions::default()
-        };
-        let ledger_log = open_log(&store, LEDGER_LOG.to_owned(), journal_options.clone()).await?;
-        let ledger = Ledger::open(ledger_log, &config, clock.now()).await?;
-        let schedules_log = open_log(&store, SCHEDULES_LOG.to_owned(), journal_options.clone()).await?;
-        let schedules = Schedules::open(schedules_log).await?;
-        let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
-        let (journal, journal_task) = Journal::open(journal_log).await?;
+        let (ledger, schedules, journal, journal_task) = open_books(&store, &config, &*clock).await?;
         progress.enter(StartPhase::Indexing);
         progress.at(INDEX_DIR);
         let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
@@ -272,6 +262,26 @@ async fn open_store(
     tracing::debug!(?report, "data folder opened");
     store.set_tails_bytes_max(tails_bytes);
     Ok(Arc::new(store))
+}
+
+/// Opens what the broker writes down of its own work.
+async fn open_books(
+    store: &Arc<DiskStore>,
+    config: &Config,
+    clock: &dyn Clock,
+) -> Result<(Arc<Ledger>, Schedules, Arc<Journal>, JournalTask), BrokerError> {
+    let options = LogOptions {
+        durability: Durability::Buffered,
+        segment_bytes: JOURNAL_SEGMENT_BYTES,
+        ..LogOptions::default()
+    };
+    let ledger_log = open_log(store, LEDGER_LOG.to_owned(), options.clone()).await?;
+    let ledger = Ledger::open(ledger_log, config, clock.now()).await?;
+    let schedules =
+        Schedules::open(open_log(store, SCHEDULES_LOG.to_owned(), options.clone()).await?).await?;
+    let journal_log = open_log(store, JOURNAL_LOG.to_owned(), options).await?;
+    let (journal, journal_task) = Journal::open(journal_log).await?;
+    Ok((ledger, schedules, journal, journal_task))
 }
 
 pub(super) async fn open_log(

@@ -646,13 +646,22 @@ impl Lane {
         }
     }
 
+    /// Stops the lane until somebody resumes it. One that an operator paused or its target disabled stays so.
+    pub(crate) fn stop(&self, reason: &str) {
+        self.stop_running(reason, false);
+    }
+
     /// Stops the lane until its dead letters can be written. One that an operator paused or its target disabled stays so.
     pub(crate) fn stop_for_burial(&self, reason: &str) {
+        self.stop_running(reason, true);
+    }
+
+    fn stop_running(&self, reason: &str, by_burial: bool) {
         let mut guard = self.lock();
         let state = &mut *guard;
         if state.subscription.state() == SubscriptionState::Running {
             tracing::error!(trigger = %self.trigger, topic = %self.topic, reason, "trigger stopped");
-            state.stopped_by_burial = true;
+            state.stopped_by_burial = by_burial;
             let entry = state.subscription.stop(reason.to_owned());
             state.entries.push(entry);
             self.flush(state);
