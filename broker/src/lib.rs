@@ -1,12 +1,15 @@
 //! Eventail as a library: the broker that the `eventail` binary runs, in the process of whoever opens it.
 
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
 mod core;
+mod glob;
 pub mod http;
 mod lambda_name;
 pub mod metrics;
+pub(crate) mod peer;
 pub mod quic;
 pub mod rehearsal;
 pub mod status;

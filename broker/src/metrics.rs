@@ -211,6 +211,8 @@ table! {
         "When the next held event is due, as Unix time; 0 where none is held";
     HTTP_REQUESTS = Counter Count "eventail_http_requests_total",
         "HTTP requests answered, by route and status";
+    AUTH_FAILURES = Counter Count "eventail_auth_failures_total",
+        "Requests and frames that were refused for who sent them or for what they may not do, by error code";
     HTTP_PANICS = Counter Count "eventail_http_panics_total",
         "Requests whose handler panicked: each is a mistake of the broker";
     CONNECTIONS = Gauge Count "eventail_connections",

@@ -46,7 +46,7 @@ pub use eventail_wire::{
     Code, Event, EventBuilder, EventError, HeldId, NameError, Offset, Timestamp, TopicName, TriggerName,
     ValueKind,
 };
-pub use options::ClientOptions;
+pub use options::{ClientOptions, Token};
 pub use publisher::{BatchHandle, PublishAck, PublishHandle, Publisher, PublisherOptions};
 pub use subscription::{Delivery, SubscribeOptions, Subscription};
 pub use trust::{Fingerprint, Trust, TrustError};

@@ -1,6 +1,7 @@
 //! End to end: the real binary over real sockets, each promise of DESIGN as tests that try to break it.
 #![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
 
+mod auth;
 mod bad_frames;
 mod bad_input;
 mod batches;

@@ -31,6 +31,7 @@ mod signals;
 mod storage;
 mod table;
 mod tail;
+mod tokens;
 mod topics;
 mod triggers;
 mod watch;
@@ -38,9 +39,11 @@ mod what_if;
 mod why;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use eventail_triggers::http::Secret;
 
 pub use error::CliError;
 pub use exit::Exit;
@@ -48,6 +51,8 @@ pub use run_function::RuntimeApiError;
 
 use api::{Api, ApiUrl};
 use screen::Screen;
+
+use crate::config::files::read_text;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -58,8 +63,10 @@ Exit codes:
   4  the broker refused; the message ends with its stable code
 
 Environment:
-  EVENTAIL_URL  the broker's HTTP address, as --url
-  NO_COLOR      no colours, even on a terminal
+  EVENTAIL_URL         the broker's HTTP address, as --url
+  EVENTAIL_TOKEN       the token that says who asks
+  EVENTAIL_TOKEN_FILE  a file with that token, as --token-file
+  NO_COLOR             no colours, even on a terminal
 
 Examples:
   eventail quickstart                       see it work, with nothing set up
@@ -114,6 +121,8 @@ enum Command {
 
     /// Tell whether a pattern matches an event, and if not, why
     Match(matching::Arguments),
+    /// Make, list or revoke the tokens that say who may do what
+    Tokens(tokens::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
     /// Be the process of a function that is built in, for trying functions with nothing installed
@@ -134,13 +143,29 @@ struct Connection {
         value_name = "URL"
     )]
     url: ApiUrl,
+    /// A file with the token that says who asks, in place of EVENTAIL_TOKEN
+    #[arg(long, global = true, env = "EVENTAIL_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 impl Connection {
-    fn api(&self) -> Api {
-        Api::new(self.url.clone())
+    /// The API, with the token of the file or of the environment. There is no argument for the token itself: everybody on the machine
+    /// could read it.
+    fn api(&self) -> Result<Api, CliError> {
+        let token = match &self.token_file {
+            Some(path) => {
+                let text = read_text(path);
+                Some(text.map_err(|source| CliError::Input { name: path.display().to_string(), source })?)
+            }
+            None => std::env::var(TOKEN_VARIABLE).ok(),
+        };
+        let token = token.map(|token| Secret::new(token.trim().to_owned()));
+        Api::new(self.url.clone()).with_token(token.filter(|token| !token.expose().is_empty()))
     }
 }
+
+/// Where commands find their token.
+const TOKEN_VARIABLE: &str = "EVENTAIL_TOKEN";
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -207,6 +232,7 @@ impl Command {
             Self::Delayed(arguments) => block_on(delayed::run(arguments, screen)),
 
             Self::Match(arguments) => matching::run(&arguments, screen),
+            Self::Tokens(arguments) => tokens::run(arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),

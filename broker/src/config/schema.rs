@@ -19,9 +19,13 @@ pub(super) const ROOT: &[&str] = &[
     "prices",
     "invoke",
     "timeline",
+    "auth",
 ];
 /// `[listen]`
-pub(super) const LISTEN: &[&str] = &["http", "quic"];
+pub(super) const LISTEN: &[&str] = &["http", "quic", "hosts", "origins", "insecure"];
+/// `[auth]`
+pub(super) const AUTH: &[&str] =
+    &["tokens_file", "certificates", "anonymous", "audit_file", "failures_per_minute"];
 /// `[tls]`
 pub(super) const TLS: &[&str] = &["certificate", "key"];
 /// `[limits]`
@@ -199,6 +203,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[prices.ARCHITECTURE]", PRICE),
     ("[invoke]", INVOKE),
     ("[timeline]", TIMELINE),
+    ("[auth]", AUTH),
     ("a secret", SECRET),
 ];
 

@@ -26,6 +26,7 @@ use super::schedules::{SCHEDULES_LOG, Schedules};
 use super::timeline::Timeline;
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
+use crate::auth::Gate;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigSource};
 use crate::status::Observer;
@@ -107,6 +108,8 @@ impl BrokerBuilder {
     pub async fn open(self) -> Result<Broker, BrokerError> {
         let Self { config, clock, disk, observer, seed, source } = self;
         let config = Arc::new(config);
+        let gate = Gate::new(Arc::clone(&clock));
+        gate.open(&config)?;
         let store = open_store(config.data_dir.join(LOGS_DIR), disk, Arc::clone(&clock)).await?;
         let journal_options = LogOptions {
             durability: Durability::Buffered,
@@ -159,6 +162,7 @@ impl BrokerBuilder {
             ended: watch::Sender::new(false),
             closed: watch::Sender::new(false),
             tasks: super::upkeep::Tasks::default(),
+            gate,
         });
         core.tasks.spawn_below("journal", journal_task.run(core.ended.subscribe()));
         core.open_topics().await?;

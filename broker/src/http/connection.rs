@@ -27,12 +27,14 @@ use tower::Service;
 use tracing::{debug, error};
 
 use super::api::Api;
+use super::guard;
 use super::problem::{Problem, Reply};
 use super::publish;
 use super::routes::{PUBLISH, publish_topic, router};
 use super::server::Phase;
 use super::stall::StallGuard;
 use crate::metrics::HTTP_PANICS;
+use crate::peer::Peer;
 
 /// hyper refuses a head over its own limits without a body. So those are this many times wider than ours, which are checked
 /// here and answered with a problem that says the limit and the value.
@@ -61,7 +63,7 @@ impl Ways {
 }
 
 /// Serves a connection until it ends, or until the server stops.
-pub(super) async fn serve(ways: Arc<Ways>, stream: TcpStream) {
+pub(super) async fn serve(ways: Arc<Ways>, stream: TcpStream, peer: Peer) {
     let api = &ways.api;
     // Answers are small and written whole; waiting to fill a packet only delays them.
     if let Err(error) = stream.set_nodelay(true) {
@@ -74,8 +76,9 @@ pub(super) async fn serve(ways: Arc<Ways>, stream: TcpStream) {
     let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let (asked, ways) = (asked.clone(), ways.clone());
-        move |request| {
+        move |mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(peer.clone());
             answer(ways.clone(), request)
         }
     });
@@ -132,6 +135,9 @@ async fn answer(ways: Arc<Ways>, request: Request<Incoming>) -> Result<Outgoing,
     if let Err(problem) = check_head(request.headers(), request.uri(), api.limits.header_bytes_max) {
         return Ok(refuse(api, None, problem));
     }
+    if let Err(problem) = guard::check_site(api, &request) {
+        return Ok(refuse(api, None, problem));
+    }
     if publish_topic(request.method(), request.uri().path()).is_none() {
         return Ok(Box::pin(route(&ways, request)).await);
     }
@@ -143,7 +149,9 @@ async fn answer(ways: Arc<Ways>, request: Request<Incoming>) -> Result<Outgoing,
 
 async fn publish_directly(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
     let (parts, body) = request.into_parts();
-    let topic = TopicName::new(publish_topic(&parts.method, parts.uri.path()).unwrap_or_default())?;
+    let topic = publish_topic(&parts.method, parts.uri.path()).unwrap_or_default();
+    guard::check_publish(api, &parts, topic)?;
+    let topic = TopicName::new(topic)?;
     publish::publish(api, &topic, &parts, body).await
 }
 

@@ -16,7 +16,9 @@ use tracing::{info, warn};
 
 use super::{api::Api, connection};
 use crate::Broker;
+use crate::auth::exposure::is_loopback;
 use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
+use crate::peer::Peer;
 
 /// How long accepting pauses after it failed, for instance because the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -128,7 +130,7 @@ pub fn serve_on(
     if let Some(exposition) = options.exposition.clone() {
         tokio::spawn(upkeep(exposition, watching.clone()));
     }
-    let api = Api::new(broker, options.ids, options.exposition, watching);
+    let api = Api::new(broker, options.ids, options.exposition, watching, is_loopback(address));
     let accepting = tokio::spawn(accept(listener, api, slots.clone()));
     info!(%address, "http api listening");
     Ok(HttpServer { address, phase, accepting, slots, connections_max })
@@ -177,8 +179,8 @@ async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
             accepted = listener.accept() => accepted,
             _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "cannot accept an http connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -187,7 +189,8 @@ async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
         };
         match slots.clone().try_acquire_owned() {
             Ok(slot) => {
-                tokio::spawn(hold(slot, connection::serve(ways.clone(), stream)));
+                let peer = Peer { address, certificate_names: Arc::from([]) };
+                tokio::spawn(hold(slot, connection::serve(ways.clone(), stream, peer)));
             }
             Err(_) => {
                 refused.increment(1);

@@ -7,13 +7,14 @@ use std::time::Duration;
 use eventail_wire::Code;
 use eventail_wire::frame::Fault;
 use metrics::{counter, gauge};
-use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
+use quinn::{Connection, Endpoint, Incoming, VarInt};
 use tokio::task::{JoinError, JoinSet};
 
 use super::Context;
 use super::conversation::Conversation;
 use super::end::End;
 use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
+use crate::peer::Peer;
 
 /// How long the last frame of a stream may take to reach the client.
 const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
@@ -101,6 +102,7 @@ async fn serve(incoming: Incoming, context: Arc<Context>) {
     tracing::debug!(%remote, "quic connection opened");
     let _open = Open::new();
     let in_flight = Arc::new(InFlight::default());
+    let peer = Arc::new(Peer { address: remote, certificate_names: Arc::from([]) });
     let mut streams = JoinSet::new();
     let mut stopping = context.stopping.clone();
     let reason = loop {
@@ -108,7 +110,8 @@ async fn serve(incoming: Incoming, context: Arc<Context>) {
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
                     let (context, in_flight) = (context.clone(), in_flight.clone());
-                    streams.spawn(converse(connection.clone(), send, receive, context, in_flight));
+                    let conversation = Conversation::new(send, receive, context, in_flight, peer.clone());
+                    streams.spawn(converse(connection.clone(), conversation));
                 }
                 Err(error) => break Some(error),
             },
@@ -125,15 +128,8 @@ async fn serve(incoming: Incoming, context: Arc<Context>) {
     }
 }
 
-async fn converse(
-    connection: Connection,
-    send: SendStream,
-    receive: RecvStream,
-    context: Arc<Context>,
-    in_flight: Arc<InFlight>,
-) {
+async fn converse(connection: Connection, mut conversation: Conversation) {
     let remote = connection.remote_address();
-    let mut conversation = Conversation::new(send, receive, context, in_flight);
     let end = conversation.run().await;
     let fault = match end {
         End::Done => None,

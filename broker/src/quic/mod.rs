@@ -10,6 +10,7 @@ mod connection;
 mod conversation;
 mod deliveries;
 mod end;
+mod guard;
 mod identity;
 mod screen;
 mod transport;
