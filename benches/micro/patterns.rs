@@ -1,6 +1,6 @@
 //! The pattern language against `quamina`: the same patterns, the same events, one run.
 //!
-//! `cargo bench -p eventail-benches --bench micro -- patterns`. Each operator is asked at 1, 100 and 10,000 patterns. `event`
+//! `cargo bench -p eventail-benches --bench micro -- patterns`. Most operators are asked at 1, 100 and 10,000 patterns. `event`
 //! is this project's matcher on events as a broker has them, `json` the same on the text that `quamina` gets. The two groups
 //! at the end are what one core does of events of 1 KiB.
 
@@ -21,22 +21,24 @@ const SIZES: [usize; 3] = [1, 100, 10_000];
 /// A kind of pattern and its pattern for each number.
 type Kind = (&'static str, fn(usize) -> String);
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 7] = [
     ("exact", |n| format!(r#"{{"type":["shop.thing-{n}.changed"]}}"#)),
     ("exact_in_data", |n| format!(r#"{{"data":{{"status":["status-{n}"]}}}}"#)),
     ("prefix", |n| format!(r#"{{"subject":[{{"prefix":"images/{n}/"}}]}}"#)),
     ("suffix", |n| format!(r#"{{"subject":[{{"suffix":"-{n}.png"}}]}}"#)),
     ("ignore_case", |n| format!(r#"{{"type":[{{"equals-ignore-case":"Shop.THING-{n}.changed"}}]}}"#)),
     ("numeric", |n| format!(r#"{{"data":{{"total":[{{"numeric":[">",{n},"<",{}]}}]}}}}"#, n + 1)),
-    ("anything_but", |n| {
-        format!(r#"{{"type":["shop.thing-{n}.changed"],"data":{{"status":[{{"anything-but":["lost"]}}]}}}}"#)
-    }),
     ("three_in_data", three_in_data),
 ];
 
-/// Wildcards grow `quamina`'s automaton with their number, so these are asked at fewer.
-const WILDCARD: Kind =
-    ("wildcard", |n| format!(r#"{{"data":{{"path":[{{"wildcard":"/srv/*/folder-{n}/*.txt"}}]}}}}"#));
+/// Wildcards grow `quamina`'s automaton with their number, and it panics at 10,000 patterns with an anything-but: these are asked at
+/// fewer.
+const FEW: [Kind; 2] = [
+    ("anything_but", |n| {
+        format!(r#"{{"type":["shop.thing-{n}.changed"],"data":{{"status":[{{"anything-but":["lost"]}}]}}}}"#)
+    }),
+    ("wildcard", |n| format!(r#"{{"data":{{"path":[{{"wildcard":"/srv/*/folder-{n}/*.txt"}}]}}}}"#)),
+];
 
 fn three_in_data(n: usize) -> String {
     format!(
@@ -70,7 +72,8 @@ pub(crate) fn against_quamina(criterion: &mut Criterion) {
     let texts: Vec<String> = (0..EVENTS).map(text).collect();
     let events: Vec<Event> = texts.iter().map(|text| event(text)).collect();
     let kinds = KINDS.iter().flat_map(|kind| SIZES.map(|size| (kind, size)));
-    for ((name, kind), size) in kinds.chain([(&WILDCARD, 1), (&WILDCARD, 100)]) {
+    let few = FEW.iter().flat_map(|kind| [(kind, 1), (kind, 100)]);
+    for ((name, kind), size) in kinds.chain(few) {
         let mut group = criterion.benchmark_group(format!("patterns/{name}"));
         group.throughput(Throughput::Elements(1));
         let matcher = compiled(*kind, size);

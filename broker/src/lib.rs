@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod core;
+mod file_watch;
 mod glob;
 pub mod http;
 mod lambda_name;
@@ -13,8 +14,10 @@ pub(crate) mod peer;
 pub mod quic;
 pub mod rehearsal;
 pub mod status;
+mod tls;
 
 pub use core::{
     Broker, BrokerBuilder, BrokerError, Delivery, ReloadError, ReplayError, SubscribeOptions, Subscriber,
 };
 pub use eventail_wire::frame::{CallbackAction, CallbackOutcome};
+pub use tls::TlsError;

@@ -219,6 +219,14 @@ table! {
         "Open connections, by listener (http, quic)";
     REFUSED_CONNECTIONS = Counter Count "eventail_refused_connections_total",
         "Connections refused because there were as many as there may be, by listener (http, quic)";
+    TLS_CERTIFICATE_EXPIRY = Gauge Seconds "eventail_tls_certificate_expiry_seconds",
+        "When the certificate of the listeners ends, in seconds since 1970; absent where they speak no TLS";
+    TLS_RELOADS = Counter Count "eventail_tls_certificate_reloads_total",
+        "Certificates that took the place of the one before";
+    TLS_RELOAD_FAILURES = Counter Count "eventail_tls_certificate_reload_failures_total",
+        "Certificates that were refused, so that the one before stayed";
+    TLS_HANDSHAKE_FAILURES = Counter Count "eventail_tls_handshake_failures_total",
+        "Handshakes that failed, by listener (http, quic) and reason";
 }
 
 const PUBLISH_SECONDS_BUCKETS: &[f64] =

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use config::{
     ConfigAction, ConfigChange, ConfigFailure, ConfigPart, ConfigStatus, OrphanStatus, ReloadPlan,
-    ReloadReport,
+    ReloadReport, TlsStatus,
 };
 pub use delayed::{DelayedEvent, DelayedFilter, DelayedState, DelayedStatus};
 pub use functions::{FunctionSummary, InstancesStatus};

@@ -71,7 +71,8 @@ impl Client {
         if ServerName::try_from(server_name.as_str()).is_err() {
             return Err(ClientError::ServerName { name: server_name });
         }
-        let mut config = quinn::ClientConfig::new(Arc::new(trust::crypto(&options.trust)?));
+        let mut config =
+            quinn::ClientConfig::new(Arc::new(trust::crypto(&options.trust, options.identity.as_ref())?));
         config.transport_config(Arc::new(transport(&options)));
         let shared = Shared {
             options,

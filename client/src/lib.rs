@@ -32,6 +32,7 @@ mod backoff;
 mod client;
 mod delivery;
 mod error;
+mod identity;
 mod link;
 mod options;
 mod publisher;
@@ -46,6 +47,7 @@ pub use eventail_wire::{
     Code, Event, EventBuilder, EventError, HeldId, NameError, Offset, Timestamp, TopicName, TriggerName,
     ValueKind,
 };
+pub use identity::Identity;
 pub use options::{ClientOptions, Token};
 pub use publisher::{BatchHandle, PublishAck, PublishHandle, Publisher, PublisherOptions};
 pub use subscription::{Delivery, SubscribeOptions, Subscription};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::identity::Identity;
 use crate::trust::{Fingerprint, Trust};
 
 /// A token of a broker. It never prints.
@@ -47,6 +48,8 @@ pub struct ClientOptions {
     pub address: String,
     /// Whom to take for the server.
     pub trust: Trust,
+    /// Whom to show oneself as, where the server asks for a certificate.
+    pub identity: Option<Identity>,
     /// The name that the server's certificate must have; the host of `address` where absent.
     pub server_name: Option<String>,
     /// What the client calls itself in the server's log.
@@ -72,6 +75,7 @@ impl ClientOptions {
         Self {
             address: address.into(),
             trust,
+            identity: None,
             server_name: None,
             client_name: concat!("eventail-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             token: None,
@@ -93,6 +97,20 @@ impl ClientOptions {
     #[must_use]
     pub fn with_roots(address: impl Into<String>, pem: impl Into<Vec<u8>>) -> Self {
         Self::new(address, Trust::Roots(pem.into()))
+    }
+
+    /// A server whose certificate a public authority vouches for.
+    #[must_use]
+    pub fn with_web_roots(address: impl Into<String>) -> Self {
+        Self::new(address, Trust::WebRoots)
+    }
+
+    /// Sets the certificate to show to a server that asks for one. Whether the server takes it is known when the first stream is opened:
+    /// by a publisher, a subscription or a callback.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
     }
 
     /// Sets the name that the server's certificate must have.

@@ -15,6 +15,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedCipherSuite};
 
+use crate::identity::Identity;
+
 const FINGERPRINT_BYTES: usize = 32;
 
 /// Why a fingerprint or certificates cannot be used.
@@ -30,6 +32,9 @@ pub enum TrustError {
         /// What is wrong with them.
         what: String,
     },
+    /// The text is no private key in PEM. What it is instead is not told.
+    #[error("this is no private key in PEM")]
+    Key,
     /// TLS could not be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -101,19 +106,28 @@ pub enum Trust {
     Fingerprint(Fingerprint),
     /// Whoever has a certificate for the server's name that one of these authorities (PEM) vouches for.
     Roots(Vec<u8>),
+    /// Whoever has a certificate for the server's name that a public authority vouches for: those that browsers trust, as this crate was
+    /// built with them. The system's own are not asked.
+    WebRoots,
 }
 
 /// The TLS side of a connection: TLS 1.3 only, our ALPN name, no 0-RTT.
-pub(crate) fn crypto(trust: &Trust) -> Result<QuicClientConfig, TrustError> {
+pub(crate) fn crypto(trust: &Trust, identity: Option<&Identity>) -> Result<QuicClientConfig, TrustError> {
     let provider = Arc::new(ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?;
-    let mut config = match trust {
+    let builder = match trust {
         Trust::Fingerprint(fingerprint) => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pinned { fingerprint: *fingerprint, provider }))
-            .with_no_client_auth(),
-        Trust::Roots(pem) => builder.with_root_certificates(roots(pem)?).with_no_client_auth(),
+            .with_custom_certificate_verifier(Arc::new(Pinned { fingerprint: *fingerprint, provider })),
+        Trust::Roots(pem) => builder.with_root_certificates(roots(pem)?),
+        Trust::WebRoots => {
+            builder.with_root_certificates(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+        }
+    };
+    let mut config = match identity {
+        Some(identity) => builder.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())?,
+        None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.enable_early_data = false;
@@ -122,15 +136,21 @@ pub(crate) fn crypto(trust: &Trust) -> Result<QuicClientConfig, TrustError> {
 
 fn roots(pem: &[u8]) -> Result<RootCertStore, TrustError> {
     let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate =
-            certificate.map_err(|error| TrustError::Certificates { what: error.to_string() })?;
+    for certificate in certificates(pem)? {
         store.add(certificate)?;
     }
-    if store.is_empty() {
+    Ok(store)
+}
+
+/// The certificates in a text, of which there is one at least.
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let certificates = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TrustError::Certificates { what: error.to_string() })?;
+    if certificates.is_empty() {
         return Err(TrustError::Certificates { what: "there is none".to_owned() });
     }
-    Ok(store)
+    Ok(certificates)
 }
 
 /// Accepts one certificate, and demands that the server proves to hold its key.
@@ -210,7 +230,7 @@ mod tests {
     #[test]
     fn roots_without_a_certificate_are_refused() {
         assert!(matches!(
-            crypto(&Trust::Roots(b"nothing".to_vec())).map(drop),
+            crypto(&Trust::Roots(b"nothing".to_vec()), None).map(drop),
             Err(TrustError::Certificates { .. })
         ));
     }

@@ -31,6 +31,7 @@ mod replay;
 mod replies;
 mod schedules;
 mod support;
+mod tls;
 mod traffic;
 mod what_if;
 mod why;

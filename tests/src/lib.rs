@@ -16,6 +16,7 @@ pub mod raw_quic;
 pub mod receiver;
 pub mod script;
 pub mod server;
+pub mod tls;
 pub mod wait;
 
 pub use home::Home;

@@ -28,6 +28,8 @@ pub const TOPICS_MAX: usize = 10_000;
 pub const SUBSCRIPTIONS_MAX: usize = 50_000;
 /// Connections at once, HTTP and QUIC each.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// TLS handshakes under way at once, HTTP and QUIC each: some ten KiB of memory each, for as long as the client takes.
+pub const TLS_HANDSHAKES_MAX: usize = 1_024;
 /// Bytes of published events that wait for their sync, over all publishers; past it publishers are held back.
 pub const IN_FLIGHT_BYTES_MAX: usize = 128 << 20;
 /// All header bytes of an HTTP request: the attributes' cap and as much again for the rest.

@@ -82,7 +82,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::{AuthOptions, TlsFiles};
+    use crate::config::{AuthOptions, ClientCertificates, TlsKey, TlsOptions};
 
     fn config(http: &str, quic: &str) -> Config {
         let address = |text: &str| text.parse().ok();
@@ -94,8 +94,9 @@ mod tests {
     }
 
     fn with_tls(config: Config) -> Config {
-        let (certificate, key) = (PathBuf::from("c"), PathBuf::from("k"));
-        Config { tls: Some(TlsFiles { certificate, key }), ..config }
+        let (certificate, key) = (PathBuf::from("c"), TlsKey::File(PathBuf::from("k")));
+        let clients = ClientCertificates::Off;
+        Config { tls: Some(TlsOptions { certificate, key, clients }), ..config }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::error::CliError;
+use super::tls::{Stream, TlsArguments};
 
 /// How long connecting may take.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -32,9 +33,10 @@ const PAGE: usize = eventail_wire::limits::PAGE_EVENTS_MAX;
 /// The content type of JSON.
 pub(super) const JSON: &str = "application/json";
 
-/// Where a broker's HTTP API is: `http`, a host, maybe a port and a path before the API's own.
+/// Where a broker's HTTP API is: `http` or `https`, a host, maybe a port and a path before the API's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ApiUrl {
+    is_tls: bool,
     host: String,
     port: u16,
     authority: String,
@@ -46,7 +48,7 @@ pub(super) struct ApiUrl {
 pub(super) enum ApiUrlError {
     #[error("it is no URL such as http://127.0.0.1:4080")]
     Shape,
-    #[error("it must begin with http://: the broker itself speaks no TLS over TCP")]
+    #[error("it must begin with http:// or https://")]
     Scheme,
     #[error("it must have neither user info nor a query")]
     Excess,
@@ -57,9 +59,12 @@ impl FromStr for ApiUrl {
 
     fn from_str(text: &str) -> Result<Self, ApiUrlError> {
         let uri: Uri = text.parse().map_err(|_| ApiUrlError::Shape)?;
-        if uri.scheme_str() != Some("http") {
-            return Err(if uri.scheme().is_some() { ApiUrlError::Scheme } else { ApiUrlError::Shape });
-        }
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(_) => return Err(ApiUrlError::Scheme),
+            None => return Err(ApiUrlError::Shape),
+        };
         let authority = uri.authority().ok_or(ApiUrlError::Shape)?;
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err(ApiUrlError::Excess);
@@ -69,8 +74,9 @@ impl FromStr for ApiUrl {
             return Err(ApiUrlError::Shape);
         }
         Ok(Self {
+            is_tls,
             host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             authority: authority.to_string(),
             prefix: uri.path().trim_end_matches('/').to_owned(),
         })
@@ -79,7 +85,8 @@ impl FromStr for ApiUrl {
 
 impl std::fmt::Display for ApiUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.prefix)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.prefix)
     }
 }
 
@@ -89,6 +96,7 @@ pub(super) struct Api {
     url: ApiUrl,
     /// The header with the token that says who asks.
     authorization: Option<HeaderValue>,
+    tls: TlsArguments,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -101,8 +109,8 @@ struct Problem {
 
 impl Api {
     /// Connects to nothing yet.
-    pub(super) const fn new(url: ApiUrl) -> Self {
-        Self { url, authorization: None, sender: None }
+    pub(super) fn new(url: ApiUrl) -> Self {
+        Self { url, authorization: None, tls: TlsArguments::default(), sender: None }
     }
 
     /// The same, asking with a token.
@@ -115,6 +123,12 @@ impl Api {
             self.authorization = Some(header);
         }
         Ok(self)
+    }
+
+    /// The same, with what `https` needs.
+    pub(super) fn with_tls(mut self, tls: TlsArguments) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Asks.
@@ -221,6 +235,13 @@ impl Api {
         let stream = timeout(CONNECT_TIME, connecting).await.map_err(|_| self.late(CONNECT_TIME))?;
         let stream = stream.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
+        let stream: Box<dyn Stream> = if self.url.is_tls {
+            let url = self.url.to_string();
+            let connecting = self.tls.connect(stream, &self.url.host, &url);
+            timeout(CONNECT_TIME, connecting).await.map_err(|_| self.late(CONNECT_TIME))??
+        } else {
+            Box::new(stream)
+        };
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|source| self.broken(source))?;
         // How the connection ended is told to whoever waits for an answer on it.
@@ -286,13 +307,16 @@ mod tests {
 
     #[test]
     fn urls_of_apis_are_read_and_printed() {
-        for text in ["http://127.0.0.1:4080", "http://localhost", "http://[::1]:80/bus"] {
+        for text in
+            ["http://127.0.0.1:4080", "http://localhost", "http://[::1]:80/bus", "https://bus.example.com/a"]
+        {
             assert_eq!(text.parse::<ApiUrl>().unwrap().to_string(), text);
         }
         assert_eq!("http://[::1]:80".parse::<ApiUrl>().unwrap().host, "::1");
+        assert_eq!("https://bus".parse::<ApiUrl>().unwrap().port, 443);
         for (text, error) in [
             ("127.0.0.1:4080", ApiUrlError::Shape),
-            ("https://a", ApiUrlError::Scheme),
+            ("ftp://a", ApiUrlError::Scheme),
             ("http://u:p@a", ApiUrlError::Excess),
             ("http://a/?x=1", ApiUrlError::Excess),
         ] {

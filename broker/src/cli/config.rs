@@ -107,17 +107,24 @@ pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exi
 fn status(status: &ConfigStatus, screen: &mut Screen) -> Result<(), CliError> {
     let reloads =
         format!("{}, {} refused, since the start", counted(status.reloads, "reload"), status.failures);
-    facts(
-        screen,
-        &[
-            ("file", status.file.clone().unwrap_or_else(|| "none".to_owned())),
-            ("hash", status.hash.clone().unwrap_or_default()),
-            ("in effect since", status.loaded_at.to_string()),
-            ("reloads", reloads),
-            ("at next start", status.needs_restart.join(", ")),
-            ("last error", status.last_error.as_ref().map_or_else(String::new, |error| error.at.to_string())),
-        ],
-    )?;
+    let mut told = vec![
+        ("file", status.file.clone().unwrap_or_else(|| "none".to_owned())),
+        ("hash", status.hash.clone().unwrap_or_default()),
+        ("in effect since", status.loaded_at.to_string()),
+        ("reloads", reloads),
+        ("at next start", status.needs_restart.join(", ")),
+        ("last error", status.last_error.as_ref().map_or_else(String::new, |error| error.at.to_string())),
+    ];
+    if let Some(tls) = &status.tls {
+        let reloads = format!("{}, {} refused", counted(tls.reloads, "time"), tls.failures);
+        told.push(("certificate ends", tls.expires_at.to_string()));
+        told.push(("its sha256", tls.fingerprint.clone()));
+        told.push(("loaded again", reloads));
+    }
+    facts(screen, &told)?;
+    if let Some(error) = status.tls.as_ref().and_then(|tls| tls.last_error.as_ref()) {
+        screen.line(&format!("\nThe certificate was refused at {}: {}", error.at, error.message))?;
+    }
     if let Some(error) = &status.last_error {
         screen.line("")?;
         screen.line(&error.message)?;

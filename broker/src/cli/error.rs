@@ -13,11 +13,11 @@ use metrics_exporter_prometheus::BuildError;
 use super::exit::Exit;
 use super::run_function::RuntimeApiError;
 use super::screen::{Paint, Screen};
-use crate::BrokerError;
 use crate::auth::{Exposed, TokensError, TokensFileError};
 use crate::config::ConfigErrors;
 use crate::http::HttpError;
 use crate::quic::QuicError;
+use crate::{BrokerError, TlsError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +43,50 @@ pub enum CliError {
         /// The system's word.
         source: io::Error,
     },
+    /// A connection that comes to no TLS.
+    #[error("there is no TLS with the broker at {url}: {source}")]
+    Handshake {
+        /// Where.
+        url: String,
+        /// rustls' word.
+        source: io::Error,
+    },
+    /// What https:// needs cannot be used.
+    #[error("{}", source.message())]
+    ClientTls {
+        /// Why not.
+        source: TlsError,
+    },
+    /// A certificate without its key, or a key without its certificate.
+    #[error("{given} needs {missing}")]
+    HalfAPair {
+        /// What was given.
+        given: &'static str,
+        /// What was not.
+        missing: &'static str,
+    },
+    /// A host that no certificate can be for.
+    #[error("{host:?} is no host that a certificate can be for")]
+    ServerName {
+        /// The host.
+        host: String,
+    },
+    /// Certificates cannot be made.
+    #[error("no certificates can be made: {source}")]
+    MakeCertificates {
+        /// Why not.
+        source: rcgen::Error,
+    },
+    /// A file cannot be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The connection ended before the answer.
-    #[error("the connection to the broker at {url} broke: {source}")]
+    #[error("the connection to the broker at {url} broke: {}", chain(source))]
     Broken {
         /// Where.
         url: String,
@@ -181,6 +223,12 @@ pub enum CliError {
         #[from]
         source: TokensFileError,
     },
+    /// The certificate of the listeners cannot be served.
+    #[error("the certificate of the listeners cannot be served: {}", source.message())]
+    Certificate {
+        /// Why.
+        source: TlsError,
+    },
     /// The HTTP listener cannot be.
     #[error("the HTTP listener does not start: {}", chain(source))]
     Http {
@@ -270,7 +318,10 @@ impl CliError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Unreachable { .. } | Self::Broken { .. } | Self::Timeout { .. } => Exit::Unreachable,
+            Self::Unreachable { .. }
+            | Self::Handshake { .. }
+            | Self::Broken { .. }
+            | Self::Timeout { .. } => Exit::Unreachable,
             Self::Refused { code, .. } if is_absence(*code) => Exit::Negative,
             Self::Refused { .. } | Self::Answer { .. } | Self::Status { .. } => Exit::Refused,
             Self::Stopped { source, .. } => source.exit(),
@@ -280,7 +331,10 @@ impl CliError {
                 Exit::Unreachable
             }
             Self::RuntimeApi { source: RuntimeApiError::Status(_) } => Exit::Refused,
-            Self::Request { .. } | Self::RuntimeApi { .. } => Exit::Usage,
+            Self::Request { .. }
+            | Self::RuntimeApi { .. }
+            | Self::HalfAPair { .. }
+            | Self::ServerName { .. } => Exit::Usage,
             _ => Exit::Negative,
         }
     }
@@ -299,6 +353,13 @@ impl CliError {
                 "set EVENTAIL_TOKEN, or name a file with the token: --token-file FILE".to_owned()
             }
             Self::NoRunningFile => "name the configuration to compare with: --against FILE".to_owned(),
+            Self::Handshake { source, .. } => return handshake_help(source),
+            Self::Broken { source, .. } if chain(source).contains("CertificateRequired") => {
+                "it asks for a certificate: show one with --client-cert and --client-key".to_owned()
+            }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "nothing is overwritten: remove what is there, or choose another folder".to_owned()
+            }
             Self::Broken { .. } => "ask again; the broker may have been stopped or restarted".to_owned(),
             Self::Answer { .. } | Self::Status { .. } => "is it the HTTP address of a broker?".to_owned(),
             Self::Refused { code: Code::UnknownTopic, .. } => {
@@ -356,6 +417,21 @@ impl CliError {
             None => Ok(()),
         }
     }
+}
+
+/// What to do about a handshake that failed.
+fn handshake_help(error: &io::Error) -> Option<String> {
+    let tls = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>())?;
+    Some(match tls {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            "trust the authority of its certificate: --ca-file, or EVENTAIL_CA_FILE".to_owned()
+        }
+        rustls::Error::InvalidMessage(_) => "it may speak plain HTTP: try http://".to_owned(),
+        rustls::Error::AlertReceived(_) => {
+            "it refuses this client: --client-cert and --client-key show a certificate".to_owned()
+        }
+        _ => return None,
+    })
 }
 
 /// An error and what caused it, in one line.

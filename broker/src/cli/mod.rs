@@ -6,6 +6,7 @@
 //! - Colours appear on terminals only, and not where `NO_COLOR` is set.
 
 mod api;
+mod certificates;
 mod check;
 mod completions;
 mod config;
@@ -31,6 +32,7 @@ mod signals;
 mod storage;
 mod table;
 mod tail;
+mod tls;
 mod tokens;
 mod topics;
 mod triggers;
@@ -51,6 +53,7 @@ pub use run_function::RuntimeApiError;
 
 use api::{Api, ApiUrl};
 use screen::Screen;
+use tls::TlsArguments;
 
 use crate::config::files::read_text;
 
@@ -63,10 +66,13 @@ Exit codes:
   4  the broker refused; the message ends with its stable code
 
 Environment:
-  EVENTAIL_URL         the broker's HTTP address, as --url
-  EVENTAIL_TOKEN       the token that says who asks
-  EVENTAIL_TOKEN_FILE  a file with that token, as --token-file
-  NO_COLOR             no colours, even on a terminal
+  EVENTAIL_URL          the broker's HTTP address, as --url
+  EVENTAIL_TOKEN        the token that says who asks
+  EVENTAIL_TOKEN_FILE   a file with that token, as --token-file
+  EVENTAIL_CA_FILE      whom to trust with https://, as --ca-file
+  EVENTAIL_CLIENT_CERT  the certificate to show, as --client-cert
+  EVENTAIL_CLIENT_KEY   its key, as --client-key
+  NO_COLOR              no colours, even on a terminal
 
 Examples:
   eventail quickstart                       see it work, with nothing set up
@@ -123,6 +129,8 @@ enum Command {
     Match(matching::Arguments),
     /// Make, list or revoke the tokens that say who may do what
     Tokens(tokens::Arguments),
+    /// Make certificates to try TLS with
+    Certificates(certificates::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
     /// Be the process of a function that is built in, for trying functions with nothing installed
@@ -146,6 +154,8 @@ struct Connection {
     /// A file with the token that says who asks, in place of EVENTAIL_TOKEN
     #[arg(long, global = true, env = "EVENTAIL_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 impl Connection {
@@ -160,7 +170,8 @@ impl Connection {
             None => std::env::var(TOKEN_VARIABLE).ok(),
         };
         let token = token.map(|token| Secret::new(token.trim().to_owned()));
-        Api::new(self.url.clone()).with_token(token.filter(|token| !token.expose().is_empty()))
+        let api = Api::new(self.url.clone()).with_tls(self.tls.clone());
+        api.with_token(token.filter(|token| !token.expose().is_empty()))
     }
 }
 
@@ -233,6 +244,7 @@ impl Command {
 
             Self::Match(arguments) => matching::run(&arguments, screen),
             Self::Tokens(arguments) => tokens::run(arguments, screen),
+            Self::Certificates(arguments) => certificates::run(arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),

@@ -134,11 +134,15 @@ fn announce(
     let version = env!("CARGO_PKG_VERSION");
     if format == LogFormat::Json {
         let fingerprint = server.fingerprint().unwrap_or_default();
-        info!(version, http, quic, fingerprint, data_dir, "ready");
+        let tls = server.has_tls();
+        info!(version, http, tls, quic, fingerprint, data_dir, "ready");
         return Ok(());
     }
     let ready = screen.paint(Paint::Success, "ready");
     let pinned =
         server.fingerprint().map(|print| format!(" (certificate sha256 {print})")).unwrap_or_default();
-    screen.line(&format!("eventail {version} {ready}: http {http}, quic {quic}{pinned}, data in {data_dir}"))
+    let scheme = if server.has_tls() { "https" } else { "http" };
+    screen.line(&format!(
+        "eventail {version} {ready}: {scheme} {http}, quic {quic}{pinned}, data in {data_dir}"
+    ))
 }

@@ -43,7 +43,10 @@ impl Server {
         if let Some(source) = source {
             builder = builder.source(source);
         }
-        let broker = builder.open().await.map_err(|source| CliError::Open { data_dir, source })?;
+        let broker = builder.open().await.map_err(|source| match source {
+            BrokerError::Tls(source) => CliError::Certificate { source },
+            source => CliError::Open { data_dir, source },
+        })?;
         let mut server = Self { broker, http: None, quic: None };
         if let Err(error) = server.listen(http_at, quic_at, exposition).await {
             // What stopped the start is what is told, not what a stop might say on top of it.
@@ -84,6 +87,11 @@ impl Server {
     /// Where QUIC is, if it is.
     pub(super) fn quic(&self) -> Option<SocketAddr> {
         self.quic.as_ref().map(QuicServer::addr)
+    }
+
+    /// Whether the listeners speak TLS with a certificate of the configuration.
+    pub(super) fn has_tls(&self) -> bool {
+        self.broker.certificates().is_some()
     }
 
     /// What QUIC clients may pin.

@@ -6,11 +6,11 @@ use eventail_wire::limits;
 
 use super::amount::{Count, count, set};
 use super::auth;
-use super::model::{Config, Limits, TlsFiles};
+use super::model::{Config, Limits};
 use super::problem::{Conflict, Problem};
 use super::reader::{Reader, Section};
-use super::schema;
 use super::units::{ByteSize, Duration};
+use super::{schema, tls};
 
 /// A stop that waits longer than this is stuck.
 const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
@@ -47,9 +47,9 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>, config: &mut Con
         set(&mut config.http, listen.parsed(reader, "http", |text| address("http", text)));
         set(&mut config.quic, listen.parsed(reader, "quic", |text| address("quic", text)));
         config.listen = auth::read_listen(reader, &listen);
-    }
-    if let Some(tls) = root.section(reader, "tls", schema::TLS) {
-        config.tls = read_tls(reader, &tls);
+        if let Some(section) = listen.section(reader, "tls", schema::TLS) {
+            config.tls = tls::read(reader, &section);
+        }
     }
     if let Some(section) = root.section(reader, "limits", schema::LIMITS) {
         read_limits(reader, &section, &mut config.limits);
@@ -93,17 +93,6 @@ impl std::str::FromStr for ListenAt {
 fn address(key: &str, text: &str) -> Result<Option<SocketAddr>, Problem> {
     let problem = |_| Problem::Address { key: key.to_owned(), value: text.to_owned() };
     text.parse().map(|ListenAt(address)| address).map_err(problem)
-}
-
-fn read_tls(reader: &mut Reader<'_>, tls: &Section<'_>) -> Option<TlsFiles> {
-    let mut file = |key: &'static str| {
-        if tls.get(key).is_none() {
-            reader.note(Problem::MissingKey { key, section: tls.title() }, &tls.span);
-        }
-        tls.string(reader, key).map(|(path, _)| reader.path(path))
-    };
-    let (certificate, key) = (file("certificate"), file("key"));
-    Some(TlsFiles { certificate: certificate?, key: key? })
 }
 
 fn read_limits(reader: &mut Reader<'_>, section: &Section<'_>, limits: &mut Limits) {

@@ -34,6 +34,7 @@ pub mod source;
 mod suggest;
 mod target;
 mod timeline;
+mod tls;
 mod topics;
 mod traffic;
 mod trigger;

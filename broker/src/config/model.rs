@@ -43,8 +43,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// The QUIC listener; `None` listens nowhere.
     pub quic: Option<SocketAddr>,
-    /// PEM files of the QUIC listener's certificate and key; generated where absent.
-    pub tls: Option<TlsFiles>,
+    /// The certificate of both listeners. Without it HTTP is served without TLS, and QUIC with a certificate that is made here.
+    pub tls: Option<TlsOptions>,
     /// Caps.
     pub limits: Limits,
     /// Address ranges beyond the public ones that HTTP targets may be at.
@@ -158,13 +158,53 @@ pub struct RoutingTest {
     pub inputs: BTreeMap<TriggerName, serde_json::Value>,
 }
 
-/// A certificate chain and its key, both PEM.
+/// A certificate, its key, and whose certificates are asked for. All in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain.
+pub struct TlsOptions {
+    /// The file of the chain, the server's own certificate first.
     pub certificate: PathBuf,
-    /// The key.
-    pub key: PathBuf,
+    /// The key of that certificate.
+    pub key: TlsKey,
+    /// Which clients have to show a certificate.
+    pub clients: ClientCertificates,
+}
+
+/// Where the key of a certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsKey {
+    /// In a file, which is read again when it changes.
+    File(PathBuf),
+    /// In a secret.
+    Secret(Secret),
+}
+
+/// Which clients have to show a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// None; it is not asked for.
+    #[default]
+    Off,
+    /// Whoever has one shows it; one that cannot be verified is refused.
+    Optional {
+        /// The file of the authorities that vouch for clients.
+        ca: PathBuf,
+    },
+    /// All of them.
+    Required {
+        /// The file of the authorities that vouch for clients.
+        ca: PathBuf,
+    },
+}
+
+impl ClientCertificates {
+    /// The file of the authorities, where clients are asked.
+    #[must_use]
+    pub const fn authorities(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Off => None,
+            Self::Optional { ca } | Self::Required { ca } => Some(ca),
+        }
+    }
 }
 
 pub use eventail_triggers::http::AddressRange;

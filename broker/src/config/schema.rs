@@ -8,7 +8,6 @@ pub(super) const ROOT: &[&str] = &[
     "data_dir",
     "drain",
     "listen",
-    "tls",
     "limits",
     "egress",
     "topics",
@@ -22,12 +21,12 @@ pub(super) const ROOT: &[&str] = &[
     "auth",
 ];
 /// `[listen]`
-pub(super) const LISTEN: &[&str] = &["http", "quic", "hosts", "origins", "insecure"];
+pub(super) const LISTEN: &[&str] = &["http", "quic", "hosts", "origins", "insecure", "tls"];
 /// `[auth]`
 pub(super) const AUTH: &[&str] =
     &["tokens_file", "certificates", "anonymous", "audit_file", "failures_per_minute"];
-/// `[tls]`
-pub(super) const TLS: &[&str] = &["certificate", "key"];
+/// `[listen.tls]`
+pub(super) const TLS: &[&str] = &["certificate", "key", "client_ca", "client_certificates"];
 /// `[limits]`
 pub(super) const LIMITS: &[&str] = &[
     "event_bytes_max",
@@ -175,7 +174,7 @@ const NAME: &str = "NAME";
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     (TOP, ROOT),
     ("[listen]", LISTEN),
-    ("[tls]", TLS),
+    ("[listen.tls]", TLS),
     ("[limits]", LIMITS),
     ("[egress]", EGRESS),
     ("[topics]", TOPICS),

@@ -46,6 +46,8 @@ const PAYLOADS: Kind = Kind::Word(&["cloudevent", "eventbridge", "sqs", "raw"]);
 
 /// What defaults and examples cannot say.
 const KINDS: &[(&str, &str, Kind)] = &[
+    ("[listen.tls]", "key", Kind::TextOrSecret),
+    ("[listen.tls]", "client_certificates", Kind::Word(&["off", "optional", "required"])),
     ("[topics]", "durability", Kind::Word(&["sync", "buffered"])),
     ("[functions.NAME]", "environment", Kind::Named(&Kind::TextOrSecret)),
     ("[triggers.NAME]", "pattern", Kind::TableOrText),
@@ -81,7 +83,7 @@ pub(super) const SHORT_FORMS: &[(&str, Kind)] = &[
 
 /// The keys that a section must have.
 pub(super) const REQUIRED: &[(&str, &[&str])] = &[
-    ("[tls]", &["certificate", "key"]),
+    ("[listen.tls]", &["certificate", "key"]),
     ("[functions.NAME]", &["command"]),
     ("[triggers.NAME]", &["target"]),
     ("[triggers.NAME.concurrency]", &["max"]),

@@ -5,6 +5,7 @@ mod documents;
 mod functions;
 mod inputs;
 mod schedules;
+mod tls;
 mod traffic;
 
 use std::fmt::Write as _;
@@ -190,7 +191,6 @@ fn listeners_networks_and_certificates_are_checked() {
         errors("egress.allow = [\"127.0.0.0/8\", \"10.0.0/8\"]")[0]
             .starts_with("1:32 `allow`: \"10.0.0/8\" is no network")
     );
-    assert_eq!(errors("[tls]\nkey = \"k\"\n"), ["1:2 [tls] needs `certificate`"]);
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub enum BrokerError {
     /// The tokens that the configuration asks for cannot be read.
     #[error("{0}")]
     Tokens(#[from] TokensFileError),
+    /// The certificate of the listeners cannot be served.
+    #[error("{}", .0.message())]
+    Tls(#[from] crate::TlsError),
     /// A log refused an append.
     #[error("topic `{log}`: {source}")]
     Append {
@@ -326,6 +329,7 @@ impl BrokerError {
                 Code::Conflict
             }
             Self::ShuttingDown => Code::ShuttingDown,
+            Self::Tls(_) => Code::InvalidConfig,
             Self::Open(_)
             | Self::Tokens(_)
             | Self::Letter(_)

@@ -5,6 +5,7 @@
 
 mod assembly;
 mod callbacks;
+mod certificates;
 mod delayed;
 mod error;
 mod feed;
@@ -55,6 +56,7 @@ use crate::status::{
     BulkResult, DeadLetter, DeadLetterFilter, DeadLetterSummary, EventPlace, Observation, Observer,
     Published, Readiness, RedriveRequest, StoredEvent, TopicStatus, TriggerStatus,
 };
+use crate::tls::Certificates;
 
 pub use error::BrokerError;
 pub use open::BrokerBuilder;
@@ -91,6 +93,8 @@ pub(crate) struct Core {
     /// Held by whoever exchanges triggers.
     changing: tokio::sync::Mutex<()>,
     reloads: reload::Reloads,
+    /// What listeners serve TLS with, where they do.
+    certificates: Option<Arc<Certificates>>,
     orphans: orphans::Orphans,
     clock: Arc<dyn Clock>,
     observer: Option<Arc<dyn Observer>>,

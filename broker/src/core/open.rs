@@ -110,6 +110,7 @@ impl BrokerBuilder {
         let config = Arc::new(config);
         let gate = Gate::new(Arc::clone(&clock));
         gate.open(&config)?;
+        let certificates = super::certificates::open(&config, &clock).await?;
         let store = open_store(config.data_dir.join(LOGS_DIR), disk, Arc::clone(&clock)).await?;
         let journal_options = LogOptions {
             durability: Durability::Buffered,
@@ -138,6 +139,7 @@ impl BrokerBuilder {
             reloads: super::reload::Reloads::new(Arc::clone(&config), source, clock.now()),
             config: ArcSwap::new(Arc::clone(&config)),
             changing: tokio::sync::Mutex::default(),
+            certificates,
             orphans: super::orphans::Orphans::default(),
             permits: super::permits::Permits::new(Arc::clone(&clock)),
             clock,
@@ -171,6 +173,7 @@ impl BrokerBuilder {
         core.install(prepared).await;
         core.start_replays();
         core.start_upkeep();
+        core.start_certificates();
         core.start_ledger();
         core.start_indexing();
         core.start_timeline();

@@ -22,7 +22,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use metrics::counter;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tower::Service;
 use tracing::{debug, error};
 
@@ -60,15 +61,19 @@ impl Ways {
         let router = router(&api);
         Arc::new(Self { api, router })
     }
+
+    /// Whether the server takes requests.
+    pub(super) fn phase(&self) -> watch::Receiver<Phase> {
+        self.api.phase.clone()
+    }
 }
 
 /// Serves a connection until it ends, or until the server stops.
-pub(super) async fn serve(ways: Arc<Ways>, stream: TcpStream, peer: Peer) {
+pub(super) async fn serve<S>(ways: Arc<Ways>, stream: S, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let api = &ways.api;
-    // Answers are small and written whole; waiting to fill a packet only delays them.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "cannot set TCP_NODELAY");
-    }
     let time = Duration::from_millis(api.limits.request_timeout_ms);
     let mut phase = api.phase.clone();
     let mut cut = api.phase.clone();

@@ -1,5 +1,5 @@
 //! The HTTP API: publishing and reading events, topics, triggers, functions, dead letters, replays, health and metrics, on one listener
-//! that speaks HTTP/1.1 and HTTP/2 with prior knowledge.
+//! that speaks HTTP/1.1 and HTTP/2 with prior knowledge, or both by ALPN where the configuration has a certificate.
 //!
 //! - Every refusal is `application/problem+json` with a stable `code` and, for a limit, the limit and the value. The two
 //!   exceptions are made by hyper before there is a request to answer: a head that is no HTTP (400) or is many times over its limits
@@ -22,6 +22,7 @@ mod deliveries;
 mod events;
 mod functions;
 mod guard;
+mod handshake;
 mod health;
 mod invoke;
 mod problem;

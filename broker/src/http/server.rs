@@ -8,12 +8,13 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::rngs::SmallRng;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use super::handshake::Handshakes;
 use super::{api::Api, connection};
 use crate::Broker;
 use crate::auth::exposure::is_loopback;
@@ -130,9 +131,10 @@ pub fn serve_on(
     if let Some(exposition) = options.exposition.clone() {
         tokio::spawn(upkeep(exposition, watching.clone()));
     }
+    let tls = broker.certificates().is_some();
     let api = Api::new(broker, options.ids, options.exposition, watching, is_loopback(address));
     let accepting = tokio::spawn(accept(listener, api, slots.clone()));
-    info!(%address, "http api listening");
+    info!(%address, tls, "http api listening");
     Ok(HttpServer { address, phase, accepting, slots, connections_max })
 }
 
@@ -171,6 +173,8 @@ async fn upkeep(exposition: PrometheusHandle, mut phase: watch::Receiver<Phase>)
 
 async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
     let ways = connection::Ways::new(api.clone());
+    let handshakes =
+        api.broker.certificates().map(|certificates| Arc::new(Handshakes::new(certificates.clone())));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let refused = counter!(REFUSED_CONNECTIONS, "listener" => "http");
     let mut phase = api.phase.clone();
@@ -187,18 +191,44 @@ async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
                 continue;
             }
         };
+        // Answers are small and written whole; waiting to fill a packet only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "cannot set TCP_NODELAY");
+        }
         match slots.clone().try_acquire_owned() {
             Ok(slot) => {
-                let peer = Peer { address, certificate_names: Arc::from([]) };
-                tokio::spawn(hold(slot, connection::serve(ways.clone(), stream, peer)));
+                tokio::spawn(hold(slot, greet(ways.clone(), handshakes.clone(), stream, address)));
             }
             Err(_) => {
                 refused.increment(1);
                 if let Ok(permit) = refusals.clone().try_acquire_owned() {
-                    tokio::spawn(refuse(stream, permit));
+                    tokio::spawn(turn_away(handshakes.clone(), stream, address, permit));
                 }
             }
         }
+    }
+}
+
+/// Serves a connection: after its handshake, where the listener speaks TLS.
+async fn greet(
+    ways: Arc<connection::Ways>,
+    handshakes: Option<Arc<Handshakes>>,
+    stream: TcpStream,
+    address: SocketAddr,
+) {
+    let Some(handshakes) = handshakes else {
+        let peer = Peer { address, certificate_names: Arc::new([]) };
+        return connection::serve(ways, stream, peer).await;
+    };
+    let mut phase = ways.phase();
+    let shaken = tokio::select! {
+        shaken = handshakes.accept(stream, address) => shaken,
+        _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+    };
+    if let Some((stream, peer)) = shaken {
+        debug!(remote = %peer.address, names = ?peer.certificate_names, "https connection opened");
+        // On the heap, so that connections without TLS need no room for one with it.
+        Box::pin(connection::serve(ways, stream, peer)).await;
     }
 }
 
@@ -215,21 +245,37 @@ async fn hold(slot: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
     serving.await;
 }
 
-async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
+/// Tells a connection over the cap why it is not served.
+async fn turn_away(
+    handshakes: Option<Arc<Handshakes>>,
+    stream: TcpStream,
+    address: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+) {
     let telling = async {
-        let mut ignored = [0; 1024];
-        // Clients take an answer that comes before their request for a broken connection.
-        if stream.read(&mut ignored).await? == 0 {
-            return Ok(());
+        match handshakes {
+            None => refuse(stream).await,
+            Some(handshakes) => match handshakes.accept(stream, address).await {
+                Some((stream, _)) => refuse(stream).await,
+                None => Ok(()),
+            },
         }
-        stream.write_all(REFUSAL).await?;
-        stream.shutdown().await?;
-        // Closing on bytes that were not read would reset the connection before the peer has read why.
-        while stream.read(&mut ignored).await? > 0 {}
-        io::Result::Ok(())
     };
     // Whether the peer listens to the reason is its own affair.
     let _told = tokio::time::timeout(REFUSAL_TIME, telling).await;
+}
+
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    let mut ignored = [0; 1024];
+    // Clients take an answer that comes before their request for a broken connection.
+    if stream.read(&mut ignored).await? == 0 {
+        return Ok(());
+    }
+    stream.write_all(REFUSAL).await?;
+    stream.shutdown().await?;
+    // Closing on bytes that were not read would reset the connection before the peer has read why.
+    while stream.read(&mut ignored).await? > 0 {}
+    Ok(())
 }
 
 #[cfg(test)]

@@ -74,7 +74,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        // Over TLS this is a write: the peer is told that there is no more.
+        let result = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.guard(context, result)
     }
 }
 

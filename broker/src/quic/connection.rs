@@ -8,13 +8,17 @@ use eventail_wire::Code;
 use eventail_wire::frame::Fault;
 use metrics::{counter, gauge};
 use quinn::{Connection, Endpoint, Incoming, VarInt};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use super::Context;
 use super::conversation::Conversation;
 use super::end::End;
+use super::transport::server_config;
 use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
 use crate::peer::Peer;
+use crate::tls::{self, Failure, HANDSHAKE_TIME, Served};
 
 /// How long the last frame of a stream may take to reach the client.
 const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
@@ -40,7 +44,13 @@ impl InFlight {
 }
 
 /// Takes connections until the server stops, then waits for those that there are.
-pub(super) async fn accept(endpoint: Endpoint, context: Arc<Context>) {
+///
+/// Connections that come after a renewal of the certificate are served with that one.
+pub(super) async fn accept(
+    endpoint: Endpoint,
+    context: Arc<Context>,
+    mut renewals: Option<watch::Receiver<Arc<Served>>>,
+) {
     let mut connections = JoinSet::new();
     let mut stopping = context.stopping.clone();
     let refused = counter!(REFUSED_CONNECTIONS, "listener" => "quic");
@@ -58,6 +68,9 @@ pub(super) async fn accept(endpoint: Endpoint, context: Arc<Context>) {
                 None => break,
             },
             Some(ended) = connections.join_next() => report(ended),
+            Some(served) = renewal(&mut renewals) => {
+                endpoint.set_server_config(Some(server_config(served.quic.clone())));
+            }
             _ = stopping.wait_for(|&stopping| stopping) => break,
         }
     }
@@ -66,6 +79,16 @@ pub(super) async fn accept(endpoint: Endpoint, context: Arc<Context>) {
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
+}
+
+/// The next certificate; never where there is none to come.
+async fn renewal(renewals: &mut Option<watch::Receiver<Arc<Served>>>) -> Option<Arc<Served>> {
+    let Some(receiver) = renewals else { return std::future::pending().await };
+    if receiver.changed().await.is_err() {
+        *renewals = None;
+        return None;
+    }
+    Some(receiver.borrow_and_update().clone())
 }
 
 /// Counts a connection for as long as it is served.
@@ -95,14 +118,12 @@ fn report(ended: Result<(), JoinError>) {
 
 async fn serve(incoming: Incoming, context: Arc<Context>) {
     let remote = incoming.remote_address();
-    let connection = match incoming.await {
-        Ok(connection) => connection,
-        Err(error) => return tracing::debug!(%remote, %error, "quic handshake failed"),
-    };
-    tracing::debug!(%remote, "quic connection opened");
+    let Some(connection) = shake(incoming, &context).await else { return };
+    let peer = peer(&connection);
+    tracing::debug!(remote = %peer.address, names = ?peer.certificate_names, "quic connection opened");
     let _open = Open::new();
     let in_flight = Arc::new(InFlight::default());
-    let peer = Arc::new(Peer { address: remote, certificate_names: Arc::from([]) });
+    let peer = Arc::new(peer);
     let mut streams = JoinSet::new();
     let mut stopping = context.stopping.clone();
     let reason = loop {

@@ -26,13 +26,14 @@ use std::time::Duration;
 
 use eventail_wire::frame::PeerLimits;
 use eventail_wire::limits;
+use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, VarInt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::Broker;
 use crate::config::Config;
-use identity::Identity;
+use crate::tls::{self, Failures, TlsError};
 
 /// How long the endpoint may take to tell its clients that it is gone.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -50,7 +51,7 @@ pub enum QuicError {
         #[source]
         source: io::Error,
     },
-    /// A file of the certificate or key cannot be read or written.
+    /// The files of the certificate that is made here cannot be written.
     #[error("cannot use {}", path.display())]
     File {
         /// Which.
@@ -59,23 +60,12 @@ pub enum QuicError {
         #[source]
         source: io::Error,
     },
-    /// A file holds no certificate or key in PEM.
-    #[error("{} is not the PEM that is needed: {what}", path.display())]
-    Pem {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
     /// No certificate could be made.
     #[error("cannot make a certificate")]
     Generate(#[from] rcgen::Error),
-    /// The certificate and the key do not fit each other, or TLS cannot use them.
-    #[error("the certificate and its key cannot be used")]
-    Tls(#[from] rustls::Error),
-    /// The TLS library lacks what QUIC needs.
-    #[error("TLS has no cipher suite for QUIC")]
-    CipherSuite,
+    /// The certificate and its key cannot be used.
+    #[error("{}", .0.message())]
+    Tls(#[from] TlsError),
 }
 
 impl QuicError {
@@ -103,6 +93,9 @@ struct Context {
     hello_time: Duration,
     /// Publishes that may be under way on one connection before it is read no further.
     in_flight_bytes_max: usize,
+    /// Bounds the handshakes under way.
+    handshakes: Arc<Semaphore>,
+    failures: Failures,
     stopping: watch::Receiver<bool>,
 }
 
@@ -114,6 +107,8 @@ impl Context {
             connections_max: config.limits.connections_max,
             hello_time: Duration::from_millis(config.limits.request_timeout_ms),
             in_flight_bytes_max: 2 * config.limits.batch_bytes_max,
+            handshakes: Arc::new(Semaphore::new(limits::TLS_HANDSHAKES_MAX)),
+            failures: Failures::new("quic"),
             stopping,
             broker,
         }
@@ -145,30 +140,38 @@ pub struct QuicServer {
     accepting: JoinHandle<()>,
 }
 
-/// Listens on `address` (UDP) and serves `broker`. The certificate is what `tls` of the broker's configuration says, or one
-/// that is made once and kept in its data folder. Must be called within a tokio runtime.
+/// Listens on `address` (UDP) and serves `broker`. The certificate is what `listen.tls` of the broker's configuration says, which may
+/// change while it runs, or one that is made once and kept in its data folder. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// Where the address cannot be listened on, or the certificate not be used or made.
 pub async fn serve(broker: Broker, address: SocketAddr) -> Result<QuicServer, QuicError> {
-    let (tls, folder) = (broker.config().tls.clone(), broker.config().data_dir.join("tls"));
-    let loading = tokio::task::spawn_blocking(move || match tls {
-        Some(files) => Identity::load(&files),
-        None => Identity::load_or_generate(&folder),
-    });
-    let identity = loading.await.map_err(|source| QuicError::File {
-        path: broker.config().data_dir.join("tls"),
-        source: io::Error::other(source),
-    })??;
-    let fingerprint = identity.fingerprint();
-    let endpoint = transport::endpoint(address, transport::server_config(identity)?)
+    let mut renewals = broker.certificates().map(|certificates| certificates.subscribe());
+    let (crypto, fingerprint) = match &mut renewals {
+        Some(renewals) => {
+            let served = renewals.borrow_and_update();
+            (served.quic.clone(), served.fingerprint.clone())
+        }
+        None => own_identity(&broker).await?,
+    };
+    let endpoint = transport::endpoint(address, transport::server_config(crypto))
         .map_err(|source| QuicError::Bind { address, source })?;
     let address = endpoint.local_addr().map_err(|source| QuicError::Bind { address, source })?;
     let (stopping, watching) = watch::channel(false);
     let context = Arc::new(Context::new(broker, watching));
-    let accepting = tokio::spawn(connection::accept(endpoint.clone(), context));
+    let accepting = tokio::spawn(connection::accept(endpoint.clone(), context, renewals));
     tracing::info!(%address, %fingerprint, "quic listening");
     Ok(QuicServer { endpoint, address, fingerprint, stopping, accepting })
+}
+
+/// The certificate that is made here, where the configuration names none.
+async fn own_identity(broker: &Broker) -> Result<(Arc<QuicServerConfig>, String), QuicError> {
+    let folder = broker.config().data_dir.join("tls");
+    let path = folder.clone();
+    let material = tokio::task::spawn_blocking(move || identity::load_or_generate(&folder))
+        .await
+        .map_err(|source| QuicError::File { path, source: io::Error::other(source) })??;
+    Ok((tls::quic(&material, broker.clock())?, material.fingerprint()))
 }
 
 impl QuicServer {
@@ -178,7 +181,7 @@ impl QuicServer {
         self.address
     }
 
-    /// The SHA-256 of its certificate in hexadecimal: what a client pins.
+    /// The SHA-256 of the certificate that it began with, in hexadecimal: what a client pins.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint

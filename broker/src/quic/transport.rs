@@ -1,16 +1,12 @@
-//! The QUIC and TLS settings of the server, and its socket.
+//! The QUIC settings of the server, and its socket.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventail_wire::frame::ALPN;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
-
-use super::QuicError;
-use super::identity::Identity;
 
 /// After how long without a sign of life a connection counts as lost, unless the client wants it sooner.
 const IDLE_MS: u32 = 30_000;
@@ -27,19 +23,10 @@ const SEND_WINDOW_BYTES: u64 = 4 << 20;
 /// What the socket should hold: a burst of packets that comes while the program is busy. The system may give less.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
-pub(super) fn server_config(identity: Identity) -> Result<ServerConfig, QuicError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(identity.chain, identity.key)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    // Early data can be replayed by whoever recorded it, and a publish must not be.
-    tls.max_early_data_size = 0;
-    let crypto = QuicServerConfig::try_from(tls).map_err(|_| QuicError::CipherSuite)?;
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+pub(super) fn server_config(crypto: Arc<QuicServerConfig>) -> ServerConfig {
+    let mut config = ServerConfig::with_crypto(crypto);
     config.transport_config(Arc::new(transport()));
-    Ok(config)
+    config
 }
 
 fn transport() -> TransportConfig {

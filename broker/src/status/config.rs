@@ -130,6 +130,23 @@ pub struct ConfigFailure {
     pub message: String,
 }
 
+/// The certificate that new connections get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsStatus {
+    /// Its SHA-256 in hexadecimal: what a client may pin.
+    pub fingerprint: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// When it was loaded.
+    pub loaded_at: Timestamp,
+    /// How often another one was loaded since the start.
+    pub reloads: u64,
+    /// How often one was refused.
+    pub failures: u64,
+    /// Why the last one was refused, where that is still so.
+    pub last_error: Option<ConfigFailure>,
+}
+
 /// What the broker runs with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigStatus {
@@ -147,6 +164,9 @@ pub struct ConfigStatus {
     pub last_error: Option<ConfigFailure>,
     /// What takes effect only at the next start.
     pub needs_restart: Vec<String>,
+    /// The certificate of the listeners; none where they speak no TLS.
+    #[serde(default)]
+    pub tls: Option<TlsStatus>,
 }
 
 /// What is left of a trigger that is not in the configuration any more.

@@ -84,6 +84,12 @@ impl IndexBatch {
         self.changes.insert(key, None);
     }
 
+    /// How many keys it changes.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.changes.len()
+    }
+
     /// What this batch would set a key to, if it does.
     #[must_use]
     pub fn pending(&self, key: &[u8]) -> Option<&[u8]> {

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use eventail_storage::index::IndexError;
-use eventail_storage::index::timers::{Edit, TimerName, Timers, TimersState};
+use eventail_storage::index::timers::{Edit, ROWS_AT_ONCE, TimerName, Timers, TimersState};
 use eventail_storage::log::Record;
 use eventail_wire::{Event, HeldId, Offset, Timestamp, TopicName, limits};
 use rapidhash::v3::rapidhash_v3;
@@ -18,7 +18,7 @@ use crate::status::{DelayedEvent, DelayedFilter, DelayedState};
 /// What a held event costs beside its own bytes, in its log.
 const OVERHEAD_BYTES: u64 = 128;
 /// How many of the oldest that are done are looked at for whether they can be forgotten, whenever something is applied.
-const FORGET_AT_ONCE: usize = 256;
+const FORGET_AT_ONCE: usize = 64;
 
 /// What the index has of one delayed event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,11 +107,23 @@ impl Book {
         self.timers.clear()
     }
 
-    /// Applies the next records of the log.
+    /// Applies the next records of the log, some at a time.
     pub(super) fn apply(&self, records: &[Record]) -> Result<TimersState, IndexError> {
+        let mut records = records.iter();
+        loop {
+            let state = self.apply_some(&mut records)?;
+            if records.len() == 0 {
+                return Ok(state);
+            }
+        }
+    }
+
+    fn apply_some(&self, records: &mut std::slice::Iter<'_, Record>) -> Result<TimersState, IndexError> {
         let mut edit = self.timers.edit()?;
         let mut now = Timestamp::default();
-        for record in records {
+        while edit.rows() < ROWS_AT_ONCE
+            && let Some(record) = records.next()
+        {
             now = now.max(record.appended_at);
             edit.state.applied = record.offset.plus(1);
             let Some(note) = Note::read(&record.payload) else {

@@ -20,6 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// Bytes of events that one release reads at once, and appends to one topic at once.
 const RELEASE_BYTES: u64 = 4 << 20;
+/// Released events that one record of the log tells of: each changes a few rows of the index, and a record is applied as a whole.
+const NOTED_AT_ONCE: usize = 32;
 
 /// What came of a release.
 #[derive(Default)]
@@ -148,8 +150,10 @@ impl Core {
         let appended = self.append_taken(&topic, &events).await?;
         let now = self.clock.now();
         let released: Vec<_> = entries.iter().map(|entry| entry.event.id).zip(appended).collect();
-        let noted = released.iter().map(|(id, at)| (*id, at.offset)).collect();
-        delayed.append(&[Note::Released { at: now, events: noted }]).await?;
+        let noted = |part: &[(HeldId, Appended)]| part.iter().map(|(id, at)| (*id, at.offset)).collect();
+        let notes =
+            released.chunks(NOTED_AT_ONCE).map(|part| Note::Released { at: now, events: noted(part) });
+        delayed.append(&notes.collect::<Vec<_>>()).await?;
         delayed.catch_up().await?;
         for entry in entries {
             delayed.metrics.released(now.since_ms(entry.event.deliver_at));

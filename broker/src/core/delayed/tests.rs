@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use eventail_storage::DiskStore;
 use eventail_storage::disk_io::OsDisk;
-use eventail_storage::index::MemoryIndex;
+use eventail_storage::index::timers::ROWS_AT_ONCE;
+use eventail_storage::index::{Index, IndexBatch, IndexError, MemoryIndex, RowVisitor};
 use eventail_storage::log::LogOptions;
 use eventail_wire::{Clock, Code, Event, HeldId, Offset, Timestamp, TopicName, limits};
 
@@ -386,7 +387,7 @@ async fn a_cancellation_beside_a_release_is_one_of_both() {
 }
 
 /// A log of delayed events alone.
-async fn alone(dir: &Path, index: Arc<MemoryIndex>, tuning: Tuning) -> (Arc<DiskStore>, Delayed) {
+async fn alone(dir: &Path, index: Arc<impl Index>, tuning: Tuning) -> (Arc<DiskStore>, Delayed) {
     let (store, _) = DiskStore::open(dir, Arc::new(OsDisk), Arc::new(Moved::new())).unwrap();
     let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
     let log = store.open_or_create(DELAYED_LOG, options).unwrap();
@@ -415,7 +416,7 @@ async fn hold_alone(delayed: &Delayed, numbers: std::ops::Range<u64>, now: Times
 async fn one_event_that_waits_does_not_keep_the_log_of_all_that_came_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let tuning = Tuning { slack_bytes: 256 << 10, ..Tuning::default() };
-    let (store, delayed) = alone(dir.path(), Arc::default(), tuning).await;
+    let (store, delayed) = alone(dir.path(), Arc::<MemoryIndex>::default(), tuning).await;
     let now = Timestamp(1_000);
     let waits = hold_alone(&delayed, 0..1, now).await[0];
     let repeat = delayed.append(&[held_note(0, now)]).await.unwrap();
@@ -436,7 +437,7 @@ async fn one_event_that_waits_does_not_keep_the_log_of_all_that_came_after_it() 
     let totals = delayed.totals();
     store.close();
     drop((store, delayed));
-    let (store, rebuilt) = alone(dir.path(), Arc::default(), tuning).await;
+    let (store, rebuilt) = alone(dir.path(), Arc::<MemoryIndex>::default(), tuning).await;
     assert_eq!(rebuilt.known(waits, now).await.unwrap(), before);
     assert_eq!((rebuilt.totals().waiting, totals.waiting), (1, 1));
     store.close();
@@ -446,7 +447,7 @@ async fn one_event_that_waits_does_not_keep_the_log_of_all_that_came_after_it() 
 async fn a_repeat_that_outlives_the_record_of_the_first_does_not_take_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let tuning = Tuning { slack_bytes: 0, ..Tuning::default() };
-    let (store, delayed) = alone(dir.path(), Arc::default(), tuning).await;
+    let (store, delayed) = alone(dir.path(), Arc::<MemoryIndex>::default(), tuning).await;
     let now = Timestamp(1_000);
     let first = hold_alone(&delayed, 0..1, now).await[0];
     let filler = hold_alone(&delayed, 1..200, now).await;
@@ -460,7 +461,7 @@ async fn a_repeat_that_outlives_the_record_of_the_first_does_not_take_its_place(
     }
     store.close();
     drop((store, delayed));
-    let (store, rebuilt) = alone(dir.path(), Arc::default(), tuning).await;
+    let (store, rebuilt) = alone(dir.path(), Arc::<MemoryIndex>::default(), tuning).await;
     let found = rebuilt.ask(move |book| book.named("0")).await.unwrap();
     assert_eq!(found.iter().map(|held| held.id).collect::<Vec<_>>(), [first]);
     assert_eq!(rebuilt.totals().waiting, 1);
@@ -470,7 +471,7 @@ async fn a_repeat_that_outlives_the_record_of_the_first_does_not_take_its_place(
 #[tokio::test]
 async fn what_is_looked_at_at_once_does_not_grow_with_what_waits() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, delayed) = alone(dir.path(), Arc::default(), Tuning::default()).await;
+    let (store, delayed) = alone(dir.path(), Arc::<MemoryIndex>::default(), Tuning::default()).await;
     let now = Timestamp(1_000);
     for part in 0..10 {
         hold_alone(&delayed, part * 1_000..part * 1_000 + 1_000, now).await;
@@ -496,5 +497,43 @@ async fn an_index_of_another_log_is_not_believed() {
     let (store, delayed) = alone(other.path(), index, Tuning::default()).await;
     assert_eq!(delayed.totals().waiting, 0);
     assert!(delayed.known(HeldId(0), Timestamp(1_000)).await.is_err());
+    store.close();
+}
+
+/// An index that tells the largest batch it was given.
+#[derive(Debug, Default)]
+struct Weighed {
+    index: MemoryIndex,
+    rows_max: AtomicUsize,
+}
+
+impl Index for Weighed {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.index.get(key)
+    }
+
+    fn apply(&self, batch: IndexBatch) -> Result<(), IndexError> {
+        self.rows_max.fetch_max(batch.rows(), Ordering::AcqRel);
+        self.index.apply(batch)
+    }
+
+    fn scan(&self, prefix: &[u8], from: Option<&[u8]>, visit: &mut RowVisitor<'_>) -> Result<(), IndexError> {
+        self.index.scan(prefix, from, visit)
+    }
+
+    fn flush(&self) -> Result<(), IndexError> {
+        self.index.flush()
+    }
+}
+
+#[tokio::test]
+async fn however_much_comes_at_once_the_index_gets_it_in_small_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let index: Arc<Weighed> = Arc::default();
+    let (store, delayed) = alone(dir.path(), Arc::<Weighed>::clone(&index), Tuning::default()).await;
+    let ids = hold_alone(&delayed, 0..1_000, Timestamp(1_000)).await;
+    assert_eq!((ids.len(), delayed.totals().waiting), (1_000, 1_000));
+    let most = index.rows_max.load(Ordering::Acquire);
+    assert!((1..2 * ROWS_AT_ONCE).contains(&most), "{most} rows at once");
     store.close();
 }

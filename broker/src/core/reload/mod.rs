@@ -17,6 +17,7 @@ use crate::config::{Config, ConfigErrors, ConfigSource, Loaded};
 use crate::metrics::{CONFIG_LOADED, CONFIG_RELOAD_FAILURES, CONFIG_RELOADS};
 use crate::rehearsal::{self, TestFailure};
 use crate::status::{ConfigFailure, ConfigStatus, ReloadPlan, ReloadReport};
+use crate::tls::TlsError;
 
 /// What is kept of the message of a refused reload: a thousand errors tell no more than the first of them.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
@@ -34,6 +35,9 @@ pub enum ReloadError {
     /// It cannot be put into effect.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// The certificate that it names cannot be served.
+    #[error("{}", .0.message())]
+    Tls(#[from] TlsError),
     /// A test that it has does not hold.
     #[error("{} of its tests do not hold:\n{}", .0.len(), lines(.0))]
     Tests(Vec<TestFailure>),
@@ -48,7 +52,7 @@ impl ReloadError {
     pub fn code(&self) -> Code {
         match self {
             Self::NoSource => Code::Conflict,
-            Self::Config(_) | Self::Tests(_) => Code::InvalidConfig,
+            Self::Config(_) | Self::Tls(_) | Self::Tests(_) => Code::InvalidConfig,
             Self::Broker(error) => error.code(),
             Self::Task(_) => Code::Internal,
         }
@@ -105,6 +109,7 @@ impl Reloads {
             failures: 0,
             last_error: None,
             needs_restart: Vec::new(),
+            tls: None,
         };
         let state = State { declared: config, files: origin.files, status };
         counter!(CONFIG_RELOADS).absolute(0);
@@ -219,7 +224,8 @@ impl Broker {
     /// What the broker runs with.
     #[must_use]
     pub fn config_status(&self) -> ConfigStatus {
-        self.core.reloads.lock().status.clone()
+        let status = self.core.reloads.lock().status.clone();
+        ConfigStatus { tls: self.certificates().map(|certificates| certificates.status()), ..status }
     }
 
     /// The files that the configuration was read from, the first one first.
@@ -248,6 +254,7 @@ impl Core {
         if !failures.is_empty() {
             return Err(ReloadError::Tests(failures));
         }
+        let certificates = self.prepare_certificates(&config).await?;
         if !plan.is_empty() {
             // Everything that may refuse it stands before `install`.
             let prepared = self.prepare(Arc::new(plan::in_effect(&running, &config))).await?;
@@ -256,6 +263,7 @@ impl Core {
                 tracing::warn!(%error, "dead letters of a topic that is new here are listed only after a restart");
             }
         }
+        self.renew_certificates(certificates).await;
         let needs_restart = plan::plan(&self.config(), &config, &|_, _| false).needs_restart();
         let at = self.clock.now();
         let mut state = self.reloads.lock();

@@ -1,10 +1,9 @@
 //! In what two configurations differ, and what of it a running broker can take over. Pure.
 //!
 //! Everything about triggers, functions and topics takes effect at once, as do `drain`, `egress.allow`, `limits.topics_max`,
-//! `limits.hops_max`, `prices`, `invoke.keys`, what `[auth]` says, `listen.hosts` and `listen.origins`. The data folder, the listeners, the
-//! certificate, whether there is `[auth]` at all, the other limits (which listeners
-//! tell their peers), and whether a topic deduplicates at all wait for the next start: [`in_effect`] is the configuration that a
-//! broker runs with until then.
+//! `limits.hops_max`, `prices`, `invoke.keys`, the certificate, what `[auth]` says, `listen.hosts` and `listen.origins`. The data folder, the
+//! listeners, whether they speak TLS, whether there is `[auth]` at all, the other limits (which listeners tell their peers), and whether a
+//! topic deduplicates at all wait for the next start: [`in_effect`] is the configuration that a broker runs with until then.
 
 use std::collections::BTreeMap;
 
@@ -32,10 +31,12 @@ pub(crate) fn in_effect(running: &Config, new: &Config) -> Config {
     let mut config = new.clone();
     config.data_dir.clone_from(&running.data_dir);
     (config.http, config.quic) = (running.http, running.quic);
-    config.tls.clone_from(&running.tls);
     config.listen.insecure = running.listen.insecure;
     if switches_auth(running, new) {
         config.auth.clone_from(&running.auth);
+    }
+    if switches_tls(running, new) {
+        config.tls.clone_from(&running.tls);
     }
     config.limits =
         Limits { topics_max: new.limits.topics_max, hops_max: new.limits.hops_max, ..running.limits.clone() };
@@ -45,6 +46,11 @@ pub(crate) fn in_effect(running: &Config, new: &Config) -> Config {
         keep_deduplication(options_of(&running.topics, name), options);
     }
     config
+}
+
+/// Whether listeners begin or cease to speak TLS. What they speak it with is exchanged while they run.
+fn switches_tls(running: &Config, new: &Config) -> bool {
+    running.tls.is_some() != new.tls.is_some()
 }
 
 fn keep_deduplication(running: &TopicOptions, new: &mut TopicOptions) {
@@ -71,6 +77,7 @@ fn settings(running: &Config, new: &Config) -> Vec<ConfigChange> {
         ("auth", running.auth != new.auth && !switches_auth(running, new)),
         ("listen.hosts", running.listen.hosts != new.listen.hosts),
         ("listen.origins", running.listen.origins != new.listen.origins),
+        ("listen.tls", running.tls != new.tls && !switches_tls(running, new)),
     ];
     let at_start = [
         ("data_dir", running.data_dir != new.data_dir),
@@ -78,7 +85,7 @@ fn settings(running: &Config, new: &Config) -> Vec<ConfigChange> {
         ("listen.quic", running.quic != new.quic),
         ("listen.insecure", running.listen.insecure != new.listen.insecure),
         ("auth", switches_auth(running, new)),
-        ("tls", running.tls != new.tls),
+        ("listen.tls", switches_tls(running, new)),
         ("limits.event_bytes_max", old_limits.event_bytes_max != limits.event_bytes_max),
         ("limits.batch_events_max", old_limits.batch_events_max != limits.batch_events_max),
         ("limits.batch_bytes_max", old_limits.batch_bytes_max != limits.batch_bytes_max),
@@ -344,6 +351,19 @@ mod tests {
         assert_eq!((runs.quic, runs.limits.hops_max), (running.quic, 3));
         let waits = plan(&runs, &new, &|_, _| false).needs_restart();
         assert_eq!(waits, ["setting listen.quic", "setting limits.header_bytes_max"]);
+    }
+
+    #[test]
+    fn another_certificate_takes_effect_at_once_and_to_begin_with_tls_waits_for_a_restart() {
+        let with =
+            |name: &str| parse(&format!("[listen.tls]\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\""));
+        let (none, first, second) = (parse(""), with("a"), with("b"));
+        assert_eq!(shown(&first, &second, &[]), ["setting listen.tls changed []"]);
+        assert_eq!(in_effect(&first, &second).tls, second.tls);
+        for (running, new) in [(&none, &first), (&first, &none)] {
+            assert_eq!(shown(running, new, &[]), ["setting listen.tls changed [] !"]);
+            assert_eq!(in_effect(running, new).tls, running.tls);
+        }
     }
 
     #[test]

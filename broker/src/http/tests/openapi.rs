@@ -18,8 +18,8 @@ use crate::status::{
     DeadLetterFilter, DeadLetterOrigin, DeadLetterSummary, DedupStatus, DelayedEvent, DelayedState,
     EventPlace, EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus, NearMiss,
     OrphanStatus, PatternMiss, RateWait, Readiness, RedriveRequest, ReloadPlan, ReloadReport, ReplayPoint,
-    ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ScheduleStatus, StoryOutcome, TopicStatus,
-    TriggerState, TriggerStatus, TriggerStory, WaitsFor,
+    ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ScheduleStatus, StoryOutcome, TlsStatus,
+    TopicStatus, TriggerState, TriggerStatus, TriggerStory, WaitsFor,
 };
 
 fn document() -> Value {
@@ -243,8 +243,18 @@ fn the_shapes_of_the_configuration_are_those_that_are_sent() {
         failures: 0,
         last_error: None,
         needs_restart: Vec::new(),
+        tls: None,
     };
     check_shape("ConfigStatus", config);
+    let tls = TlsStatus {
+        fingerprint: String::new(),
+        expires_at: at,
+        loaded_at: at,
+        reloads: 0,
+        failures: 0,
+        last_error: None,
+    };
+    check_shape("TlsStatus", tls);
     let orphan = OrphanStatus {
         name: TriggerName::new("a").unwrap(),
         topic: TopicName::new("a").unwrap(),
