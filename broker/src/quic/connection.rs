@@ -149,6 +149,35 @@ async fn serve(incoming: Incoming, context: Arc<Context>) {
     }
 }
 
+/// A connection after its handshake; `None` where it came to nothing, which was noted.
+async fn shake(incoming: Incoming, context: &Context) -> Option<Connection> {
+    let remote = incoming.remote_address();
+    let Ok(_place) = context.handshakes.try_acquire() else {
+        incoming.refuse();
+        context.failures.note(remote, Failure::TooMany, None);
+        return None;
+    };
+    match tokio::time::timeout(HANDSHAKE_TIME, incoming).await {
+        Ok(Ok(connection)) => Some(connection),
+        Ok(Err(error)) => {
+            context.failures.note(remote, Failure::of_quic(&error), Some(&error));
+            None
+        }
+        Err(_) => {
+            context.failures.note(remote, Failure::Timeout, None);
+            None
+        }
+    }
+}
+
+fn peer(connection: &Connection) -> Peer {
+    // What rustls gives, as quinn hands it on.
+    let chain =
+        connection.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let certificate_names = tls::of_peer(chain.as_ref().map(|chain| chain.as_slice()));
+    Peer { address: connection.remote_address(), certificate_names }
+}
+
 async fn converse(connection: Connection, mut conversation: Conversation) {
     let remote = connection.remote_address();
     let end = conversation.run().await;
