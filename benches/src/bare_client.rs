@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use eventail_triggers::http::{Egress, HttpMode, HttpTarget, HttpTargetOptions};
+use eventail_triggers::http::{Egress, HttpTarget, HttpTargetOptions};
 use eventail_triggers::outcome::Outcome;
 use eventail_triggers::target::{Invocation, Target};
 use eventail_wire::{Offset, Timestamp};
@@ -63,15 +63,8 @@ pub async fn bare_client(
 }
 
 fn http_target(target: &TargetProcess, concurrency: usize) -> anyhow::Result<HttpTarget> {
-    let options = HttpTargetOptions {
-        url: target.url().parse()?,
-        mode: HttpMode::Binary,
-        headers: Vec::new(),
-        signing_secrets: Vec::new(),
-        statuses: std::collections::BTreeMap::new(),
-        idle_connections: concurrency,
-        callback: false,
-    };
+    let url = target.url().parse()?;
+    let options = HttpTargetOptions { idle_connections: concurrency, ..HttpTargetOptions::to(url) };
     Ok(HttpTarget::new(options, Egress::new(["127.0.0.0/8".parse()?]))?)
 }
 

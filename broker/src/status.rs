@@ -66,6 +66,24 @@ pub struct TopicStatus {
     pub dedup_ids: u64,
     /// The memory that it takes.
     pub dedup_bytes: u64,
+    /// Events that are lost because stored bytes are damaged, as far as they were read since the start.
+    #[serde(default)]
+    pub lost: Vec<LostEvents>,
+}
+
+/// Events of a topic that are lost because stored bytes are damaged or missing. Their offsets are not given to others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostEvents {
+    /// The first of them.
+    pub first: Offset,
+    /// The first offset behind them.
+    pub next: Offset,
+    /// The file, with the topic's folder.
+    pub file: String,
+    /// Where in it the damage begins.
+    pub position: u64,
+    /// What did not fit.
+    pub cause: String,
 }
 
 /// Whether and why a trigger delivers.
@@ -103,7 +121,7 @@ pub struct Account {
     pub delivered: u64,
     /// Given up, with payload, in the dead-letter topic.
     pub dead_lettered: u64,
-    /// Past their `expirytime`, or lost to a retention that the operator chose, before they could be delivered.
+    /// Past their `expirytime`, lost to a retention that the operator chose, or to damaged bytes, before they could be delivered.
     pub expired: u64,
     /// Repeats, by their business key, of events that were delivered or pending.
     #[serde(default)]
@@ -159,7 +177,7 @@ pub struct TriggerStatus {
     pub breaker: BreakerState,
     /// When it will be tried again, if the breaker is open or the target throttles.
     pub held_until: Option<Timestamp>,
-    /// Events that retention took before the trigger read them, in all.
+    /// Events that retention took before the trigger read them, or whose stored bytes are damaged, in all.
     pub lost: u64,
     /// What became of what matched.
     pub account: Account,

@@ -39,7 +39,13 @@
 //! | 32..40 | *durable end*: below this offset everything was synced when the batch was written |
 //! | 40.. | records: length of the payload (4 bytes), payload |
 //!
+//! A **tombstone** (magic `EVL1`) stands where a repair put damaged bytes aside. It has the same header, counts the records that are
+//! lost, and its checksum covers the header alone.
+//!
 //! Only segments are the truth. A sidecar or a snapshot that is missing or damaged is made anew from them.
+//!
+//! A version that writes another format reads all earlier ones: `fixtures/` has a folder as each of them wrote it. An earlier version
+//! does not read a later one; it takes what it does not know for damage.
 //!
 //! ## The life of a record
 //!
@@ -69,11 +75,32 @@
 //! Closed segments are believed by their sidecars and read when somebody reads them. The newest one is read through, to the first batch
 //! that does not check out: a header that is none, an offset that does not follow, a wrong checksum, a length beyond the end.
 //!
-//! - It is **corruption** if a valid batch further behind has a durable end above the offset that should have come, or if the
-//!   sidecar that the last orderly close wrote counts it: it was safe once. The same holds for any gap between segments. The log opens,
-//!   is readable up to there, and refuses appends; nothing on disk is changed. `eventail storage check` reports it.
+//! - It is **damage** if a valid batch further behind has a durable end above the offset that should have come, or if the
+//!   sidecar that the last orderly close wrote counts it: it was safe once. The same holds for any gap between segments.
 //! - Otherwise it is a **torn tail**, the rest of a write that nobody was told was safe. It is cut off, with one warning and a count,
 //!   so that its bytes can never be taken for records when the file grows again.
+//!
+//! Damage costs the records of the damaged batch and no others. Reading goes on at the next batch that checks out, appends go on at the
+//! end, and nothing on disk is changed. What is lost is logged once as an error, counted (`eventail_storage_lost_records_total`), named
+//! in [`log::LogStatus::lost`], and told to every reader that meets it ([`log::ReadError::Corrupt`]), who must count it as lost.
+//! `eventail storage check` finds all of it; `eventail storage repair --quarantine` puts the bytes aside and leaves a tombstone.
+//!
+//! | what happened | what it costs | what is told |
+//! | --- | --- | --- |
+//! | a torn tail: half a batch that was not synced | nothing acknowledged as synced | a warning, a count; `check` says *cut off* |
+//! | a flipped bit in the header, length or payload of a batch | that batch | the damage, its offsets |
+//! | a zeroed block, foreign bytes in a segment | the batches that it touches | the same |
+//! | a closed segment cut short | what was cut off | the same |
+//! | the newest segment cut short after an orderly close | what was cut off | the same |
+//! | the newest segment cut short, not closed in order | what was cut off | nothing: it looks as if it had never been written |
+//! | a closed segment missing in the middle | its records | the same as damage |
+//! | the newest segments missing, their sidecars there | their records; their offsets are not given out again | the same |
+//! | the oldest segments missing | their records | nothing: it looks as if retention had taken them |
+//! | a sidecar missing, damaged or foreign | a longer start; of the newest segment, the proof of its end | a warning, `check` |
+//! | remembered ids (`.snap`) missing, damaged or foreign | a longer start | a warning |
+//! | a file that is none of the engine's | nothing, it is left alone | `check` names it |
+//! | a failed or short write, a failed sync | nothing acknowledged; the log is poisoned until the next start | an error, the refusal |
+//! | the index cut short, flipped, foreign or missing | a rebuilding from the logs; the damaged folder is kept aside | a warning, a count |
 //!
 //! What was found is synced before the log is used: a killed process may have left it in memory only, and the next batch
 //! will say that it is safe.
@@ -85,5 +112,6 @@ pub mod disk_io;
 pub mod index;
 pub mod log;
 pub mod metric_names;
+pub mod power_cut;
 
 pub use disk::{DiskStore, OpenError, OpenReport};

@@ -10,7 +10,8 @@
 //! - Offsets are dense: 0, 1, 2 … in the order of appends; a range is half open; the durable end is exclusive.
 //! - An append is answered when its promise holds: with [`Durability::Sync`] when its records are synced to disk, with
 //!   [`Durability::Buffered`] when they are written (they are synced soon after). A batch is written whole and in order.
-//! - A read returns only records below the durable end (for `Buffered`: below what was written), in order, without gaps.
+//! - A read returns only records below the durable end (for `Buffered`: below what was written), in order, without gaps. Where stored
+//!   bytes are damaged it ends before them, and the next one says which offsets are lost and where reading goes on.
 //! - After a failed write or sync the log is poisoned: appends are refused until it is opened anew; reads go on.
 
 use std::future::Future;
@@ -134,10 +135,27 @@ pub struct LogStatus {
     pub dedup_ids: u64,
     /// The bytes that they take.
     pub dedup_bytes: u64,
+    /// Records that are known to be lost, in order. Damage that nobody has met yet is not among them.
+    pub lost: Vec<LostRecords>,
+}
+
+/// Records that are lost because stored bytes are damaged or missing. Their offsets are not given to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostRecords {
+    /// The first of them.
+    pub first: Offset,
+    /// The first offset behind them.
+    pub next: Offset,
+    /// The file, with the log's folder.
+    pub file: String,
+    /// Where in it the damage begins.
+    pub position: u64,
+    /// What did not fit.
+    pub what: &'static str,
 }
 
 /// Why an append failed. None of its records is readable now; whether they come back when the log is opened anew is
-/// certain only for [`AppendError::Full`], [`AppendError::Corrupt`] and [`AppendError::TooLarge`]: they do not.
+/// certain only for [`AppendError::Full`] and [`AppendError::TooLarge`]: they do not.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
@@ -149,18 +167,6 @@ pub enum AppendError {
     Poisoned {
         /// The first failure.
         cause: Arc<std::io::Error>,
-    },
-    /// Stored bytes are damaged, so nothing can be appended behind them. What stands before is readable.
-    #[error(
-        "the log refuses writes since {file} is corrupt at byte {position}, where offset {offset} should be"
-    )]
-    Corrupt {
-        /// The file's name.
-        file: String,
-        /// Where the damage begins in it.
-        position: u64,
-        /// The first offset that cannot be read.
-        offset: Offset,
     },
     /// The records of one append are larger together than a log takes at once.
     #[error("an append takes {bytes} bytes and may take {bytes_max}")]
@@ -187,15 +193,19 @@ pub enum ReadError {
         /// The first readable offset.
         start: Offset,
     },
-    /// Stored bytes do not have their checksum.
-    #[error("{file} is corrupt at byte {position}: the batch with offset {offset} cannot be read ({what})")]
+    /// Stored bytes are damaged, and these records are lost. All others can be read: go on at `next`.
+    #[error(
+        "{file} is corrupt at byte {position}: offsets {offset} to {next} (not included) are lost ({what})"
+    )]
     Corrupt {
         /// The file's name.
         file: String,
-        /// Where the damaged batch begins in it.
+        /// Where the damage begins in it.
         position: u64,
-        /// The first offset that cannot be read.
+        /// The first offset that was asked for and cannot be read.
         offset: Offset,
+        /// The first offset behind it that can be, or the readable end.
+        next: Offset,
         /// What did not fit.
         what: &'static str,
     },
@@ -219,7 +229,6 @@ impl AppendError {
         match self {
             Self::Full => Code::StorageFull,
             Self::Poisoned { .. } => Code::StoragePoisoned,
-            Self::Corrupt { .. } => Code::StorageCorrupt,
             Self::TooLarge { .. } => Code::BatchTooLarge,
             Self::Closed => Code::ShuttingDown,
         }
@@ -280,4 +289,26 @@ pub trait Log: Send + Sync + 'static {
 
     /// What can be told of it now.
     fn status(&self) -> LogStatus;
+}
+
+/// Reads records from `from` on, and goes on behind those that are lost: for whoever has no account to keep of them. The log itself has
+/// told of each.
+///
+/// # Errors
+/// As [`Log::read`], but never [`ReadError::Corrupt`].
+pub async fn read_what_is_left(
+    log: &dyn Log,
+    from: Offset,
+    limit: ReadLimit,
+) -> Result<Vec<Record>, ReadError> {
+    let mut next = from;
+    loop {
+        if let Some(records) = log.read_tail(next, limit) {
+            return Ok(records);
+        }
+        match log.read(next, limit).await {
+            Err(ReadError::Corrupt { next: behind, .. }) => next = behind,
+            outcome => return outcome,
+        }
+    }
 }

@@ -40,6 +40,8 @@ pub const TORN_TAILS: &str = "eventail_storage_torn_tails_total";
 pub const POISONED_LOGS: &str = "eventail_storage_poisoned_logs";
 /// Logs with damaged bytes.
 pub const CORRUPT_LOGS: &str = "eventail_storage_corrupt_logs";
+/// Records that are lost in damaged bytes.
+pub const LOST_RECORDS: &str = "eventail_storage_lost_records_total";
 /// Appends refused for want of room.
 pub const FULL: &str = "eventail_storage_full_total";
 /// Fingerprints remembered.
@@ -61,7 +63,8 @@ pub const ALL: &[Description] = &[
     histogram(SYNC_SECONDS, Unit::Seconds, "how long a sync of a segment took"),
     counter(TORN_TAILS, Unit::Count, "half-written tails cut off when a log was opened"),
     gauge(POISONED_LOGS, Unit::Count, "logs that refuse writes after a failed write or sync"),
-    gauge(CORRUPT_LOGS, Unit::Count, "logs that refuse writes because stored bytes are damaged"),
+    gauge(CORRUPT_LOGS, Unit::Count, "logs in which stored bytes are damaged"),
+    counter(LOST_RECORDS, Unit::Count, "records found lost in damaged bytes since the start, by log"),
     counter(FULL, Unit::Count, "appends refused because the disk is full, by log"),
     gauge(DEDUP_IDS, Unit::Count, "remembered fingerprints, by log"),
     gauge(DEDUP_BYTES, Unit::Bytes, "memory of remembered fingerprints, by log"),

@@ -100,6 +100,12 @@ pub enum Outcome {
         /// The target wants no more events at all (410).
         disable: bool,
     },
+    /// Nothing was sent: the target wants no events until somebody sees to it. The event goes back as if it had never been tried, and
+    /// its trigger pauses.
+    Withheld {
+        /// Why, for whoever sees to it.
+        reason: String,
+    },
 }
 
 impl Outcome {
@@ -107,7 +113,7 @@ impl Outcome {
     #[must_use]
     pub fn cut(self) -> Self {
         match self {
-            Self::Accepted | Self::Ack { .. } => self,
+            Self::Accepted | Self::Ack { .. } | Self::Withheld { .. } => self,
             Self::Retry { class, after_ms, response } => {
                 Self::Retry { class, after_ms, response: response.cut() }
             }

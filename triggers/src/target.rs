@@ -8,6 +8,7 @@ use eventail_wire::{Event, Offset, Timestamp, TopicName, TriggerName};
 
 use crate::input::Rendered;
 use crate::outcome::{BatchOutcome, Outcome};
+use crate::policy::RateLimit;
 use crate::report::Report;
 
 /// A future that a trait object can return.
@@ -60,6 +61,15 @@ impl<T> From<T> for Answer<T> {
     }
 }
 
+/// Whether a target that is asked for its leave may be called, and how often.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Leave {
+    /// It was not asked yet, or refused: one call at a time, which asks.
+    Unasked,
+    /// It gave it; `None` is as often as one likes.
+    Given(Option<RateLimit>),
+}
+
 /// Something that takes events. Implementations never retry: that is the delivery machine's part.
 pub trait Target: Send + Sync + 'static {
     /// Makes one attempt and tells how it ended. It must end by itself soon after `invocation.deadline`.
@@ -79,6 +89,11 @@ pub trait Target: Send + Sync + 'static {
 
     /// What triggers share that invoke the same: a host or a function. They share its concurrency. `None` shares nothing.
     fn shared_key(&self) -> Option<String> {
+        None
+    }
+
+    /// What is known of its leave; `None` where it is not asked for it.
+    fn leave(&self) -> Option<Leave> {
         None
     }
 

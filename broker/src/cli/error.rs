@@ -4,6 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use eventail_storage::OpenError;
+use eventail_storage::disk::RepairError;
+use eventail_storage::power_cut::Loss;
+use eventail_triggers::http::VerifyError;
 use eventail_triggers::pattern::{EventTextError, PatternError};
 use eventail_wire::cloudevents::CloudEventError;
 use eventail_wire::{Code, ScheduleName};
@@ -229,6 +232,34 @@ pub enum CliError {
         /// Why.
         source: TlsError,
     },
+    /// The logs cannot be repaired.
+    #[error("the logs in {} cannot be repaired: {}", dir.display(), chain(source))]
+    Repair {
+        /// The data folder.
+        dir: PathBuf,
+        /// Why not.
+        source: RepairError,
+    },
+    /// A folder cannot be tortured.
+    #[error("{} cannot be used: {source}", dir.display())]
+    Torture {
+        /// The folder.
+        dir: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A folder that is somebody's is not tortured.
+    #[error("{} has files that are not of `eventail torture`", dir.display())]
+    TortureFolder {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// What appends under torture met a loss.
+    #[error("{source}")]
+    TortureLoss {
+        /// Which.
+        source: Box<Loss>,
+    },
     /// The HTTP listener cannot be.
     #[error("the HTTP listener does not start: {}", chain(source))]
     Http {
@@ -292,6 +323,12 @@ pub enum CliError {
     NoTrigger {
         /// Which.
         name: String,
+    },
+    /// A key for signed requests that is none.
+    #[error("{source}")]
+    WebhookKey {
+        /// What is wrong with it.
+        source: VerifyError,
     },
     /// The process cannot do what it needs.
     #[error("the process cannot start: {source}")]
@@ -385,9 +422,11 @@ impl CliError {
                 "another broker runs on it; stop that one, or choose another folder with --data-dir"
                     .to_owned()
             }
-            Self::Check { source: OpenError::Locked { .. }, .. } => {
+            Self::Check { source: OpenError::Locked { .. }, .. }
+            | Self::Repair { source: RepairError::Open(OpenError::Locked { .. }), .. } => {
                 "stop the broker that runs on it".to_owned()
             }
+            Self::TortureFolder { .. } => "name an empty folder, or one that is not there yet".to_owned(),
             Self::Http { source } if source.is_retryable() => {
                 "another process listens there; stop it, or choose another address with --http".to_owned()
             }

@@ -35,8 +35,10 @@ mod tail;
 mod tls;
 mod tokens;
 mod topics;
+mod torture;
 mod triggers;
 mod watch;
+mod webhooks;
 mod what_if;
 mod why;
 
@@ -131,8 +133,12 @@ enum Command {
     Tokens(tokens::Arguments),
     /// Make certificates to try TLS with
     Certificates(certificates::Arguments),
+    /// Make keys that sign requests to targets, or check a signed request
+    Webhooks(webhooks::Arguments),
     /// Look after the files of a broker that is not running
     Storage(storage::Arguments),
+    /// Try on a disk what crashes and power cuts leave of acknowledged events
+    Torture(torture::Arguments),
     /// Be the process of a function that is built in, for trying functions with nothing installed
     RunFunction(run_function::Arguments),
     /// Print a script that completes commands in a shell
@@ -245,7 +251,9 @@ impl Command {
             Self::Match(arguments) => matching::run(&arguments, screen),
             Self::Tokens(arguments) => tokens::run(arguments, screen),
             Self::Certificates(arguments) => certificates::run(arguments, screen),
+            Self::Webhooks(arguments) => webhooks::run(arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),
+            Self::Torture(arguments) => block_on(torture::run(arguments, screen)),
             Self::RunFunction(arguments) => block_on(run_function::run(arguments, screen)),
             Self::Completions(arguments) => completions::run(&arguments, screen),
         }

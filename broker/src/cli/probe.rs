@@ -107,7 +107,7 @@ pub(super) async fn all(
     now: Timestamp,
     path: Option<OsString>,
 ) -> Vec<Probe> {
-    let egress = Egress::new(config.egress_allow.iter().copied());
+    let egress = config.egress();
     let turns = Arc::new(Semaphore::new(PARALLEL_MAX));
     let mut probes = JoinSet::new();
     let mut subjects = Vec::new();

@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::screen::{Paint, Screen, snippet};
 use super::{Connection, Format, Output};
-use crate::status::TopicStatus;
+use crate::status::{LostEvents, TopicStatus};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,6 +99,8 @@ fn parse_pattern(text: &str) -> Result<Pattern, PatternError> {
 #[derive(Deserialize)]
 pub(super) struct Page {
     pub(super) events: Vec<Stored>,
+    #[serde(default)]
+    lost: Vec<LostEvents>,
     pub(super) next: u64,
     end: u64,
 }
@@ -122,6 +124,7 @@ pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exi
     let matcher = arguments.filter.map(|pattern| Matcher::new(&[Some(pattern)]));
     let (mut scratch, mut matching) = (Scratch::default(), Vec::new());
     let mut left = arguments.limit.unwrap_or(u64::MAX);
+    let mut told_lost = Offset(0);
     loop {
         let wait = arguments.follow.then_some(POLL);
         // With a filter it cannot be told how many must be read to show so many.
@@ -144,11 +147,26 @@ pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exi
             }
         }
         screen.flush()?;
+        tell_lost(&page.lost, &mut told_lost)?;
         if !arguments.follow && page.next >= page.end {
             return Ok(Exit::Done);
         }
         from = From::Offset(page.next);
     }
+}
+
+/// Says on standard error what is missing between the events.
+fn tell_lost(lost: &[LostEvents], told: &mut Offset) -> Result<(), CliError> {
+    let before = *told;
+    for LostEvents { first, next, file, position, cause } in lost.iter().filter(|lost| lost.next > before) {
+        let title = Screen::stderr().paint(Paint::Failure, "lost");
+        Screen::stderr().line(&format!(
+            "{title}: offsets {first} to {}: {file} is damaged at byte {position} ({cause})",
+            next.0.saturating_sub(1)
+        ))?;
+        *told = *next;
+    }
+    Ok(())
 }
 
 /// A few events before the end.

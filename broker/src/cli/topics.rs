@@ -10,11 +10,11 @@ use super::api::{Api, JSON, Query};
 use super::check::counted;
 use super::error::CliError;
 use super::exit::Exit;
-use super::screen::Screen;
+use super::screen::{Paint, Screen};
 use super::table::{Table, facts};
 use super::{Connection, Format, Output};
 use crate::config::ByteSize;
-use crate::status::TopicStatus;
+use crate::status::{LostEvents, TopicStatus};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,11 +110,21 @@ fn show(api: &Api, answer: Value, format: Format, screen: &mut Screen) -> Result
             ("remembered ids", format!("{} in {}", topic.dedup_ids, size(topic.dedup_bytes))),
             ("state", state(&topic)),
         ],
-    )
+    )?;
+    for LostEvents { first, next, file, position, cause } in &topic.lost {
+        let title = screen.paint(Paint::Failure, "lost");
+        let last = next.0.saturating_sub(1);
+        screen.line(&format!("{title}: offsets {first} to {last}: {file} at byte {position} ({cause})"))?;
+    }
+    Ok(())
 }
 
 fn state(topic: &TopicStatus) -> String {
-    topic.refusal.map_or_else(|| "ok".to_owned(), |code| format!("refuses: {code}"))
+    match topic.refusal {
+        Some(code) => format!("refuses: {code}"),
+        None if topic.lost.is_empty() => "ok".to_owned(),
+        None => format!("lost {}", topic.lost.iter().map(|lost| lost.next.since(lost.first)).sum::<u64>()),
+    }
 }
 
 /// A size for people: rounded down to a unit of which there are at least ten.

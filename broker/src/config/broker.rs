@@ -54,19 +54,41 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>, config: &mut Con
     if let Some(section) = root.section(reader, "limits", schema::LIMITS) {
         read_limits(reader, &section, &mut config.limits);
     }
-    if let Some(egress) = root.section(reader, "egress", schema::EGRESS)
-        && let Some(allow) = egress.get("allow")
-    {
-        for item in allow.items(reader) {
-            let Some(text) = item.string(reader) else { continue };
-            match text.parse() {
-                Ok(range) => config.egress_allow.push(range),
-                Err(source) => {
-                    let (key, value) = (item.key.clone(), text.to_owned());
-                    reader.note(Problem::Network { key, value, source }, &item.span);
-                }
+    read_egress(reader, root, config);
+}
+
+/// Reads `[egress]`.
+fn read_egress(reader: &mut Reader<'_>, root: &Section<'_>, config: &mut Config) {
+    let Some(egress) = root.section(reader, "egress", schema::EGRESS) else { return };
+    for item in egress.get("allow").map(|allow| allow.items(reader)).unwrap_or_default() {
+        let Some(text) = item.string(reader) else { continue };
+        match text.parse() {
+            Ok(range) => config.egress_allow.push(range),
+            Err(source) => {
+                let (key, value) = (item.key.clone(), text.to_owned());
+                reader.note(Problem::Network { key, value, source }, &item.span);
             }
         }
+    }
+    for item in egress.get("ports").map(|ports| ports.items(reader)).unwrap_or_default() {
+        let Some(text) = item.string(reader) else { continue };
+        match text.parse() {
+            Ok(range) => config.egress_ports.push(range),
+            Err(source) => {
+                let (key, value) = (item.key.clone(), text.to_owned());
+                reader.note(Problem::Ports { key, value, source }, &item.span);
+            }
+        }
+    }
+    let origin = egress.parsed(reader, "origin", |text| {
+        text.parse().map_err(|source| Problem::Origin {
+            key: "origin".to_owned(),
+            value: text.to_owned(),
+            source,
+        })
+    });
+    if let Some(origin) = origin {
+        config.egress_origin = origin;
     }
 }
 

@@ -13,7 +13,7 @@ use super::amount::{Count, count};
 use super::model::TargetOptions;
 use super::problem::Problem;
 use super::reader::{Found, Reader, Section, choose};
-use super::{schema, secret};
+use super::{http_auth, schema, secret};
 
 /// Connections that are kept open while idle.
 const IDLE_CONNECTIONS_DEFAULT: usize = 32;
@@ -34,18 +34,22 @@ pub(super) fn read(reader: &mut Reader<'_>, target: &Section<'_>) -> Option<Targ
         &[HttpMode::Binary, HttpMode::Structured, HttpMode::Raw],
     );
     let headers = section.get("headers").map(|found| read_headers(reader, &found)).unwrap_or_default();
+    let auth = http_auth::read(reader, &section);
     let signing_secrets = section.get("secret").map(|found| read_secrets(reader, &found)).unwrap_or_default();
     let statuses = section.get("statuses").map(|found| read_statuses(reader, &found)).unwrap_or_default();
     let idle = section.amount(reader, "idle_connections", Count(0)..=Count(IDLE_CONNECTIONS_MOST));
     let callback = section.boolean(reader, "callback").unwrap_or_default();
+    let handshake = section.boolean(reader, "handshake").unwrap_or_default();
     let options = HttpTargetOptions {
         url: url?,
         mode: mode.unwrap_or_default(),
         headers,
+        auth,
         signing_secrets,
         statuses,
         idle_connections: count(idle).unwrap_or(IDLE_CONNECTIONS_DEFAULT),
         callback,
+        handshake,
     };
     check(reader, &section, &options);
     Some(TargetOptions::Http(options))
@@ -59,8 +63,14 @@ fn check(reader: &mut Reader<'_>, section: &Section<'_>, options: &HttpTargetOpt
         | HttpTargetError::HeaderValue { name }
         | HttpTargetError::HeaderPlace { name, .. } => {
             let headers = section.get("headers").map(|headers| headers.entries(reader)).unwrap_or_default();
-            headers.into_iter().find(|header| header.key.eq_ignore_ascii_case(name.as_str()))
+            let header = headers.into_iter().find(|header| header.key.eq_ignore_ascii_case(name.as_str()));
+            header.or_else(|| section.get("auth"))
         }
+        HttpTargetError::AuthValue { .. }
+        | HttpTargetError::BasicUser
+        | HttpTargetError::AuthHeaderTwice { .. }
+        | HttpTargetError::TokenUrl { .. } => section.get("auth"),
+        HttpTargetError::HandshakeOfPlaces => section.get("handshake"),
         HttpTargetError::Secret { .. } => section.get("secret"),
         _ => section.get("url"),
     };

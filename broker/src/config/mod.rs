@@ -12,6 +12,7 @@ mod document;
 mod error;
 pub mod files;
 mod function;
+mod http_auth;
 mod http_target;
 mod input;
 mod invoke;

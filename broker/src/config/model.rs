@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use eventail_storage::log::Durability;
 use eventail_triggers::function::{FunctionOptions, FunctionTargetOptions};
-use eventail_triggers::http::{HttpTargetOptions, Secret};
+use eventail_triggers::http::{Egress, HttpTargetOptions, Secret};
 use eventail_triggers::input::InputOptions;
 use eventail_triggers::lambda::LambdaTargetOptions;
 use eventail_triggers::ledger::{Budget, Prices};
@@ -49,6 +49,10 @@ pub struct Config {
     pub limits: Limits,
     /// Address ranges beyond the public ones that HTTP targets may be at.
     pub egress_allow: Vec<AddressRange>,
+    /// Ports that HTTP targets may be at; without any, all.
+    pub egress_ports: Vec<PortRange>,
+    /// The name by which targets are asked for their leave.
+    pub egress_origin: Origin,
     /// How long a stop may wait for attempts under way.
     pub drain_ms: u64,
     /// Topics.
@@ -207,7 +211,7 @@ impl ClientCertificates {
     }
 }
 
-pub use eventail_triggers::http::AddressRange;
+pub use eventail_triggers::http::{AddressRange, Origin, PortRange};
 
 /// Caps that an operator may move. The defaults and their reasons are in [`eventail_wire::limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -458,6 +462,22 @@ impl Config {
         Some((found.0, found.1))
     }
 
+    /// Where targets may be called, and by which name they are asked for their leave.
+    #[must_use]
+    pub fn egress(&self) -> Egress {
+        Egress::new(self.egress_allow.iter().copied())
+            .with_ports(self.egress_ports.iter().copied())
+            .with_origin(self.egress_origin.clone())
+    }
+
+    /// Whether another configuration says the same of that.
+    pub(crate) fn has_same_egress(&self, other: &Self) -> bool {
+        let of = |config: &Self| {
+            (config.egress_allow.clone(), config.egress_ports.clone(), config.egress_origin.clone())
+        };
+        of(self) == of(other)
+    }
+
     /// A broker in `data_dir` that listens nowhere and has no triggers: what a program that embeds it begins with.
     #[must_use]
     pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
@@ -468,6 +488,8 @@ impl Config {
             tls: None,
             limits: Limits::default(),
             egress_allow: Vec::new(),
+            egress_ports: Vec::new(),
+            egress_origin: Origin::default(),
             drain_ms: 10_000,
             topics: Topics::default(),
             triggers: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eventail_triggers::http::{AddressRangeError, HttpTargetError};
+use eventail_triggers::http::{AddressRangeError, HttpTargetError, OriginError, PortRangeError};
 use eventail_triggers::input::InputError;
 use eventail_triggers::key::KeyPathError;
 use eventail_triggers::lambda::LambdaTargetError;
@@ -260,6 +260,36 @@ pub enum Problem {
     HeaderName {
         /// What was written.
         name: String,
+    },
+    /// Two ways of saying who sends a target's requests.
+    #[error("{section} has `{first}` and `{second}`, and a target takes one of them")]
+    SecondAuth {
+        /// Where.
+        section: String,
+        /// The first of them.
+        first: &'static str,
+        /// The one that is pointed at.
+        second: &'static str,
+    },
+    /// Ports that are none.
+    #[error("`{key}`: {value:?} are no ports: {source}")]
+    Ports {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+        /// What is wrong with it.
+        source: PortRangeError,
+    },
+    /// A sender's name that is none.
+    #[error("`{key}` cannot be {value:?}: {source}")]
+    Origin {
+        /// Whose value.
+        key: String,
+        /// What was written.
+        value: String,
+        /// What is wrong with it.
+        source: OriginError,
     },
     /// Something that an HTTP target cannot be made with.
     #[error("{source}")]
@@ -672,8 +702,12 @@ impl Problem {
             Self::Network { .. } => {
                 "write an address and its leading bits, such as \"127.0.0.0/8\" or \"::1/128\""
             }
+            Self::Ports { .. } => {
+                "write a port or the first and the last of several, such as \"443\" or \"8000-8999\""
+            }
+            Self::Origin { .. } => "write a name that stands for this sender, such as \"events.example.com\"",
             Self::Url { .. } => {
-                "write for instance \"http://127.0.0.1:9000/hook\"; credentials belong into `headers`"
+                "write for instance \"http://127.0.0.1:9000/hook\"; credentials belong into `auth`"
             }
             Self::HostName { .. } => {
                 "write a name, or a name and a port, such as \"api.example.com\" or \"127.0.0.1:9000\""

@@ -42,7 +42,7 @@ pub(super) const LIMITS: &[&str] = &[
     "request_timeout",
 ];
 /// `[egress]`
-pub(super) const EGRESS: &[&str] = &["allow"];
+pub(super) const EGRESS: &[&str] = &["allow", "ports", "origin"];
 /// `[topics]`, apart from the tables in it, which are topics.
 pub(super) const TOPICS: &[&str] = &[
     "auto_create",
@@ -116,7 +116,16 @@ pub(super) const BREAKER: &[&str] = &["failures", "open", "open_max"];
 pub(super) const TARGET: &[&str] = &["http", "function", "lambda", "topic"];
 /// `[triggers.NAME.target.http]`
 pub(super) const HTTP: &[&str] =
-    &["url", "mode", "headers", "secret", "statuses", "idle_connections", "callback"];
+    &["url", "mode", "headers", "auth", "secret", "statuses", "idle_connections", "callback", "handshake"];
+/// `auth` of an HTTP target: one of these.
+pub(super) const HTTP_AUTH: &[&str] = &["basic", "bearer", "header", "oauth"];
+/// `auth.basic`.
+pub(super) const HTTP_BASIC: &[&str] = &["user", "password"];
+/// `auth.header`.
+pub(super) const HTTP_AUTH_HEADER: &[&str] = &["name", "value"];
+/// `auth.oauth`.
+pub(super) const HTTP_OAUTH: &[&str] =
+    &["token_url", "client_id", "client_secret", "scope", "audience", "client_authentication"];
 /// `[triggers.NAME.target.function]`: which function, or the keys of [`FUNCTION`] for one that is declared here.
 pub(super) const FUNCTION_TARGET: &[&str] = &[
     "name",
@@ -194,6 +203,10 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[triggers.NAME.breaker]", BREAKER),
     ("[triggers.NAME.target]", TARGET),
     ("[triggers.NAME.target.http]", HTTP),
+    ("[triggers.NAME.target.http.auth]", HTTP_AUTH),
+    ("[triggers.NAME.target.http.auth.basic]", HTTP_BASIC),
+    ("[triggers.NAME.target.http.auth.header]", HTTP_AUTH_HEADER),
+    ("[triggers.NAME.target.http.auth.oauth]", HTTP_OAUTH),
     ("[triggers.NAME.target.function]", FUNCTION_TARGET),
     ("[triggers.NAME.target.lambda]", LAMBDA),
     ("[triggers.NAME.target.topic]", TOPIC_TARGET),

@@ -43,7 +43,11 @@ pub(super) fn read(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<Secret>
             let path = reader.path(file);
             match files::read_text(&path) {
                 // An editor or `echo` ends a file with a newline that belongs to no secret.
-                Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
+                Ok(mut text) => {
+                    let length = text.trim_end_matches(['\r', '\n']).len();
+                    text.truncate(length);
+                    Some(Secret::new(text))
+                }
                 Err(source) => {
                     let path = path.display().to_string();
                     let problem =

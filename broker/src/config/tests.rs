@@ -5,6 +5,7 @@ mod documents;
 mod functions;
 mod inputs;
 mod schedules;
+mod targets;
 mod tls;
 mod traffic;
 
@@ -19,7 +20,8 @@ fn environment(variable: &str) -> Option<String> {
         "SHIP_SECRET" => Some(SECRET.to_owned()),
         "SHIP_TOKEN" => Some("Bearer hunter2".to_owned()),
         "BAD_SECRET" => Some("hunter3".to_owned()),
-        "THUMBNAIL_API_KEY" | "INVOKE_SECRET" => Some("hunter2".to_owned()),
+        "THUMBNAIL_API_KEY" | "INVOKE_SECRET" | "CRM_TOKEN" | "MAIL_PASSWORD" | "SEARCH_KEY"
+        | "BOOKS_SECRET" => Some("hunter2".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }
@@ -129,7 +131,7 @@ fn unknown_keys_are_told_with_their_place_and_what_was_meant() {
     );
     assert_eq!(
         errors("[egress]\n  colour = 1\n"),
-        ["2:3 unknown key `colour` in [egress] (the keys here are allow)"]
+        ["2:3 unknown key `colour` in [egress] (the keys here are allow, ports, origin)"]
     );
     assert_eq!(
         errors("[topics]\nauto_creat = true\n"),

@@ -69,8 +69,8 @@ impl Core {
         for name in config.topics.named.keys() {
             self.topic_or_create_under(&config, name).await?;
         }
-        let egress = Egress::new(config.egress_allow.iter().copied());
-        let has_other_egress = running.egress_allow != config.egress_allow;
+        let egress = config.egress();
+        let has_other_egress = !running.has_same_egress(&config);
         let has_other_hosts = running.hosts != config.hosts;
         let has_other_replies = running.limits.hops_max != config.limits.hops_max;
         let current = self.triggers.load();
@@ -100,7 +100,7 @@ impl Core {
                 && !(has_other_replies && options.reply_topic.is_some())
                 && !(has_other_hosts && matches!(options.target, TargetOptions::Http(_)));
             drafts.push(Draft {
-                start: topic.place_of(options.start).await?,
+                start: topic.start_of(&self.journal, &lane_name(&topic.name, name), options.start).await?,
                 key: key_path(options)?,
                 dedup_key: options.dedup.as_ref().map(|dedup| dedup.key.parse()).transpose()?,
                 input: make_input(name, options)?,
@@ -194,7 +194,8 @@ impl Core {
             Some(old) => old.gate.clone(),
             None => self.permits.gate(draft.target.shared_key().as_deref(), &draft.options.policy),
         };
-        let gates = self.paces(draft).into_iter().chain(gate.clone()).collect();
+        let leave = self.permits.heed(&format!("target of {}", draft.name), &draft.target);
+        let gates = self.paces(draft).into_iter().chain(leave).chain(gate.clone()).collect();
         Trigger {
             lane,
             options: draft.options.clone(),

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use eventail_storage::log::{AppendError, Log, NewRecord, ReadLimit};
+use eventail_storage::log::{AppendError, Log, NewRecord, ReadLimit, read_what_is_left};
 use eventail_triggers::subscription::{Entry, Keys, Snapshot};
 use eventail_wire::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,7 @@ pub(crate) struct Journal {
     /// Told when somebody waits for what was handed over.
     awaited: Notify,
     registry: Mutex<Registry>,
+    has_gaps: bool,
 }
 
 /// Every lane that has a state: it is in exactly one of the two, so that no snapshot misses one or has it twice. Its lock comes
@@ -117,6 +118,13 @@ impl Journal {
     /// Replays the log.
     pub(crate) async fn open(log: Arc<dyn Log>) -> Result<(Arc<Self>, JournalTask), BrokerError> {
         let (dormant, orphans) = replay(log.as_ref()).await?;
+        let has_gaps = !log.status().lost.is_empty();
+        if has_gaps {
+            tracing::error!(
+                log = JOURNAL_LOG,
+                "settlements are damaged: what was delivered may be delivered again, and what has no state begins at the start of its topic"
+            );
+        }
         let (sender, receiver) = mpsc::unbounded_channel();
         let journal = Arc::new(Self {
             sender,
@@ -124,6 +132,7 @@ impl Journal {
             failing: AtomicU64::new(0),
             awaited: Notify::new(),
             registry: Mutex::new(Registry { awake: HashMap::new(), dormant, orphans }),
+            has_gaps,
         });
         let task =
             JournalTask { log, journal: Arc::clone(&journal), receiver, written: 0, snapshot_bytes: 0 };
@@ -226,6 +235,12 @@ impl Journal {
         for name in over {
             self.forget(&name);
         }
+    }
+
+    /// Whether a lane of this name may have had a state that is damaged: where it begins without one, it would pass over what it had
+    /// not delivered.
+    pub(crate) fn may_have_lost(&self, lane: &str) -> bool {
+        self.has_gaps && !self.knows(lane)
     }
 
     /// Whether a lane of this name has a state.
@@ -495,7 +510,7 @@ async fn replay(log: &dyn Log) -> Result<Replayed, BrokerError> {
     let mut from = log.status().range.start;
     loop {
         let limit = ReadLimit { records: 4096, bytes: 4 << 20 };
-        let records = log.read(from, limit).await.map_err(read_failed)?;
+        let records = read_what_is_left(log, from, limit).await.map_err(read_failed)?;
         let Some(last) = records.last() else {
             states.values_mut().for_each(Snapshot::cut_responses);
             return Ok((states, orphans));

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use eventail_storage::log::{Log, NewRecord, ReadLimit};
+use eventail_storage::log::{Log, NewRecord, ReadLimit, read_what_is_left};
 use eventail_triggers::ledger::{
     Book, Budget, BudgetAction, BudgetLevel, BudgetStatus, Entry, FunctionKind, Key, Prices, Spending,
     Summary, date_of,
@@ -401,7 +401,7 @@ async fn replay(log: &dyn Log) -> Result<Book, BrokerError> {
     let mut from = log.status().range.start;
     loop {
         let limit = ReadLimit { records: 4096, bytes: 4 << 20 };
-        let records = log.read(from, limit).await.map_err(read_failed)?;
+        let records = read_what_is_left(log, from, limit).await.map_err(read_failed)?;
         let Some(last) = records.last() else { return Ok(book) };
         from = last.offset.plus(1);
         for record in &records {

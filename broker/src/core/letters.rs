@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eventail_storage::DiskStore;
 use eventail_storage::index::{Index, IndexBatch, IndexError};
-use eventail_storage::log::{Durability, Log, LogOptions, NewRecord, ReadError, ReadLimit};
+use eventail_storage::log::{
+    Durability, Log, LogOptions, NewRecord, ReadError, ReadLimit, read_what_is_left,
+};
 use eventail_wire::{Event, Offset, TopicName};
 use serde::{Deserialize, Serialize};
 
@@ -253,8 +255,7 @@ impl Letters {
             self.index.get(&key)?.and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
         let mut from = Offset(applied.unwrap_or(0)).max(log.status().range.start);
         loop {
-            let records = log
-                .read(from, READ_LIMIT)
+            let records = read_what_is_left(log, from, READ_LIMIT)
                 .await
                 .map_err(|source| BrokerError::Read { log: log.name().to_owned(), source })?;
             let Some(last) = records.last() else { return Ok(()) };

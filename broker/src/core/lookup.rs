@@ -121,13 +121,19 @@ impl Lookup {
         }
         let missing = event_ids::BLOCK.saturating_sub(tail.hashes.len() as u64).min(end.since(at));
         let limit = ReadLimit { records: usize::try_from(missing).unwrap_or(usize::MAX), bytes: READ_BYTES };
-        let records = match read(topic, at, limit).await? {
-            Some(records) if records.is_empty() => return Ok(false),
-            Some(records) => records,
-            None => return Ok(true),
-        };
         let hash_of = |payload| Event::from_stored(payload).map_or(0, |event| event_ids::hash(event.id()));
-        tail.hashes.extend(records.into_iter().map(|record| hash_of(record.payload)));
+        match read(topic, at, limit).await? {
+            Found::Records(records) if records.is_empty() => return Ok(false),
+            Found::Records(records) => {
+                tail.hashes.extend(records.into_iter().map(|record| hash_of(record.payload)));
+            }
+            Found::Trimmed => return Ok(true),
+            // As what retention took: a place, and no id.
+            Found::Lost { next } => {
+                let lost = usize::try_from(next.since(at).min(missing)).unwrap_or(usize::MAX);
+                tail.hashes.resize(tail.hashes.len() + lost, 0);
+            }
+        }
         if tail.hashes.len() as u64 >= event_ids::BLOCK {
             let hashes = std::mem::take(&mut tail.hashes);
             // Asked anew should it fail.
@@ -193,22 +199,34 @@ impl Lookup {
     }
 }
 
-/// Records from an offset on; `None` where retention took it meanwhile.
-async fn read(topic: &Topic, at: Offset, limit: ReadLimit) -> Result<Option<Vec<Record>>, BrokerError> {
+/// What is stored from an offset on.
+enum Found {
+    Records(Vec<Record>),
+    /// Retention took it meanwhile.
+    Trimmed,
+    /// It is damaged up to there.
+    Lost {
+        next: Offset,
+    },
+}
+
+async fn read(topic: &Topic, at: Offset, limit: ReadLimit) -> Result<Found, BrokerError> {
     if let Some(records) = topic.log.read_tail(at, limit) {
-        return Ok(Some(records));
+        return Ok(Found::Records(records));
     }
     match topic.log.read(at, limit).await {
-        Ok(records) => Ok(Some(records)),
-        Err(ReadError::Trimmed { .. }) => Ok(None),
+        Ok(records) => Ok(Found::Records(records)),
+        Err(ReadError::Trimmed { .. }) => Ok(Found::Trimmed),
+        Err(ReadError::Corrupt { next, .. }) => Ok(Found::Lost { next }),
         Err(source) => Err(BrokerError::Read { log: topic.name.to_string(), source }),
     }
 }
 
 /// The event at an offset, where it has this id.
 async fn look(topic: &Topic, offset: Offset, id: &str) -> Result<Option<EventPlace>, BrokerError> {
-    let records = read(topic, offset, ReadLimit { records: 1, bytes: 1 }).await?;
-    let Some(record) = records.into_iter().flatten().next() else { return Ok(None) };
+    let found = read(topic, offset, ReadLimit { records: 1, bytes: 1 }).await?;
+    let Found::Records(records) = found else { return Ok(None) };
+    let Some(record) = records.into_iter().next() else { return Ok(None) };
     let event = Event::from_stored(record.payload).ok().filter(|event| event.id() == id);
     Ok(event.map(|event| {
         let (topic, source) = (topic.name.clone(), event.source().to_owned());

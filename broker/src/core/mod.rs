@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use eventail_storage::DiskStore;
-use eventail_storage::log::{Appended, ReadLimit};
+use eventail_storage::log::{Appended, ReadLimit, read_what_is_left};
 use eventail_triggers::function::Function;
 use eventail_wire::frame::{CallbackAction, CallbackOutcome};
 use eventail_wire::{Clock, Event, FunctionName, Offset, Timestamp, TopicName, TriggerName, limits};
@@ -235,10 +235,7 @@ impl Broker {
             }
         }
         let read_failed = |source| BrokerError::Read { log: topic.name.to_string(), source };
-        let records = match topic.log.read_tail(from, limit) {
-            Some(records) => records,
-            None => topic.log.read(from, limit).await.map_err(read_failed)?,
-        };
+        let records = read_what_is_left(topic.log.as_ref(), from, limit).await.map_err(read_failed)?;
         Ok(records
             .into_iter()
             .filter_map(|record| {

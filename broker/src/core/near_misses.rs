@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eventail_storage::log::ReadLimit;
+use eventail_storage::log::{ReadLimit, read_what_is_left};
 use eventail_triggers::pattern::Explanation;
 use eventail_wire::{Event, Offset, Timestamp};
 use serde_json::Value;
@@ -115,10 +115,7 @@ async fn latest(topic: &Topic) -> (Offset, Vec<(Offset, Event)>) {
     while at < end && bytes < BYTES_MAX {
         let records = usize::try_from(end.since(at)).unwrap_or(usize::MAX);
         let limit = ReadLimit { records, bytes: BYTES_MAX };
-        let records = match topic.log.read_tail(at, limit) {
-            Some(records) => records,
-            None => topic.log.read(at, limit).await.unwrap_or_default(),
-        };
+        let records = read_what_is_left(topic.log.as_ref(), at, limit).await.unwrap_or_default();
         let Some(last) = records.last() else { break };
         at = last.offset.plus(1);
         for record in records {

@@ -13,15 +13,19 @@
 //! its gates at once. Who waits for a token has the line's first place and is told when it comes; the others are woken as they move up.
 //! A token is spent when its call is made and does not come back with the permit.
 //!
+//! A target that is asked for its leave has a gate too, which lets one call through until the leave is given, and keeps to the rate that
+//! comes with it from then on.
+//!
 //! It must not know lanes or leases, and no lock of it is held while anything else is done.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use eventail_triggers::limiter::{Limiter, LimiterOptions, LimiterState, Sample, SampleEnd};
 use eventail_triggers::policy::{DeliveryPolicy, RateLimit};
 use eventail_triggers::rate::Bucket;
+use eventail_triggers::target::{Leave, Target};
 use eventail_wire::{Clock, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -71,6 +75,18 @@ impl Permits {
         state.wake_next();
         drop(state);
         gate
+    }
+
+    /// What keeps to a target's leave all calls of those that have this key; nothing where it is not asked for it.
+    pub(crate) fn heed(&self, key: &str, target: &Arc<dyn Target>) -> Option<Arc<Gate>> {
+        target.leave()?;
+        let gate = self.shared(key);
+        let mut state = gate.lock();
+        state.heeded = Some((Arc::downgrade(target), key.into()));
+        state.heed(self.clock.now());
+        state.wake_next();
+        drop(state);
+        Some(gate)
     }
 
     /// Sets every cap, and the bounds of every limit that is shared, to what these keys and users of targets make of them.
@@ -125,6 +141,8 @@ struct State {
     limiter: Option<Limiter>,
     /// The rate limit, and what people know it by.
     rate: Option<(Bucket, Arc<str>)>,
+    /// The target whose leave it keeps to, and what people know that by.
+    heeded: Option<(Weak<dyn Target>, Arc<str>)>,
     /// Who waits for a permit, the next one first.
     line: VecDeque<Waiter>,
 }
@@ -153,6 +171,30 @@ impl State {
         match &mut self.limiter {
             Some(limiter) => limiter.set_bounds(options),
             None => self.limiter = Some(Limiter::new(options, now)),
+        }
+    }
+
+    /// Takes over what is known of the target's leave by now.
+    fn heed(&mut self, now: Timestamp) {
+        let Some((target, name)) = &self.heeded else { return };
+        // One that left with its trigger calls nobody any more.
+        let Some(target) = target.upgrade() else { return };
+        let (cap, limit) = match target.leave() {
+            Some(Leave::Unasked) => (Some(1), None),
+            Some(Leave::Given(limit)) => (None, limit),
+            None => (None, None),
+        };
+        self.cap = cap;
+        match (limit, &mut self.rate) {
+            (None, rate) => *rate = None,
+            (Some(limit), Some((bucket, _))) if bucket.limit() == limit => {}
+            (Some(limit), Some((bucket, _))) => bucket.set_limit(limit, now),
+            (Some(limit), rate @ None) => {
+                let mut bucket = Bucket::new(limit, now);
+                // The call that asked for the leave is the first under it, and the bucket is full.
+                let _ = bucket.take(now);
+                *rate = Some((bucket, Arc::clone(name)));
+            }
         }
     }
 
@@ -202,6 +244,7 @@ impl Gate {
         let now = self.clock.now();
         let mut guard = self.lock();
         let state = &mut *guard;
+        state.heed(now);
         let place = state.line.iter().position(|waiter| waiter.number == seat.number);
         let ahead = state.ahead(place.unwrap_or(state.line.len()));
         let tokens = state.tokens(now);

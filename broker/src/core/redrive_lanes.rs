@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use eventail_storage::log::{Durability, Log, NewRecord, ReadLimit};
+use eventail_storage::log::{Durability, Log, NewRecord, ReadLimit, read_what_is_left};
 use eventail_triggers::subscription;
 use eventail_wire::{Offset, TriggerName};
 
@@ -105,7 +105,7 @@ impl Core {
         let mut from: Offset = state.cursor.max(range.start);
         let mut moved = 0;
         while from < range.end {
-            let records = log.read(from, READ_LIMIT).await.map_err(read_failed)?;
+            let records = read_what_is_left(log.as_ref(), from, READ_LIMIT).await.map_err(read_failed)?;
             let Some(last) = records.last() else { break };
             from = last.offset.plus(1);
             let unsettled =

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use eventail_storage::log::{Log, NewRecord, ReadLimit};
+use eventail_storage::log::{Log, NewRecord, ReadLimit, read_what_is_left};
 use eventail_triggers::schedule::{Memory, Run, Runner, Step};
 use eventail_wire::{ScheduleName, Timestamp, TopicName, limits};
 use serde::{Deserialize, Serialize};
@@ -400,7 +400,7 @@ async fn replay(log: &dyn Log) -> Result<BTreeMap<ScheduleName, Memory>, BrokerE
     let mut from = log.status().range.start;
     loop {
         let limit = ReadLimit { records: 4096, bytes: 4 << 20 };
-        let records = log.read(from, limit).await.map_err(read_failed)?;
+        let records = read_what_is_left(log, from, limit).await.map_err(read_failed)?;
         let Some(last) = records.last() else { return Ok(noted) };
         from = last.offset.plus(1);
         for record in &records {

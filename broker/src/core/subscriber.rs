@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use eventail_storage::log::ReadError;
 use eventail_triggers::outcome::Outcome;
 use eventail_triggers::pattern::Pattern;
 use eventail_triggers::policy::DeliveryPolicy;
@@ -138,7 +137,7 @@ impl Core {
         let topic = self.topic_for_publish(&options.topic).await?;
         let name: Arc<str> = format!("subscriber/{}/{}", options.topic, options.name).into();
         let pattern = options.pattern.as_deref().map(Pattern::parse).transpose()?;
-        let start = topic.place_of(options.start).await?;
+        let start = topic.start_of(&self.journal, &name, options.start).await?;
         let dead_letter_topic = dead_letter_topic()?;
         let mut all = self.subscribers.lock();
         let shared = match all.get(&name) {
@@ -292,9 +291,6 @@ impl Subscriber {
                         continue;
                     }
                     Err(error) => {
-                        if matches!(error, ReadError::Corrupt { .. }) {
-                            lane.stop(&error.to_string());
-                        }
                         tracing::warn!(trigger = %lane.trigger, topic = %lane.topic, offset = %lease.offset, %error, "an event cannot be read");
                         // It is tried again when its lease runs out: at once would be in a loop.
                         unclaimed.tokens.retain(|token| *token != lease.token);

@@ -1,6 +1,7 @@
 //! The broker whole, in one process, with scripted targets and a real disk.
 
 mod calls;
+mod damage;
 mod inputs;
 mod reload;
 mod replays;

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use eventail_storage::log::{Appended, Deduplication, Durability, Log, LogOptions, LogStatus, NewRecord};
+use eventail_storage::log::{
+    Appended, Deduplication, Durability, Log, LogOptions, LogStatus, LostRecords, NewRecord,
+};
 use eventail_wire::{Event, Offset, TopicName};
 use rapidhash::v3::rapidhash_v3;
 
 use super::error::BrokerError;
 use crate::config::{Limits, StartPosition, TopicOptions};
 use crate::metrics::TopicMetrics;
-use crate::status::TopicStatus;
+use crate::status::{LostEvents, TopicStatus};
 
 /// The attribute that names the delivery which a dead letter is about. It stands in for `source` and `id` where a dead letter is
 /// deduplicated: two triggers may give up on the same event, and both dead letters count.
@@ -73,8 +75,18 @@ impl Topic {
         *self.log.durable_end().borrow()
     }
 
+    /// The offset that a lane begins with, should it have no state.
+    pub(crate) async fn start_of(
+        &self,
+        journal: &super::journal::Journal,
+        lane: &str,
+        start: StartPosition,
+    ) -> Result<Offset, BrokerError> {
+        if journal.may_have_lost(lane) { Ok(self.start()) } else { self.place_of(start).await }
+    }
+
     /// The offset that a subscription without a past begins with.
-    pub(crate) async fn place_of(&self, start: StartPosition) -> Result<Offset, BrokerError> {
+    async fn place_of(&self, start: StartPosition) -> Result<Offset, BrokerError> {
         match start {
             StartPosition::Latest => Ok(self.end()),
             StartPosition::Earliest => Ok(self.start()),
@@ -87,7 +99,7 @@ impl Topic {
     }
 
     pub(crate) fn status(&self) -> TopicStatus {
-        let LogStatus { range, bytes, segments, oldest_at, refusal, dedup_ids, dedup_bytes } =
+        let LogStatus { range, bytes, segments, oldest_at, refusal, dedup_ids, dedup_bytes, lost } =
             self.log.status();
         TopicStatus {
             name: self.name.clone(),
@@ -100,6 +112,16 @@ impl Topic {
             refusal,
             dedup_ids,
             dedup_bytes,
+            lost: lost
+                .into_iter()
+                .map(|LostRecords { first, next, file, position, what }| LostEvents {
+                    first,
+                    next,
+                    file,
+                    position,
+                    cause: what.to_owned(),
+                })
+                .collect(),
         }
     }
 }

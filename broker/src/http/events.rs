@@ -13,7 +13,7 @@ use super::query::{Parameters, offset};
 use super::server::Phase;
 use crate::auth::Scope;
 use crate::config;
-use crate::status::{DelayedEvent, EventPlace, StoredEvent, TopicStatus};
+use crate::status::{DelayedEvent, EventPlace, LostEvents, StoredEvent, TopicStatus};
 
 const LIMIT_DEFAULT: usize = 100;
 
@@ -51,9 +51,15 @@ pub(super) async fn read(call: Call) -> Result<Reply, Problem> {
         // A server that stops must not be held up by those who wait for nothing in particular.
         _ = phase.wait_for(|phase| *phase != Phase::Running) => Vec::new(),
     };
-    let next = events.last().map_or(from, |last| last.offset.plus(1));
-    let end = broker.topic(&topic)?.end.max(next);
-    Ok(json_bytes(StatusCode::OK, page(&events, next, end).into()))
+    let status = broker.topic(&topic)?;
+    // Where there is nothing behind lost events, the next page begins behind them.
+    let after = |from| {
+        status.lost.iter().find(|lost| lost.first <= from && from < lost.next).map_or(from, |lost| lost.next)
+    };
+    let next = events.last().map_or_else(|| after(from), |last| last.offset.plus(1));
+    let lost = status.lost.iter().filter(|lost| lost.first < next && from < lost.next);
+    let lost: Vec<_> = lost.cloned().collect();
+    Ok(json_bytes(StatusCode::OK, page(&events, &lost, next, status.end.max(next)).into()))
 }
 
 fn parse_from(text: &str) -> Option<From> {
@@ -84,7 +90,7 @@ fn trimmed(from: Offset, status: &TopicStatus) -> Problem {
 }
 
 /// Events are written as they are, without a tree in between: a page may be large.
-fn page(events: &[StoredEvent], next: Offset, end: Offset) -> Vec<u8> {
+fn page(events: &[StoredEvent], lost: &[LostEvents], next: Offset, end: Offset) -> Vec<u8> {
     let bytes: usize = events.iter().map(|stored| stored.event.as_bytes().len() + 320).sum();
     let mut out = Vec::with_capacity(bytes + 64);
     out.extend_from_slice(b"{\"events\":[");
@@ -97,7 +103,13 @@ fn page(events: &[StoredEvent], next: Offset, end: Offset) -> Vec<u8> {
         write_structured_correlated(&stored.event, &mut out);
         out.push(b'}');
     }
-    out.extend_from_slice(format!("],\"next\":{next},\"end\":{end}}}").as_bytes());
+    out.push(b']');
+    if !lost.is_empty() {
+        out.extend_from_slice(b",\"lost\":");
+        // Plain text and numbers always become JSON.
+        out.extend_from_slice(serde_json::json!(lost).to_string().as_bytes());
+    }
+    out.extend_from_slice(format!(",\"next\":{next},\"end\":{end}}}").as_bytes());
     out
 }
 
@@ -138,7 +150,7 @@ mod tests {
         for count in 0..3 {
             let events: Vec<StoredEvent> = (0..count).map(|index| stored(5 + index)).collect();
             let parsed: serde_json::Value =
-                serde_json::from_slice(&page(&events, Offset(5 + count), Offset(9))).unwrap();
+                serde_json::from_slice(&page(&events, &[], Offset(5 + count), Offset(9))).unwrap();
             assert_eq!(parsed["events"].as_array().unwrap().len() as u64, count);
             assert_eq!((&parsed["next"], &parsed["end"]), (&(5 + count).into(), &9.into()));
             for (index, item) in parsed["events"].as_array().unwrap().iter().enumerate() {

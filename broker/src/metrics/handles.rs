@@ -41,6 +41,8 @@ impl AttemptEnd {
         match outcome {
             Outcome::Accepted | Outcome::Ack { .. } => Self::Delivered,
             Outcome::Retry { class, .. } => Self::Failed(*class),
+            // Nothing was sent.
+            Outcome::Withheld { .. } => Self::Failed(RetryClass::Unreachable),
             Outcome::Reject { .. } => Self::Rejected,
         }
     }

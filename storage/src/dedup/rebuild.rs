@@ -98,19 +98,16 @@ fn read_log(
     Ok(())
 }
 
-/// The ids of damaged records cannot be remembered; those of the next segment can.
+/// The ids of damaged records cannot be remembered; those behind them can.
 fn skip(shared: &Shared, from: Offset, error: ReadError) -> Result<Offset, DiskError> {
     match error {
         ReadError::Io { file, cause } => {
             let cause = io::Error::new(cause.kind(), cause);
             Err(DiskError { path: shared.dir.with_file_name(file), cause })
         }
-        error => {
-            tracing::error!(log = %shared.name, %error, "ids cannot be remembered from a damaged segment");
-            let segments = shared.segments();
-            let behind = segments.sealed.iter().map(|segment| segment.end).find(|&end| end > from);
-            Ok(behind.unwrap_or(segments.active.end))
-        }
+        ReadError::Corrupt { next, .. } => Ok(next.max(from.plus(1))),
+        ReadError::Trimmed { start, .. } => Ok(start.max(from.plus(1))),
+        ReadError::Closed => Ok(shared.readable_end()),
     }
 }
 

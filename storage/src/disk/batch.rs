@@ -11,6 +11,9 @@
 //! 40  the records: length of the payload (4 bytes), payload; one after the other
 //! ```
 //!
+//! A tombstone stands where a repair put damaged bytes aside. It has the same header with the magic "EVL1", counts the records that
+//! are lost, and its checksum covers the header alone: what lies behind it up to its length is nothing.
+//!
 //! All numbers are little endian. This file knows bytes, not files.
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +23,8 @@ use crate::log::{ReadLimit, Record};
 
 /// The first bytes of every batch; the last digit is the version of the format.
 pub(crate) const MAGIC: [u8; 4] = *b"EVB1";
+/// The first bytes of a tombstone.
+pub(crate) const TOMBSTONE_MAGIC: [u8; 4] = *b"EVL1";
 /// The header's length.
 pub(crate) const HEADER_BYTES: usize = 40;
 /// What a record takes besides its payload.
@@ -37,6 +42,8 @@ pub(crate) struct Header {
     pub(crate) appended_at: Timestamp,
     /// What was known to be synced when the batch was written.
     pub(crate) durable_end: Offset,
+    /// Whether it is a tombstone: its records are lost.
+    pub(crate) is_tombstone: bool,
     checksum: u32,
 }
 
@@ -44,7 +51,8 @@ impl Header {
     /// Reads a header; `None` where the bytes cannot be one. Says nothing yet about the checksum.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
-        if bytes[..4] != MAGIC {
+        let is_tombstone = bytes[..4] == TOMBSTONE_MAGIC;
+        if bytes[..4] != MAGIC && !is_tombstone {
             return None;
         }
         let length = usize::try_from(u32_at(bytes, 8)).ok()?;
@@ -54,8 +62,12 @@ impl Header {
             base: Offset(u64_at(bytes, 16)),
             appended_at: Timestamp(u64_at(bytes, 24)),
             durable_end: Offset(u64_at(bytes, 32)),
+            is_tombstone,
             checksum: u32_at(bytes, 4),
         };
+        if is_tombstone {
+            return (header.records > 0 && length >= HEADER_BYTES).then_some(header);
+        }
         let least = usize::try_from(header.records)
             .ok()?
             .checked_mul(RECORD_HEADER_BYTES)?
@@ -63,9 +75,14 @@ impl Header {
         (header.records > 0 && (least..=BATCH_BYTES_MAX).contains(&length)).then_some(header)
     }
 
-    /// Whether the whole batch has the checksum that its header names.
-    pub(crate) fn matches(&self, batch: &[u8]) -> bool {
-        batch.len() == self.bytes && checksum(&batch[8..]) == self.checksum
+    /// How many bytes its checksum covers, those before the checksum included: the whole batch, or the header of a tombstone.
+    pub(crate) fn checked_bytes(&self) -> usize {
+        if self.is_tombstone { HEADER_BYTES } else { self.bytes }
+    }
+
+    /// Whether the [`Header::checked_bytes`] have the checksum that the header names.
+    pub(crate) fn matches(&self, checked: &[u8]) -> bool {
+        checked.len() == self.checked_bytes() && checksum(&checked[8..]) == self.checksum
     }
 
     /// The offset behind the last record.
@@ -128,8 +145,29 @@ impl BatchBuilder {
         batch[32..40].copy_from_slice(&durable_end.0.to_le_bytes());
         let checksum = checksum(&batch[8..]);
         batch[4..8].copy_from_slice(&checksum.to_le_bytes());
-        Header { bytes: batch.len(), records: self.records, base, appended_at, durable_end, checksum }
+        let (bytes, records) = (batch.len(), self.records);
+        Header { bytes, records, base, appended_at, durable_end, is_tombstone: false, checksum }
     }
+}
+
+/// The header that stands for `records` lost ones from `base` on, and for `bytes` bytes of the file.
+pub(crate) fn tombstone(
+    bytes: u32,
+    records: u32,
+    base: Offset,
+    appended_at: Timestamp,
+) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&TOMBSTONE_MAGIC);
+    header[8..12].copy_from_slice(&bytes.to_le_bytes());
+    header[12..16].copy_from_slice(&records.to_le_bytes());
+    header[16..24].copy_from_slice(&base.0.to_le_bytes());
+    header[24..32].copy_from_slice(&appended_at.0.to_le_bytes());
+    // Its records were synced once, or nobody would know of them.
+    header[32..40].copy_from_slice(&base.0.to_le_bytes());
+    let checksum = checksum(&header[8..]);
+    header[4..8].copy_from_slice(&checksum.to_le_bytes());
+    header
 }
 
 /// Takes records from `from` on out of a batch until the limit is reached or the batch is used up; answers whether more

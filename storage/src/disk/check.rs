@@ -8,10 +8,10 @@ use eventail_wire::Offset;
 use serde::Serialize;
 
 use super::names;
-use super::recovery::{At, Tail, damage_at, judge_tail, scan_segment, segment_bases};
-use super::shared::Damage;
+use super::recovery::{At, DiskError, claimed_end, segment_bases, survey_end};
 use super::sidecar;
 use super::store::{OpenError, log_names};
+use super::survey::{Hole, Survey, survey_sealed};
 use crate::disk_io::Disk;
 
 /// What was found in one log.
@@ -29,10 +29,14 @@ pub struct LogCheck {
     pub offsets: Range<Offset>,
     /// A write that was cut off, if there is one. The next start drops it; nothing acknowledged as synced is in it.
     pub torn_tail: Option<TornTail>,
-    /// Damaged places: the first one of each segment.
+    /// Damaged places, in order.
     pub corruptions: Vec<Corruption>,
+    /// What repairs put aside: lost for good, and no damage any more.
+    pub repaired: Vec<Corruption>,
     /// Sidecars that are missing or damaged. They are written anew when they are missed.
     pub sidecars_missing: Vec<String>,
+    /// Files in the folder that are none of a log's. They are left alone.
+    pub foreign: Vec<String>,
 }
 
 /// A write that was cut off.
@@ -53,8 +57,12 @@ pub struct Corruption {
     pub file: String,
     /// Where in it the damage begins.
     pub position: u64,
+    /// The damaged bytes. None are there where a file was cut off or is missing.
+    pub bytes: u64,
     /// The first offset that cannot be read.
     pub offset: Offset,
+    /// The first offset behind it that can be, or the end.
+    pub next: Offset,
     /// What did not fit.
     pub what: &'static str,
 }
@@ -67,9 +75,10 @@ impl LogCheck {
     }
 }
 
-impl From<Damage> for Corruption {
-    fn from(Damage { file, position, offset, what }: Damage) -> Self {
-        Self { file, position, offset, what }
+impl From<Hole> for Corruption {
+    fn from(Hole { file, bytes, offsets, what, .. }: Hole) -> Self {
+        let (position, offset, next) = (bytes.start, offsets.start, offsets.end);
+        Self { file, position, bytes: bytes.end - bytes.start, offset, next, what }
     }
 }
 
@@ -113,38 +122,57 @@ pub fn try_writing(disk: &dyn Disk, dir: &Path, is_of_logs: bool) -> Result<(), 
 
 fn check_log(disk: &dyn Disk, dir: &Path, name: String) -> Result<LogCheck, OpenError> {
     let dir = dir.join(&name);
-    let bases = segment_bases(&disk.list(&dir).at(&dir)?);
-    let start = bases.first().copied().unwrap_or_default();
-    let mut found = LogCheck { name, offsets: start..start, ..LogCheck::default() };
-    for (index, &base) in bases.iter().enumerate() {
-        let path = names::segment(&dir, base);
-        let file = disk.open(&path).at(&path)?;
-        let scanned = scan_segment(&*file, base).at(&path)?;
-        found.segments += 1;
-        found.records += scanned.summary.end.since(base);
-        found.bytes += scanned.summary.bytes;
-        found.offsets.end = scanned.end.offset;
-        let Some(&next) = bases.get(index + 1) else {
-            match judge_tail(disk, &dir, &*file, &scanned)? {
-                Tail::Clean => {}
-                Tail::Damaged(damage) => found.corruptions.push(damage.into()),
-                Tail::Torn => {
-                    let file = names::display(&path);
-                    let (position, offset) = (scanned.end.position, scanned.end.offset);
-                    found.torn_tail = Some(TornTail { file, position, offset });
-                }
-            }
-            break;
-        };
-        if scanned.end.offset != next {
-            let what = scanned.end.what.unwrap_or("the segment ends before the next one begins");
-            found.corruptions.push(damage_at(&path, &scanned.end, what).into());
+    let names = disk.list(&dir).at(&dir)?;
+    let mut found = LogCheck { name, ..LogCheck::default() };
+    for (base, survey, next) in surveys(disk, &dir, &names)? {
+        if found.segments == 0 {
+            found.offsets.start = base;
         }
-        let sidecar_path = names::sidecar(&dir, base);
-        let summary = sidecar::read_summary(disk, &sidecar_path).at(&sidecar_path)?;
-        if summary.is_none_or(|summary| (summary.base, summary.end) != (base, next)) {
-            found.sidecars_missing.push(names::display(&sidecar_path));
+        found.segments += 1;
+        found.records += survey.records();
+        found.bytes += survey.summary.bytes;
+        found.offsets.end = survey.summary.end;
+        if survey.is_torn {
+            let file = names::display(&names::segment(&dir, base));
+            let (position, offset) = (survey.summary.bytes, survey.summary.end);
+            found.torn_tail = Some(TornTail { file, position, offset });
+        }
+        // One with a hole has none on purpose.
+        if let Some(next) = next.filter(|_| survey.holes.is_empty()) {
+            let path = names::sidecar(&dir, base);
+            let summary = sidecar::read_summary(disk, &path).at(&path)?;
+            if summary.is_none_or(|summary| (summary.base, summary.end) != (base, next)) {
+                found.sidecars_missing.push(names::display(&path));
+            }
+        }
+        for hole in survey.holes {
+            let places = if hole.is_repaired { &mut found.repaired } else { &mut found.corruptions };
+            places.push(hole.into());
         }
     }
+    found.foreign = names.into_iter().filter(|name| !names::is_ours(name)).collect();
+    found.foreign.sort_unstable();
     Ok(found)
+}
+
+/// Every segment of a log, read through, with where the next one begins.
+pub(crate) fn surveys(
+    disk: &dyn Disk,
+    dir: &Path,
+    names: &[String],
+) -> Result<Vec<(Offset, Survey, Option<Offset>)>, DiskError> {
+    let bases = segment_bases(names);
+    let claimed_end = claimed_end(disk, dir, names, bases.last().copied())?;
+    let mut surveys = Vec::with_capacity(bases.len());
+    for (index, &base) in bases.iter().enumerate() {
+        let path = names::segment(dir, base);
+        let file = disk.open(&path).at(&path)?;
+        let next = bases.get(index + 1).copied();
+        let survey = match next {
+            Some(next) => survey_sealed(&*file, &path, base, next).at(&path)?,
+            None => survey_end(disk, dir, &*file, base, claimed_end)?,
+        };
+        surveys.push((base, survey, next));
+    }
+    Ok(surveys)
 }

@@ -8,17 +8,20 @@ mod handle;
 pub(crate) mod names;
 pub(crate) mod reader;
 pub(crate) mod recovery;
+mod repair;
 mod scan;
 mod segment;
 pub(crate) mod shared;
 mod sidecar;
 mod store;
+mod survey;
 mod tail;
 mod threads;
 mod window;
 mod writer;
 
 pub use check::{Corruption, LogCheck, TornTail, check, try_writing};
+pub use repair::{QUARANTINE, Repair, RepairError, repair};
 pub use store::{DiskStore, OpenError, OpenReport};
 
 #[cfg(test)]

@@ -44,6 +44,11 @@ pub(crate) fn offset_of(name: &str, suffix: &str) -> Option<Offset> {
     if right { digits.parse().ok().map(Offset) } else { None }
 }
 
+/// Whether a file in a log's folder is one of the engine's.
+pub(crate) fn is_ours(name: &str) -> bool {
+    [SEGMENT_SUFFIX, SIDECAR_SUFFIX, DEDUP_SUFFIX].iter().any(|suffix| offset_of(name, suffix).is_some())
+}
+
 /// How a file is called in messages: with the folder that tells the log.
 pub(crate) fn display(path: &Path) -> String {
     let mut parts: Vec<_> =

@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use eventail_wire::{Offset, Timestamp};
 
-use super::batch::{HEADER_BYTES, Header, take_records};
+use super::batch::{Header, take_records};
 use super::names;
-use super::recovery::scan_segment;
-use super::shared::{Refusal, Shared};
+use super::scan::{ScanEnd, next_good, take_batch};
+use super::shared::Shared;
 use super::sidecar::{self, IndexEntry, Summary};
+use super::survey::{Hole, REPAIRED, survey_sealed};
 use super::window::Window;
 use crate::disk_io::{Disk, DiskFile};
 use crate::log::{ReadError, ReadLimit, Record};
@@ -62,7 +64,7 @@ impl Reader {
         let mut next = from;
         loop {
             if next >= readable_end {
-                return at_the_end(shared, records);
+                return Ok(records);
             }
             let outcome = self.read_segment(shared, next, readable_end, limit.bytes, |header, batch| {
                 take_records(header, batch, from, limit, &mut bytes, &mut records)
@@ -98,10 +100,26 @@ impl Reader {
             before(&self.sealed_index(shared, &segment)?)
         };
         let mut found = None;
-        self.read_segment(shared, start, readable_end, PIECE_BYTES_MIN, |header, _| {
-            found = (header.appended_at >= time).then_some(header.base);
-            found.is_none()
-        })?;
+        let (mut next, mut lost_from) = (start, None);
+        loop {
+            let outcome = self.read_segment(shared, next, readable_end, PIECE_BYTES_MIN, |header, _| {
+                // Whether lost records came before or after that time nobody knows: whoever begins there is told of them.
+                found = (header.appended_at >= time).then(|| lost_from.unwrap_or(header.base));
+                lost_from = None;
+                found.is_none()
+            });
+            match outcome {
+                Err(ReadError::Corrupt { offset, next: behind, .. }) if behind < segment.end => {
+                    next = behind;
+                    lost_from = Some(offset);
+                }
+                Err(ReadError::Corrupt { .. }) => break,
+                outcome => {
+                    outcome?;
+                    break;
+                }
+            }
+        }
         Ok(found.unwrap_or(segment.end).min(readable_end))
     }
 
@@ -132,20 +150,31 @@ impl Reader {
         let piece_bytes = wanted_bytes.clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX);
         let mut window = Window::new(&*cached.file, start, piece_bytes);
         while offset < end {
-            let position = window.position;
             let io_error = |cause| self::io_error(shared, segment.base, cause);
-            let corrupt = |what| corrupt(shared, segment.base, position, offset, what);
-            let head = window.peek(HEADER_BYTES).map_err(io_error)?;
-            let header = Header::decode(head).ok_or_else(|| corrupt("there is no header of a batch"))?;
-            if header.base != offset {
-                return Err(corrupt("the offset does not follow the one before"));
-            }
-            if window.peek(header.bytes).map_err(io_error)?.len() < header.bytes {
-                return Err(corrupt("the batch is cut off"));
-            }
-            let batch = window.take(header.bytes);
-            if !header.matches(&batch) {
-                return Err(corrupt("the checksum does not match"));
+            let position = window.position;
+            let (header, batch) = match take_batch(&mut window, offset).map_err(io_error)? {
+                Ok(taken) => taken,
+                Err(what) => {
+                    let damaged = ScanEnd { position, offset, what: Some(what) };
+                    let good = next_good(&*cached.file, &damaged, end).map_err(io_error)?;
+                    let next = good.map_or(end, |(_, header)| header.base);
+                    let behind = good.map_or(position, |(position, _)| position);
+                    let hole = hole(shared, segment.base, position..behind, offset..next, what);
+                    shared.tell_hole(hole.clone());
+                    if next > from && next > offset {
+                        return Err(corrupt(hole, from));
+                    }
+                    window = Window::new(&*cached.file, behind, piece_bytes);
+                    offset = next;
+                    continue;
+                }
+            };
+            if header.is_tombstone && header.end() > from {
+                let mut hole =
+                    hole(shared, segment.base, position..window.position, offset..header.end(), REPAIRED);
+                hole.is_repaired = true;
+                shared.tell_hole(hole.clone());
+                return Err(corrupt(hole, from));
             }
             if header.end() > from && !visit(&header, &batch) {
                 return Ok(None);
@@ -181,9 +210,10 @@ impl Reader {
         let index: Arc<[IndexEntry]> = match entries {
             Ok(Some(entries)) => entries.into(),
             Ok(None) | Err(_) => {
-                tracing::warn!(file = %names::display(&path), "a sidecar is missing or damaged; the segment is scanned");
-                let scanned = scan_segment(&*cached.file, segment.base);
-                scanned.map_err(|cause| io_error(shared, segment.base, cause))?.index.into()
+                tracing::warn!(file = %names::display(&path), "a sidecar is missing or damaged; the segment is read instead");
+                let path = names::segment(&shared.dir, segment.base);
+                let survey = survey_sealed(&*cached.file, &path, segment.base, segment.end);
+                survey.map_err(|cause| io_error(shared, segment.base, cause))?.index.into()
             }
         };
         cached.index = Some(Arc::clone(&index));
@@ -194,18 +224,27 @@ impl Reader {
     }
 }
 
-fn at_the_end(shared: &Shared, records: Vec<Record>) -> Result<Vec<Record>, ReadError> {
-    if records.is_empty()
-        && let Some(Refusal::Corrupt(damage)) = &shared.segments().refusal
-    {
-        return Err(damage.read_error());
-    }
-    Ok(records)
+fn hole(
+    shared: &Shared,
+    base: Offset,
+    bytes: Range<u64>,
+    offsets: Range<Offset>,
+    what: &'static str,
+) -> Hole {
+    let file = names::display(&names::segment(&shared.dir, base));
+    Hole { file, bytes, offsets, after: Timestamp::default(), what, is_repaired: false }
 }
 
-fn corrupt(shared: &Shared, base: Offset, position: u64, offset: Offset, what: &'static str) -> ReadError {
-    let file = names::display(&names::segment(&shared.dir, base));
-    ReadError::Corrupt { file, position, offset, what }
+/// What a read from `from` on is told of a hole that it met.
+fn corrupt(hole: Hole, from: Offset) -> ReadError {
+    let Hole { file, bytes, offsets, what, .. } = hole;
+    ReadError::Corrupt {
+        file,
+        position: bytes.start,
+        offset: offsets.start.max(from),
+        next: offsets.end,
+        what,
+    }
 }
 
 /// A file that is gone was trimmed away while it was about to be read.

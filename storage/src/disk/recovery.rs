@@ -8,9 +8,9 @@ use eventail_wire::{Offset, Timestamp};
 use metrics::counter;
 
 use super::names;
-use super::scan::{ScanEnd, look_behind, scan};
-use super::shared::{Damage, Refusal, Segments};
-use super::sidecar::{self, IndexEntry, Summary};
+use super::shared::Segments;
+use super::sidecar::{self, Summary};
+use super::survey::{Hole, Survey, survey_newest, survey_sealed};
 use crate::disk_io::{Disk, DiskFile};
 use crate::metric_names;
 
@@ -22,6 +22,8 @@ pub(crate) struct Recovered {
     pub(crate) file: Arc<dyn DiskFile>,
     /// Up to where the newest segment is known to hold zeros.
     pub(crate) zeroed_end: u64,
+    /// Where stored bytes are damaged, as far as they were looked at.
+    pub(crate) holes: Vec<Hole>,
 }
 
 /// A failed call, with the file that it was about.
@@ -42,26 +44,6 @@ impl<T> At<T> for io::Result<T> {
     }
 }
 
-/// One segment that was read through.
-#[derive(Debug)]
-pub(crate) struct Scanned {
-    pub(crate) summary: Summary,
-    pub(crate) index: Vec<IndexEntry>,
-    pub(crate) end: ScanEnd,
-}
-
-/// Reads a segment through, checking every batch.
-pub(crate) fn scan_segment(file: &dyn DiskFile, base: Offset) -> io::Result<Scanned> {
-    let mut summary = Summary::empty(base, Timestamp::default());
-    let mut index = Vec::new();
-    let end = scan(file, 0, base, |position, header, _| {
-        summary.add(header);
-        sidecar::note(&mut index, position, header);
-        Ok(())
-    })?;
-    Ok(Scanned { summary, index, end })
-}
-
 /// The offsets at which the segments of a folder begin, oldest first.
 pub(crate) fn segment_bases(names: &[String]) -> Vec<Offset> {
     let mut bases: Vec<Offset> =
@@ -72,18 +54,43 @@ pub(crate) fn segment_bases(names: &[String]) -> Vec<Offset> {
 
 /// Opens the folder of a log, creating it where there is none.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, DiskError> {
-    let bases = segment_bases(&list_or_create(disk, dir)?);
+    let names = list_or_create(disk, dir)?;
+    let bases = segment_bases(&names);
     // A process that was killed may have left names that a power cut would still take away.
     disk.sync_dir(dir).at(dir)?;
-    let Some((&newest, closed)) = bases.split_last() else { return create_first(disk, dir) };
-    let mut sealed = Vec::with_capacity(closed.len());
+    let claimed_end = claimed_end(disk, dir, &names, bases.last().copied())?;
+    let Some((&newest, closed)) = bases.split_last() else { return create_first(disk, dir, claimed_end) };
+    let mut sealed: Vec<Summary> = Vec::with_capacity(closed.len());
+    let mut holes = Vec::new();
     for (&base, &next) in closed.iter().zip(&bases[1..]) {
-        match recover_sealed(disk, dir, base, next)? {
-            Ok(summary) => sealed.push(summary),
-            Err((scanned, damage)) => return corrupt(disk, dir, sealed, *scanned, damage),
-        }
+        let mut summary = recover_sealed(disk, dir, base, next, &mut holes)?;
+        // One of which nothing is left tells no time; times never go backwards in a log.
+        let before = sealed.last().map_or(Timestamp::default(), |segment| segment.last_at);
+        summary.first_at = summary.first_at.max(before);
+        summary.last_at = summary.last_at.max(before);
+        sealed.push(summary);
     }
-    recover_newest(disk, dir, sealed, newest)
+    recover_newest(disk, dir, sealed, newest, claimed_end, holes)
+}
+
+/// Where the log ends according to sidecars of segments that are not there. A segment is created and synced long before it gets a
+/// sidecar, and is removed from the front only: behind the newest one such a sidecar tells of a file that somebody took away.
+pub(crate) fn claimed_end(
+    disk: &dyn Disk,
+    dir: &Path,
+    names: &[String],
+    newest: Option<Offset>,
+) -> Result<Option<Offset>, DiskError> {
+    let mut claimed = None;
+    for base in names.iter().filter_map(|name| names::offset_of(name, names::SIDECAR_SUFFIX)) {
+        if newest.is_some_and(|newest| base <= newest) {
+            continue;
+        }
+        let path = names::sidecar(dir, base);
+        let summary = sidecar::read_summary(disk, &path).at(&path)?;
+        claimed = claimed.max(summary.filter(|summary| summary.base == base).map(|summary| summary.end));
+    }
+    Ok(claimed)
 }
 
 fn list_or_create(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, DiskError> {
@@ -100,11 +107,15 @@ fn list_or_create(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, DiskError>
     }
 }
 
-fn create_first(disk: &dyn Disk, dir: &Path) -> Result<Recovered, DiskError> {
-    let file = create_segment(disk, dir, Offset(0)).at(dir)?;
-    let active = Summary::empty(Offset(0), Timestamp::default());
+fn create_first(disk: &dyn Disk, dir: &Path, claimed_end: Option<Offset>) -> Result<Recovered, DiskError> {
+    if let Some(end) = claimed_end {
+        tracing::error!(dir = %names::display(dir), %end, "all segments of a log are gone; it goes on behind them");
+    }
+    let start = claimed_end.unwrap_or_default();
+    let file = create_segment(disk, dir, start).at(dir)?;
+    let active = Summary::empty(start, Timestamp::default());
     let segments = Segments { sealed: Vec::new(), active, active_index: Vec::new(), refusal: None };
-    Ok(Recovered { segments, file, zeroed_end: 0 })
+    Ok(Recovered { segments, file, zeroed_end: 0, holes: Vec::new() })
 }
 
 /// Creates the file of a segment and makes its name durable.
@@ -114,14 +125,15 @@ pub(crate) fn create_segment(disk: &dyn Disk, dir: &Path, base: Offset) -> io::R
     Ok(file)
 }
 
-/// A closed segment, by its sidecar or by a scan that writes the sidecar anew.
-#[allow(clippy::type_complexity)] // Three ends: found whole, found damaged, could not be looked at.
+/// A closed segment, by its sidecar or by reading it through. Where it is whole its sidecar is written anew; where it is not it is read
+/// at every start, so that what is lost is told at every start.
 fn recover_sealed(
     disk: &dyn Disk,
     dir: &Path,
     base: Offset,
     next: Offset,
-) -> Result<Result<Summary, (Box<Scanned>, Damage)>, DiskError> {
+    holes: &mut Vec<Hole>,
+) -> Result<Summary, DiskError> {
     let path = names::segment(dir, base);
     let file = disk.open(&path).at(&path)?;
     let length = file.len().at(&path)?;
@@ -129,79 +141,40 @@ fn recover_sealed(
     if let Some(summary) = sidecar::read_summary(disk, &sidecar_path).at(&sidecar_path)?
         && (summary.base, summary.end, summary.bytes) == (base, next, length)
     {
-        return Ok(Ok(summary));
+        return Ok(summary);
     }
-    let scanned = scan_segment(&*file, base).at(&path)?;
-    if scanned.end.offset != next {
-        let what = scanned.end.what.unwrap_or("the segment ends before the next one begins");
-        let damage = damage_at(&path, &scanned.end, what);
-        return Ok(Err((Box::new(scanned), damage)));
+    let mut survey = survey_sealed(&*file, &path, base, next).at(&path)?;
+    if !survey.holes.is_empty() {
+        holes.append(&mut survey.holes);
+        return Ok(survey.summary);
     }
-    if scanned.end.position < length {
+    if survey.summary.bytes < length {
         // Zeros that were to be cut off when it was closed.
-        file.set_len(scanned.end.position).at(&path)?;
+        file.set_len(survey.summary.bytes).at(&path)?;
         file.sync_data().at(&path)?;
     }
-    if let Err(error) = sidecar::write(disk, &sidecar_path, &scanned.summary, &scanned.index) {
+    if let Err(error) = sidecar::write(disk, &sidecar_path, &survey.summary, &survey.index) {
         tracing::warn!(file = %names::display(&sidecar_path), %error, "a sidecar could not be written");
     }
-    Ok(Ok(scanned.summary))
+    Ok(survey.summary)
 }
 
-pub(crate) fn damage_at(path: &Path, end: &ScanEnd, what: &'static str) -> Damage {
-    Damage { file: names::display(path), position: end.position, offset: end.offset, what }
-}
-
-/// A log that is readable up to a damaged place and not writable.
-fn corrupt(
-    disk: &dyn Disk,
-    dir: &Path,
-    sealed: Vec<Summary>,
-    scanned: Scanned,
-    damage: Damage,
-) -> Result<Recovered, DiskError> {
-    tracing::error!(file = %damage.file, position = damage.position, offset = damage.offset.0, what = damage.what,
-        "stored bytes are corrupt; the log is readable up to there and takes no appends");
-    let path = names::segment(dir, scanned.summary.base);
-    let file = disk.open(&path).at(&path)?;
-    let refusal = Some(Refusal::Corrupt(damage));
-    let segments = Segments { sealed, active: scanned.summary, active_index: scanned.index, refusal };
-    Ok(Recovered { segments, file, zeroed_end: 0 })
-}
-
-/// What stands behind the last good batch of the newest segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Tail {
-    /// Nothing, or zeros that were written ahead.
-    Clean,
-    /// A write that was cut off, of which nothing had been acknowledged as synced.
-    Torn,
-    /// Something that was safe once is missing.
-    Damaged(Damage),
-}
-
-/// Tells a torn tail from damage in the newest segment.
-pub(crate) fn judge_tail(
+/// Reads the newest segment through.
+pub(crate) fn survey_end(
     disk: &dyn Disk,
     dir: &Path,
     file: &dyn DiskFile,
-    scanned: &Scanned,
-) -> Result<Tail, DiskError> {
-    let base = scanned.summary.base;
+    base: Offset,
+    claimed_end: Option<Offset>,
+) -> Result<Survey, DiskError> {
     let path = names::segment(dir, base);
-    let rest = look_behind(file, &scanned.end).at(&path)?;
-    // Written when the log was last closed, so all that it counts was synced then.
     let sidecar_path = names::sidecar(dir, base);
     let closed = sidecar::read_summary(disk, &sidecar_path).at(&sidecar_path)?;
-    let closed_end = closed.filter(|closed| closed.base == base).map_or(base, |closed| closed.end);
-    Ok(if rest.proves_loss || scanned.end.offset < closed_end {
-        let what = scanned.end.what.unwrap_or("the file was cut off");
-        Tail::Damaged(damage_at(&path, &scanned.end, what))
-    } else if rest.dirty {
-        Tail::Torn
-    } else {
-        Tail::Clean
-    })
+    let mut survey = survey_newest(file, &path, base, closed).at(&path)?;
+    if let Some(end) = claimed_end {
+        survey.miss_up_to(end);
+    }
+    Ok(survey)
 }
 
 fn recover_newest(
@@ -209,28 +182,27 @@ fn recover_newest(
     dir: &Path,
     sealed: Vec<Summary>,
     base: Offset,
+    claimed_end: Option<Offset>,
+    mut holes: Vec<Hole>,
 ) -> Result<Recovered, DiskError> {
     let path = names::segment(dir, base);
     let file = disk.open(&path).at(&path)?;
-    let scanned = scan_segment(&*file, base).at(&path)?;
-    let tail = judge_tail(disk, dir, &*file, &scanned)?;
-    if let Tail::Damaged(damage) = tail {
-        return corrupt(disk, dir, sealed, scanned, damage);
-    }
+    let mut survey = survey_end(disk, dir, &*file, base, claimed_end)?;
     let length = file.len().at(&path)?;
-    let position = scanned.end.position;
-    if tail == Tail::Torn {
+    let position = survey.summary.bytes;
+    if survey.is_torn {
         // Cut off and grown again it holds zeros: the old bytes can never be read as records.
         file.set_len(position).at(&path)?;
         counter!(metric_names::TORN_TAILS).increment(1);
-        tracing::warn!(file = %names::display(&path), position, offset = scanned.end.offset.0,
+        tracing::warn!(file = %names::display(&path), position, offset = survey.summary.end.0,
             torn_bytes = length - position, "a half-written tail was cut off");
     }
     // What a killed process wrote may be in memory only, and the next batch will say that it is safe.
     if length > 0 {
         file.sync_data().at(&path)?;
     }
-    let zeroed_end = if tail == Tail::Torn { position } else { length };
-    let segments = Segments { sealed, active: scanned.summary, active_index: scanned.index, refusal: None };
-    Ok(Recovered { segments, file, zeroed_end })
+    let zeroed_end = if survey.is_torn { position } else { length };
+    holes.append(&mut survey.holes);
+    let segments = Segments { sealed, active: survey.summary, active_index: survey.index, refusal: None };
+    Ok(Recovered { segments, file, zeroed_end, holes })
 }

@@ -3,16 +3,21 @@
 //! The writer publishes in this order: segments, tail, end. Whoever takes the end first therefore finds everything below
 //! it. No lock here is ever held across I/O.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use eventail_wire::{Code, Offset};
+use metrics::{counter, gauge};
 use tokio::sync::watch;
 
 use super::sidecar::{IndexEntry, Summary};
+use super::survey::Hole;
 use super::tail::{Tail, records_of};
-use crate::log::{AppendError, LogStatus, ReadError, ReadLimit, Record};
+use crate::log::{AppendError, LogStatus, LostRecords, ReadError, ReadLimit, Record};
+use crate::metric_names;
 
 /// Why a log takes no appends.
 #[derive(Clone, Debug)]
@@ -21,28 +26,6 @@ pub(crate) enum Refusal {
     Full,
     /// A write or sync failed.
     Poisoned(Arc<std::io::Error>),
-    /// Stored bytes are damaged from here on.
-    Corrupt(Damage),
-}
-
-/// Where stored bytes are damaged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Damage {
-    pub(crate) file: String,
-    pub(crate) position: u64,
-    pub(crate) offset: Offset,
-    pub(crate) what: &'static str,
-}
-
-impl Damage {
-    pub(crate) fn read_error(&self) -> ReadError {
-        ReadError::Corrupt {
-            file: self.file.clone(),
-            position: self.position,
-            offset: self.offset,
-            what: self.what,
-        }
-    }
 }
 
 impl Refusal {
@@ -50,7 +33,6 @@ impl Refusal {
         match self {
             Self::Full => Code::StorageFull,
             Self::Poisoned(_) => Code::StoragePoisoned,
-            Self::Corrupt(_) => Code::StorageCorrupt,
         }
     }
 
@@ -59,11 +41,6 @@ impl Refusal {
         match self {
             Self::Full => None,
             Self::Poisoned(cause) => Some(AppendError::Poisoned { cause: Arc::clone(cause) }),
-            Self::Corrupt(damage) => Some(AppendError::Corrupt {
-                file: damage.file.clone(),
-                position: damage.position,
-                offset: damage.offset,
-            }),
         }
     }
 }
@@ -108,12 +85,25 @@ pub(crate) struct Shared {
     pub(crate) dedup_bytes: AtomicU64,
     segments: RwLock<Segments>,
     tail: RwLock<Tail>,
+    holes: Mutex<Holes>,
 }
 
+/// What is known to be lost.
+#[derive(Debug, Default)]
+struct Holes {
+    /// By their first offset.
+    known: BTreeMap<Offset, Hole>,
+    /// Whether the log is counted among those with damage.
+    is_counted: bool,
+}
+
+/// Holes that a log remembers; one has none, and a log with more than this many is told of by the first of them.
+const HOLES_MAX: usize = 1024;
+
 impl Shared {
-    pub(crate) fn new(name: &str, dir: PathBuf, segments: Segments) -> Self {
+    pub(crate) fn new(name: &str, dir: PathBuf, segments: Segments, holes: Vec<Hole>) -> Self {
         let end = watch::Sender::new(segments.active.end);
-        Self {
+        let shared = Self {
             name: name.to_owned(),
             dir,
             end,
@@ -121,7 +111,38 @@ impl Shared {
             dedup_bytes: AtomicU64::new(0),
             segments: RwLock::new(segments),
             tail: RwLock::default(),
+            holes: Mutex::default(),
+        };
+        holes.into_iter().for_each(|hole| shared.tell_hole(hole));
+        shared
+    }
+
+    /// Remembers a hole, and tells of it the first time that it is met.
+    pub(crate) fn tell_hole(&self, hole: Hole) {
+        let start = self.segments().start();
+        let mut holes = self.lock_holes();
+        holes.known.retain(|_, known| known.offsets.end > start);
+        let Range { start: first, end: next } = hole.offsets;
+        let is_known = holes.known.get(&first).is_some_and(|known| known.offsets.end >= next);
+        if is_known || next <= first || holes.known.len() >= HOLES_MAX {
+            return;
         }
+        if !std::mem::replace(&mut holes.is_counted, true) {
+            gauge!(metric_names::CORRUPT_LOGS).increment(1.0);
+        }
+        counter!(metric_names::LOST_RECORDS, "log" => self.name.clone()).increment(next.since(first));
+        tracing::error!(log = %self.name, file = %hole.file, position = hole.bytes.start, %first, %next, what = hole.what,
+            "stored records are lost; all others are served");
+        holes.known.insert(first, hole);
+    }
+
+    /// Whether a hole is known within a segment.
+    pub(crate) fn has_holes_in(&self, segment: &Summary) -> bool {
+        self.lock_holes().known.range(segment.base..segment.end).next().is_some()
+    }
+
+    fn lock_holes(&self) -> MutexGuard<'_, Holes> {
+        self.holes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn segments(&self) -> RwLockReadGuard<'_, Segments> {
@@ -147,8 +168,7 @@ impl Shared {
     /// Reads from memory; `None` where the records are not there.
     pub(crate) fn read_tail(&self, from: Offset, limit: ReadLimit) -> Option<Vec<Record>> {
         if from >= self.readable_end() {
-            let corrupt = matches!(self.segments().refusal, Some(Refusal::Corrupt(_)));
-            return if corrupt { None } else { Some(Vec::new()) };
+            return Some(Vec::new());
         }
         if from < self.segments().start() {
             return None;
@@ -186,6 +206,20 @@ impl Shared {
             refusal: segments.refusal.as_ref().map(Refusal::code),
             dedup_ids: self.dedup_ids.load(Ordering::Relaxed),
             dedup_bytes: self.dedup_bytes.load(Ordering::Relaxed),
+            lost: self.lost_from(start),
         }
+    }
+
+    fn lost_from(&self, start: Offset) -> Vec<LostRecords> {
+        let holes = self.lock_holes();
+        let kept = holes.known.values().filter(|hole| hole.offsets.end > start);
+        kept.map(|hole| LostRecords {
+            first: hole.offsets.start.max(start),
+            next: hole.offsets.end,
+            file: hole.file.clone(),
+            position: hole.bytes.start,
+            what: hole.what,
+        })
+        .collect()
     }
 }

@@ -45,7 +45,8 @@ impl Summary {
 
     /// Counts a batch that stands behind all the others.
     pub(crate) fn add(&mut self, header: &Header) {
-        if self.end == self.base {
+        // Behind a hole at its beginning no time is known yet.
+        if self.end == self.base || self.first_at == Timestamp::default() {
             self.first_at = header.appended_at;
         }
         self.last_at = header.appended_at;

@@ -161,8 +161,8 @@ impl DiskStore {
     /// Blocks. Several threads may open several logs at once.
     ///
     /// # Errors
-    /// [`OpenError::Name`], [`OpenError::Closed`], and what the system says. Damaged bytes are no error: the log opens,
-    /// is readable up to them and refuses appends, which [`Log::status`] tells.
+    /// [`OpenError::Name`], [`OpenError::Closed`], and what the system says. Damaged bytes are no error: all records but those
+    /// that they held are there, which [`Log::status`] tells.
     pub fn open_or_create(&self, name: &str, options: LogOptions) -> Result<Arc<dyn Log>, OpenError> {
         if !names::is_log_name(name) {
             return Err(OpenError::Name { name: name.to_owned() });

@@ -44,4 +44,12 @@ impl<'a> Window<'a> {
         self.position += taken.len() as u64;
         taken.freeze()
     }
+
+    /// Moves on over bytes that nobody needs to see.
+    pub(crate) fn skip(&mut self, bytes: u64) {
+        let peeked = usize::try_from(bytes).unwrap_or(usize::MAX).min(self.buffer.len());
+        drop(self.buffer.split_to(peeked));
+        self.position += bytes;
+        self.at_end = self.at_end && peeked as u64 == bytes;
+    }
 }

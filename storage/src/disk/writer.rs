@@ -20,6 +20,7 @@ use super::recovery::{DiskError, Recovered, create_segment, recover};
 use super::segment::ActiveFile;
 use super::shared::{Refusal, Shared};
 use super::sidecar::{self, Summary};
+use super::survey::survey_newest;
 use crate::dedup::{Dedup, Found, SnapshotJob};
 use crate::disk_io::{Disk, is_full};
 use crate::log::{AppendError, Appended, Durability, LogOptions, NewRecord};
@@ -93,24 +94,18 @@ impl Writer {
         options: LogOptions,
         now: Timestamp,
     ) -> Result<Self, DiskError> {
-        let Recovered { segments, file, zeroed_end, .. } = recover(&**disk, dir)?;
+        let Recovered { segments, file, zeroed_end, holes } = recover(&**disk, dir)?;
         let active = segments.active;
         let last_at = if active.end > active.base {
             active.last_at
         } else {
             segments.sealed.last().map_or(Timestamp::default(), |segment| segment.last_at)
         };
-        let corrupt = segments.refusal.is_some();
-        if corrupt {
-            gauge!(metric_names::CORRUPT_LOGS).increment(1.0);
-        }
-        let shared = Arc::new(Shared::new(name, dir.to_owned(), segments));
-        let dedup = match options.deduplication {
-            Some(deduplication) if !corrupt => {
-                Some(Dedup::open(disk, &shared, deduplication, now.max(last_at))?)
-            }
-            _ => None,
-        };
+        let shared = Arc::new(Shared::new(name, dir.to_owned(), segments, holes));
+        let dedup = options
+            .deduplication
+            .map(|deduplication| Dedup::open(disk, &shared, deduplication, now.max(last_at)))
+            .transpose()?;
         let writer = Self {
             meters: Meters::new(name),
             file: ActiveFile::new(file, active.bytes, zeroed_end),
@@ -313,7 +308,10 @@ impl Writer {
             let segments = self.shared.segments();
             (segments.active, segments.active_index.clone())
         };
-        self.write_sidecar(&summary, &index);
+        // One with a hole has none: it is read at every start, so that what is lost is told.
+        if !self.shared.has_holes_in(&summary) {
+            self.write_sidecar(&summary, &index);
+        }
         let file = create_segment(&*self.disk, &self.shared.dir, base)?;
         let mut segments = self.shared.segments_mut();
         segments.sealed.push(summary);
@@ -516,30 +514,40 @@ impl Before {
     fn restore(&self, writer: &mut Writer) -> io::Result<()> {
         let dir = writer.shared.dir.clone();
         let disk = Arc::clone(&writer.disk);
-        let (newer, index) = {
+        let (written, index) = {
             let mut segments = writer.shared.segments_mut();
-            let mut newer: VecDeque<Offset> =
+            let mut written: VecDeque<Offset> =
                 segments.sealed.drain(self.sealed..).map(|segment| segment.base).collect();
-            newer.push_back(segments.active.base);
-            newer.pop_front();
-            (newer, std::mem::take(&mut segments.active_index))
+            written.push_back(segments.active.base);
+            written.pop_front();
+            (written, std::mem::take(&mut segments.active_index))
         };
         // A segment whose creation failed half-way may be there as well.
         let found = super::recovery::segment_bases(&disk.list(&dir)?);
-        debug_assert!(newer.iter().all(|base| found.contains(base)), "segments that were written are there");
-        for &base in found.iter().rev().take_while(|&&base| base > self.active.base) {
-            disk.remove(&names::segment(&dir, base))?;
+        debug_assert!(
+            written.iter().all(|base| found.contains(base)),
+            "segments that were written are there"
+        );
+        let newer: Vec<Offset> = found.into_iter().filter(|&base| base > self.active.base).collect();
+        // Their sidecars first: one without its segment would be taken for the trace of a file that is missing.
+        for &base in &newer {
             ignore_missing(disk.remove(&names::sidecar(&dir, base)))?;
+        }
+        if newer.len() > 1 {
+            disk.sync_dir(&dir)?;
+        }
+        for &base in newer.iter().rev() {
+            disk.remove(&names::segment(&dir, base))?;
             disk.sync_dir(&dir)?;
         }
         let path = names::segment(&dir, self.active.base);
         let file = disk.open(&path)?;
         file.set_len(self.active.bytes)?;
         file.sync_data()?;
-        let rolled = !newer.is_empty();
+        let rolled = !written.is_empty();
         let mut index = index;
         if rolled {
-            index = super::recovery::scan_segment(&*file, self.active.base)?.index;
+            index = survey_newest(&*file, &path, self.active.base, None)?.index;
         }
         index.truncate(self.index);
         ignore_missing(disk.remove(&names::sidecar(&dir, self.active.base)))?;

@@ -227,4 +227,117 @@ mod tests {
         index.apply(batch).unwrap();
         assert!(index.get(b"k").unwrap().is_some());
     }
+
+    const BATCHES: u32 = 60;
+    const ROWS: u32 = 40;
+
+    fn row(number: u32) -> Vec<u8> {
+        let mut value = number.to_be_bytes().repeat(20);
+        value.extend_from_slice(b"row");
+        value
+    }
+
+    /// An index as the broker keeps one: rows, and with each batch of them how far it reaches.
+    fn filled(path: &std::path::Path) {
+        let index = SledIndex::open(path).unwrap();
+        for batch in 0..BATCHES {
+            let mut rows = IndexBatch::default();
+            for number in batch * ROWS..(batch + 1) * ROWS {
+                rows.put([b"row/".as_slice(), &number.to_be_bytes()].concat(), row(number));
+            }
+            rows.put(b"applied".to_vec(), ((batch + 1) * ROWS).to_be_bytes().to_vec());
+            index.apply(rows).unwrap();
+            if batch % 20 == 19 {
+                index.flush().unwrap();
+            }
+        }
+    }
+
+    /// Whatever happened to its files: it opens, what it says that it has it has, and the rest can be written again.
+    fn assert_usable(path: &std::path::Path, what: &str) {
+        let index = SledIndex::open(path).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let applied =
+            index.get(b"applied").unwrap().map_or(0, |value| u32::from_be_bytes(value.try_into().unwrap()));
+        for number in 0..applied {
+            let key = [b"row/".as_slice(), &number.to_be_bytes()].concat();
+            assert_eq!(index.get(&key).unwrap(), Some(row(number)), "{what}: {number} of {applied}");
+        }
+        let mut batch = IndexBatch::default();
+        batch.put(b"applied".to_vec(), (BATCHES * ROWS).to_be_bytes().to_vec());
+        index.apply(batch).unwrap();
+        index.flush().unwrap();
+        drop(index);
+        let again = SledIndex::open(path).unwrap();
+        assert_eq!(again.get(b"applied").unwrap(), Some((BATCHES * ROWS).to_be_bytes().to_vec()), "{what}");
+    }
+
+    fn copy(from: &std::path::Path, to: &std::path::Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            if from.is_dir() { copy(&from, &to) } else { drop(std::fs::copy(from, to).unwrap()) }
+        }
+    }
+
+    fn files(dir: &std::path::Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> =
+            entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn whatever_happens_to_the_files_the_index_opens_and_tells_nothing_wrong() {
+        let home = tempfile::tempdir().unwrap();
+        let whole = home.path().join("whole");
+        filled(&whole);
+        let mut tried = 0;
+        for (number, file) in files(&whole).into_iter().enumerate() {
+            let bytes = std::fs::read(&file).unwrap();
+            let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            for part in 0..6 {
+                let at = used * part / 6;
+                let changes: [(&str, Vec<u8>); 4] = [
+                    ("cut off", bytes[..at].to_vec()),
+                    (
+                        "flipped",
+                        bytes.iter().enumerate().map(|(place, byte)| byte ^ u8::from(place == at)).collect(),
+                    ),
+                    (
+                        "zeroed",
+                        bytes
+                            .iter()
+                            .enumerate()
+                            .map(|(place, &byte)| if place / 512 == at / 512 { 0 } else { byte })
+                            .collect(),
+                    ),
+                    ("foreign", b"#!/bin/sh\n".repeat(at + 1)),
+                ];
+                for (what, changed) in changes {
+                    tried += 1;
+                    let dir = home.path().join(format!("{tried}"));
+                    copy(&whole, &dir);
+                    let place = file.strip_prefix(&whole).unwrap();
+                    std::fs::write(dir.join(place), changed).unwrap();
+                    assert_usable(&dir, &format!("file {number} ({}) {what} at {at}", place.display()));
+                    std::fs::remove_dir_all(&dir).unwrap();
+                }
+            }
+        }
+        assert!(tried >= 48, "{tried}");
+    }
+
+    #[test]
+    fn a_missing_file_of_the_index_costs_nothing_but_the_rebuilding() {
+        let home = tempfile::tempdir().unwrap();
+        let whole = home.path().join("whole");
+        filled(&whole);
+        for (number, file) in files(&whole).into_iter().enumerate() {
+            let dir = home.path().join(format!("{number}"));
+            copy(&whole, &dir);
+            std::fs::remove_file(dir.join(file.strip_prefix(&whole).unwrap())).unwrap();
+            assert_usable(&dir, &format!("without {}", file.display()));
+        }
+    }
 }

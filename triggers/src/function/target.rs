@@ -140,7 +140,7 @@ fn failed(error: RunError, log: String) -> Outcome {
 fn with_log(outcome: Outcome, log: &str) -> Outcome {
     let with = |response: Response| Response { log: log.to_owned(), ..response };
     match outcome {
-        Outcome::Accepted | Outcome::Ack { .. } => outcome,
+        Outcome::Accepted | Outcome::Ack { .. } | Outcome::Withheld { .. } => outcome,
         Outcome::Retry { class, after_ms, response } => {
             Outcome::Retry { class, after_ms, response: with(response) }
         }

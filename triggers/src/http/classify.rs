@@ -73,6 +73,11 @@ impl Verdict {
         Self { status, meaning, has_own_meaning: own.is_some(), reply, wanted, is_taken_over }
     }
 
+    /// Whether the target does not know who sends, and says so in the usual way.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED && self.meaning != StatusMeaning::Ack
+    }
+
     /// How much of the body is needed.
     pub(super) const fn body_bytes_wanted(&self) -> usize {
         match (&self.reply, self.meaning) {

@@ -78,6 +78,9 @@ async fn establish(endpoint: &Endpoint, egress: &Egress, deadline: Instant) -> R
 /// outward and inward is a mistake or an attack, and which address would be taken must not be left to chance.
 async fn screened(endpoint: &Endpoint, egress: &Egress) -> Result<Vec<SocketAddr>, ConnectError> {
     let host = || endpoint.host.clone();
+    if !egress.allows_port(endpoint.port) {
+        return Err(ConnectError::ForbiddenPort { host: host(), port: endpoint.port });
+    }
     let addresses = match endpoint.host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, endpoint.port)],
         Err(_) => {

@@ -16,10 +16,12 @@ use std::fmt::Write as _;
 use eventail_wire::Event;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
+use zeroize::Zeroizing;
 
 use super::HttpTargetOptions;
 use super::error::HttpTargetError;
 use super::link::Outgoing;
+use super::secret::header_value;
 use crate::input::{ValuePath, percent};
 
 /// The path and query of one request, in place of those that its target has.
@@ -34,8 +36,12 @@ pub(super) struct Dynamic {
 }
 
 enum Piece {
-    Literal(String),
-    Place { path: ValuePath, default: Option<String> },
+    /// It may be a part of a secret.
+    Literal(Zeroizing<String>),
+    Place {
+        path: ValuePath,
+        default: Option<String>,
+    },
 }
 
 /// Why an event makes no URL or header.
@@ -91,6 +97,11 @@ impl Dynamic {
         Ok((!is_static).then_some(dynamic))
     }
 
+    /// Whether the URL has places.
+    pub(super) const fn has_url(&self) -> bool {
+        !self.url.is_empty()
+    }
+
     /// Fills the places of a request.
     pub(super) fn apply(&self, event: &Event, request: &mut Outgoing) -> Result<(), DynamicError> {
         if !self.url.is_empty() {
@@ -99,8 +110,7 @@ impl Dynamic {
         for (name, pieces) in &self.headers {
             let text = fill(pieces, event, HEADER, HEADER_BYTES_MAX, encode_header)?;
             let too_long = |_| DynamicError::TooLong { what: HEADER };
-            let mut value = HeaderValue::try_from(text).map_err(too_long)?;
-            value.set_sensitive(true);
+            let value = header_value(Zeroizing::new(text.into_bytes())).map_err(too_long)?;
             request.headers_mut().insert(name.clone(), value);
         }
         Ok(())
@@ -204,7 +214,7 @@ fn parse(text: &str, is_encoded: bool) -> Result<Vec<Piece>, String> {
     let mut rest = text;
     while let Some(start) = rest.find("{$") {
         if start > 0 {
-            pieces.push(Piece::Literal(rest[..start].to_owned()));
+            pieces.push(Piece::Literal(Zeroizing::new(rest[..start].to_owned())));
         }
         let inside = &rest[start + 1..];
         let ends = ends(inside).ok_or("a place begins with `{$` and needs its `}`")?;
@@ -219,7 +229,7 @@ fn parse(text: &str, is_encoded: bool) -> Result<Vec<Piece>, String> {
         rest = &inside[ends.place + 1..];
     }
     if !rest.is_empty() {
-        pieces.push(Piece::Literal(rest.to_owned()));
+        pieces.push(Piece::Literal(Zeroizing::new(rest.to_owned())));
     }
     Ok(pieces)
 }

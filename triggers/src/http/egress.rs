@@ -81,6 +81,67 @@ impl fmt::Display for AddressRange {
     }
 }
 
+/// Some ports, such as `8000-8999`; one alone means just that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+/// A text is no [`PortRange`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is neither a port nor two of them such as 8000-8999, the lower one first")]
+pub struct PortRangeError;
+
+impl FromStr for PortRange {
+    type Err = PortRangeError;
+
+    fn from_str(text: &str) -> Result<Self, PortRangeError> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let port = |text: &str| text.parse().ok().filter(|port| *port > 0).ok_or(PortRangeError);
+        let (first, last) = (port(first)?, port(last)?);
+        if first <= last { Ok(Self { first, last }) } else { Err(PortRangeError) }
+    }
+}
+
+/// The name by which a sender asks targets for their leave: a DNS expression that stands for all of its instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(String);
+
+/// A text is no [`Origin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is no DNS name such as events.example.com")]
+pub struct OriginError;
+
+impl Origin {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self("eventail".to_owned())
+    }
+}
+
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        let is_name = text.len() <= 253 && text.split('.').all(is_label);
+        if is_name { Ok(Self(text.to_owned())) } else { Err(OriginError) }
+    }
+}
+
 /// Turns a host's name into addresses.
 pub trait Resolver: Send + Sync + 'static {
     /// All addresses of `host`, each with `port`, in the order in which they are to be tried.
@@ -100,6 +161,9 @@ impl Resolver for SystemResolver {
 #[derive(Clone)]
 pub struct Egress {
     allow: Arc<[AddressRange]>,
+    /// Empty for all.
+    ports: Arc<[PortRange]>,
+    pub(super) origin: Origin,
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) tls: Arc<ClientConfig>,
 }
@@ -110,9 +174,25 @@ impl Egress {
     pub fn new(allow: impl IntoIterator<Item = AddressRange>) -> Self {
         Self {
             allow: allow.into_iter().collect(),
+            ports: Arc::default(),
+            origin: Origin::default(),
             resolver: Arc::new(SystemResolver),
             tls: Arc::new(client_config(&[])),
         }
+    }
+
+    /// Calls these ports alone; without any, all.
+    #[must_use]
+    pub fn with_ports(mut self, ports: impl IntoIterator<Item = PortRange>) -> Self {
+        self.ports = ports.into_iter().collect();
+        self
+    }
+
+    /// Asks targets for their leave by this name.
+    #[must_use]
+    pub fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
     }
 
     /// Resolves names with `resolver` instead.
@@ -134,7 +214,12 @@ impl Egress {
     pub(crate) fn unscreened(&self) -> Self {
         let everything = |address| AddressRange { address, prefix_bits: 0 };
         let allow = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()].map(everything);
-        Self { allow: Arc::new(allow), ..self.clone() }
+        Self { allow: Arc::new(allow), ports: Arc::default(), ..self.clone() }
+    }
+
+    /// Whether a port may be called.
+    pub(super) fn allows_port(&self, port: u16) -> bool {
+        self.ports.is_empty() || self.ports.iter().any(|range| (range.first..=range.last).contains(&port))
     }
 
     /// Judges one address: `Err` names the kind of range that it lies in.
@@ -149,7 +234,9 @@ impl Egress {
 
 impl fmt::Debug for Egress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Egress").field("allow", &self.allow).finish_non_exhaustive()
+        let Self { allow, ports, origin, .. } = self;
+        let mut shown = f.debug_struct("Egress");
+        shown.field("allow", allow).field("ports", ports).field("origin", origin).finish_non_exhaustive()
     }
 }
 
@@ -255,6 +342,14 @@ mod tests {
             ("64:ff9b:1::1.1.1.1", "reserved"),
             ("2002:7f00:1::", "loopback"),
             ("2002:a9fe:a9fe::1", "link-local"),
+            ("2002:c0a8:101::", "private"),
+            ("64:ff9b::a9fe:a9fe", "link-local"),
+            ("64:ff9b::ac10:1", "private"),
+            ("::ffff:a9fe:a9fe", "link-local"),
+            ("::ffff:100.64.0.1", "carrier-grade NAT"),
+            ("::a00:1", "private"),
+            ("2001:0:a00:1::", "private"),
+            ("2001:0:808:808:0:0:5601:5601", "link-local"),
             ("2001:0:7f00:1::", "loopback"),
             ("2001:0:808:808:0:0:80ff:fffe", "loopback"),
             ("2001:2::1", "protocol assignment"),
@@ -319,6 +414,24 @@ mod tests {
         }
         for text in ["", "localhost", "127.0.0.0/33", "127.0.0.0/", "::1/129", "127.0.0.0/-1", "127.0.0/8"] {
             assert!(text.parse::<AddressRange>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_and_origins_are_read_as_they_are_written() {
+        let egress = Egress::new([]).with_ports(["443".parse().unwrap(), "8000-8002".parse().unwrap()]);
+        for (port, passes) in
+            [(443, true), (444, false), (7999, false), (8000, true), (8002, true), (8003, false)]
+        {
+            assert_eq!(egress.allows_port(port), passes, "{port}");
+        }
+        assert!(Egress::new([]).allows_port(25), "without any, all");
+        for text in ["", "0", "65536", "2-1", "1-", "-1", "1-2-3", "http"] {
+            assert_eq!(text.parse::<PortRange>(), Err(PortRangeError), "{text}");
+        }
+        assert_eq!("events.example.com".parse::<Origin>().unwrap().as_str(), "events.example.com");
+        for text in ["", "a..b", "*", "a b", "https://a", "a:80", &"a.".repeat(130)] {
+            assert_eq!(text.parse::<Origin>(), Err(OriginError), "{text}");
         }
     }
 

@@ -1,10 +1,11 @@
 //! Where a target is: its URL taken apart once, so that no attempt parses it again.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use http::Uri;
 use http::header::HeaderValue;
-use http::uri::{PathAndQuery, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use rustls::pki_types::ServerName;
 
 use super::error::HttpTargetError;
@@ -37,15 +38,13 @@ impl Endpoint {
         if authority.as_str().contains('@') {
             return Err(HttpTargetError::UserInfo);
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        if host.is_empty() {
-            return Err(bad_host());
-        }
+        let host = host(authority.host()).ok_or_else(bad_host)?.to_owned();
+        let port = port(authority)?;
         let server_name =
             if is_https { Some(ServerName::try_from(host.clone()).map_err(|_| bad_host())?) } else { None };
         let path = url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         Ok(Self {
-            port: authority.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
+            port: port.unwrap_or(if is_https { 443 } else { 80 }),
             server_name,
             origin_form: Uri::from(path),
             absolute_form: url.clone(),
@@ -53,6 +52,25 @@ impl Endpoint {
             host,
         })
     }
+}
+
+/// The name or address, without the brackets of IPv6. In brackets stands an address of IPv6 and nothing else: no zone, which names
+/// an interface of this machine, and no name. A `%` outside is the beginning of a zone too, or of a letter in disguise.
+fn host(written: &str) -> Option<&str> {
+    let host = match written.strip_prefix('[') {
+        Some(inside) => inside.strip_suffix(']').filter(|inside| inside.parse::<Ipv6Addr>().is_ok())?,
+        None => written,
+    };
+    (!host.is_empty() && !host.contains(['%', '[', ']'])).then_some(host)
+}
+
+/// The port as it is written, if it is. One that is none must not pass for the usual one.
+fn port(authority: &Authority) -> Result<Option<u16>, HttpTargetError> {
+    let behind = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    let Some(written) = behind.strip_prefix(':') else { return Ok(None) };
+    let digits = Some(written).filter(|written| written.bytes().all(|byte| byte.is_ascii_digit()));
+    let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port > 0);
+    port.map(Some).ok_or_else(|| HttpTargetError::Port { port: written.to_owned() })
 }
 
 impl Endpoint {
@@ -118,6 +136,35 @@ mod tests {
             ("http://user:secret@example.com/", HttpTargetError::UserInfo),
         ] {
             assert_eq!(Endpoint::new(&url.parse().unwrap()).unwrap_err(), error, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_host_or_port_that_could_be_read_in_two_ways_is_refused() {
+        for url in [
+            "http://a:99999/",
+            "http://a:0/",
+            "http://a:/",
+            "http://a:8o/",
+            "http://a:+80/",
+            "http://[::1]:70000/",
+            "http://[fe80::1%25eth0]/",
+            "http://[::1%251]/",
+            "http://[127.0.0.1]/",
+            "http://[localhost]/",
+            "http://%31%32%37.0.0.1/",
+            "http://fe80::1%25eth0/",
+            "http://user@127.0.0.1/",
+            "http://public.example@127.0.0.1:80/",
+            "http://a@b@127.0.0.1/",
+            "http://public.example\\@127.0.0.1/",
+            "http://１２７.０.０.１/",
+            "http://127。0。0。1/",
+            "http://a b/",
+            "//127.0.0.1/",
+        ] {
+            let refused = url.parse().map_or(true, |url| Endpoint::new(&url).is_err());
+            assert!(refused, "{url}");
         }
     }
 }

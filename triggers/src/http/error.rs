@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::time::Instant;
 
 use super::dynamic::DynamicError;
+use super::handshake::HandshakeError;
+use super::oauth::TokenError;
 use crate::outcome::{Outcome, RejectReason, Response, RetryClass};
 
 /// Why options make no target. Nothing of a secret is ever shown.
@@ -24,6 +26,12 @@ pub enum HttpTargetError {
     Host {
         /// What stands there.
         host: String,
+    },
+    /// What stands behind the host's colon is no port.
+    #[error("`{port}` in a target's URL is no port: it must be between 1 and 65535")]
+    Port {
+        /// What stands there.
+        port: String,
     },
     /// A header that the delivery itself sets.
     #[error("the header `{name}` is set by the delivery itself")]
@@ -54,6 +62,34 @@ pub enum HttpTargetError {
         /// What is wrong with it.
         why: String,
     },
+    /// What `auth` has makes no header.
+    #[error(
+        "what `auth` has makes no value of the header `{name}`: it holds characters that a header cannot have"
+    )]
+    AuthValue {
+        /// The header's name.
+        name: http::HeaderName,
+    },
+    /// A colon parts user and password.
+    #[error("the user of `auth` must not have a colon: that is where the password begins")]
+    BasicUser,
+    /// A header that `auth` sets is given as well.
+    #[error("the header `{name}` is what `auth` sets, and cannot be given as well")]
+    AuthHeaderTwice {
+        /// Its name.
+        name: http::HeaderName,
+    },
+    /// The token endpoint cannot be called.
+    #[error("the token endpoint: {source}")]
+    TokenUrl {
+        /// What is wrong with its URL.
+        source: Box<HttpTargetError>,
+    },
+    /// Each event would need a handshake of its own.
+    #[error(
+        "a target that is asked for its leave has one URL for all events, without places such as `{{$.data.id}}`"
+    )]
+    HandshakeOfPlaces,
     /// A signing secret is none.
     #[error("signing secret {index}: {why}")]
     Secret {
@@ -101,6 +137,14 @@ pub enum ConnectError {
         /// What kind of network that is.
         kind: &'static str,
     },
+    /// Nothing at this port is to be called.
+    #[error("`{host}` is at port {port}, which is not called: `egress.ports` does not have it")]
+    ForbiddenPort {
+        /// Its name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// It takes no connection.
     #[error("no connection to {address}")]
     Connect {
@@ -139,7 +183,7 @@ impl ConnectError {
     /// Whether it may be otherwise the next time: a target may come up, a network may be mended.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Forbidden { .. })
+        !matches!(self, Self::Forbidden { .. } | Self::ForbiddenPort { .. })
     }
 
     pub(super) fn timeout(host: &str, begun: Instant, deadline: Instant) -> Self {
@@ -164,6 +208,10 @@ pub(crate) enum AttemptError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Dynamic(#[from] DynamicError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
     #[error("the connection broke before the request was sent")]
     Unsent { source: hyper::Error },
     #[error("the connection broke before the answer was whole")]
@@ -179,6 +227,12 @@ impl AttemptError {
                 let response = Response { error: error.to_string(), ..Response::default() };
                 return Outcome::Reject { reason: RejectReason::Transform, response, disable: false };
             }
+            // Without a token nothing can be sent, whatever the event.
+            Self::Token(error) => {
+                let response = Response { error: error.text(), ..Response::default() };
+                return Outcome::Retry { class: RetryClass::Unreachable, after_ms: None, response };
+            }
+            Self::Handshake(error) => return error.outcome(),
             Self::Connect(_) | Self::Unsent { .. } => (RetryClass::Unreachable, None),
             Self::Broken { status, .. } => (RetryClass::Failed, *status),
             Self::Timeout { .. } => (RetryClass::Timeout, None),

@@ -9,11 +9,15 @@
 //! sends what `request` made and `signature` signed; `target` lets `classify` judge the answer. `batch` does the same for
 //! several events at once.
 //!
+//! Before that, where the configuration wants it, `handshake` asks the target for its leave, and `oauth` brings the access token that
+//! `auth` does not have. Without either nothing is sent, and no event is charged for it.
+//!
 //! A target that needs longer than a request may take answers 202 with [`CALLBACK_HEADER`]`: `[`CALLBACK_ACCEPTED`], where its
 //! trigger says `callback = true`. Each request then carries a token in [`CALLBACK_TOKEN_HEADER`], by which the target settles the
 //! event later, at an address of the broker that it knows: `POST /v1/deliveries/TOKEN/ack`. Without `callback = true` such an
 //! answer is an error and never an ack.
 
+mod auth;
 mod batch;
 mod body;
 mod caller;
@@ -23,10 +27,13 @@ mod dynamic;
 mod egress;
 mod endpoint;
 mod error;
+mod handshake;
 mod link;
+mod oauth;
 mod pool;
 mod request;
 mod retry_after;
+mod secret;
 mod server_timing;
 mod signature;
 mod target;
@@ -34,14 +41,20 @@ mod target;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use crate::outcome::RetryClass;
 
+pub use auth::HttpAuth;
 #[cfg(feature = "aws")]
 pub(crate) use caller::Caller;
-pub use egress::{AddressRange, AddressRangeError, Egress, Resolver, forbidden};
+pub use egress::{
+    AddressRange, AddressRangeError, Egress, Origin, OriginError, PortRange, PortRangeError, Resolver,
+    forbidden,
+};
 pub use error::{ConnectError, HttpTargetError};
+pub use oauth::{ClientAuthentication, OAuthOptions};
+pub use secret::Secret;
+pub use signature::{SignedRequest, VerifyError, WebhookKey, verify};
 pub use target::HttpTarget;
 #[cfg(feature = "aws")]
 pub(crate) use {
@@ -60,29 +73,8 @@ pub const CALLBACK_HEADER: &str = "eventail-callback";
 /// Its value.
 pub const CALLBACK_ACCEPTED: &str = "accepted";
 
-/// A secret. It never prints.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps a secret.
-    #[must_use]
-    pub const fn new(secret: String) -> Self {
-        Self(secret)
-    }
-
-    /// The secret itself, for the one place that needs it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(***)")
-    }
-}
+/// Connections that are kept open while idle, where nobody says how many.
+const IDLE_CONNECTIONS: usize = 32;
 
 /// How the event is put into the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +109,9 @@ pub struct HttpTargetOptions {
     pub mode: HttpMode,
     /// Headers that every request carries; their values may be secrets, and may have the same places.
     pub headers: Vec<(http::HeaderName, Secret)>,
-    /// Standard Webhooks signing secrets (`whsec_…`), the newest first; each signs.
+    /// How requests say who sends them.
+    pub auth: Option<HttpAuth>,
+    /// Standard Webhooks signing secrets (`whsec_…` or `whsk_…`), the newest first; each signs.
     pub signing_secrets: Vec<Secret>,
     /// Meanings that differ from the default table.
     pub statuses: BTreeMap<u16, StatusMeaning>,
@@ -125,9 +119,27 @@ pub struct HttpTargetOptions {
     pub idle_connections: usize,
     /// Whether the target may answer 202 with [`CALLBACK_HEADER`] and settle the event later.
     pub callback: bool,
+    /// Whether the target is asked for its leave first, by CloudEvents' handshake.
+    pub handshake: bool,
 }
 
 impl HttpTargetOptions {
+    /// Events go to this URL in binary mode, and nothing else is said.
+    #[must_use]
+    pub fn to(url: http::Uri) -> Self {
+        Self {
+            url,
+            mode: HttpMode::default(),
+            headers: Vec::new(),
+            auth: None,
+            signing_secrets: Vec::new(),
+            statuses: BTreeMap::new(),
+            idle_connections: IDLE_CONNECTIONS,
+            callback: false,
+            handshake: false,
+        }
+    }
+
     /// Whether the URL or a header has places for values of the event, so that each event has a request of its own.
     #[must_use]
     pub fn has_places(&self) -> bool {

@@ -14,8 +14,10 @@ use http::{Method, Request};
 use http_body_util::Full;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
+use super::auth::HttpAuth;
 use super::dynamic::has_place;
 use super::error::HttpTargetError;
+use super::handshake::REQUEST_ORIGIN;
 use super::link::Outgoing;
 use super::signature::Signer;
 use super::{CALLBACK_TOKEN_HEADER, HttpMode, HttpTargetOptions, batch};
@@ -57,31 +59,27 @@ pub(super) struct Template {
     headers: HeaderMap,
     /// The same for a batch.
     batch_headers: HeaderMap,
+    /// What of them goes with a handshake.
+    handshake_headers: HeaderMap,
     signer: Signer,
     /// A content type that the configuration gives: it stands for inputs, which have none of their own.
     content_type: Option<HeaderValue>,
 }
 
 impl Template {
-    pub(super) fn new(options: &HttpTargetOptions) -> Result<Self, HttpTargetError> {
+    /// `origin` is what deliveries say of their sender, where the target was asked for its leave.
+    pub(super) fn new(
+        options: &HttpTargetOptions,
+        origin: Option<&HeaderValue>,
+    ) -> Result<Self, HttpTargetError> {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, AGENT.clone());
-        let mut given = HeaderMap::new();
-        for (name, secret) in &options.headers {
-            if is_reserved(name) {
-                return Err(HttpTargetError::ReservedHeader { name: name.clone() });
-            }
-            if has_place(secret.expose()) {
-                continue;
-            }
-            let mut value = HeaderValue::from_str(secret.expose())
-                .map_err(|_| HttpTargetError::HeaderValue { name: name.clone() })?;
-            // It prints as "Sensitive" wherever a request is debugged, and HTTP/2 keeps it out of its compression table.
-            value.set_sensitive(true);
-            given.append(name, value);
-        }
+        let (given, handshake_headers) = given_headers(options)?;
         let content_type = given.get(CONTENT_TYPE).cloned();
         headers.extend(given);
+        if let Some(origin) = origin {
+            headers.insert(&REQUEST_ORIGIN, origin.clone());
+        }
         let mut batch_headers = headers.clone();
         batch_headers.insert(CONTENT_TYPE, HeaderValue::from_static(BATCH_MEDIA_TYPE));
         match options.mode {
@@ -92,7 +90,12 @@ impl Template {
             HttpMode::Raw => {}
         }
         let signer = Signer::new(&options.signing_secrets)?;
-        Ok(Self { mode: options.mode, headers, batch_headers, signer, content_type })
+        Ok(Self { mode: options.mode, headers, batch_headers, handshake_headers, signer, content_type })
+    }
+
+    /// What goes with the question for the target's leave: what it knows the sender by.
+    pub(super) const fn handshake_headers(&self) -> &HeaderMap {
+        &self.handshake_headers
     }
 
     /// The request of one attempt, without URI and Host: those depend on the connection.
@@ -206,6 +209,36 @@ impl Template {
             headers.insert(PREFER.clone(), HeaderValue::from_static("reply"));
         }
     }
+}
+
+/// The headers that the configuration gives, but for those with places; and those among them that go with a handshake.
+fn given_headers(options: &HttpTargetOptions) -> Result<(HeaderMap, HeaderMap), HttpTargetError> {
+    let auth = options.auth.as_ref();
+    if let Some(name) = auth.map(HttpAuth::header_name).filter(is_reserved) {
+        return Err(HttpTargetError::ReservedHeader { name });
+    }
+    let mut given = HeaderMap::new();
+    for (name, secret) in &options.headers {
+        if is_reserved(name) {
+            return Err(HttpTargetError::ReservedHeader { name: name.clone() });
+        }
+        if auth.is_some_and(|auth| auth.header_name() == *name) {
+            return Err(HttpTargetError::AuthHeaderTwice { name: name.clone() });
+        }
+        if has_place(secret.expose()) {
+            continue;
+        }
+        let value = secret.header_value().map_err(|_| HttpTargetError::HeaderValue { name: name.clone() })?;
+        given.append(name, value);
+    }
+    if let Some(auth) = auth
+        && let Some(value) = auth.header_value()?
+    {
+        given.insert(auth.header_name(), value);
+    }
+    let mut handshake = given.clone();
+    handshake.remove(CONTENT_TYPE);
+    Ok((given, handshake))
 }
 
 fn post(headers: HeaderMap, body: Bytes) -> Outgoing {

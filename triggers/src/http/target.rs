@@ -8,20 +8,28 @@ use std::time::Duration;
 
 use eventail_wire::Timestamp;
 use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use http::response::Parts;
 use tokio::time::{Instant, timeout_at};
 
+use super::auth::HttpAuth;
 use super::body::Body;
 use super::caller::Caller;
 use super::classify::{Verdict, Wanted};
 use super::dynamic::Dynamic;
 use super::egress::Egress;
 use super::error::{AttemptError, ConnectError, HttpTargetError};
+use super::handshake::{Handshake, HandshakeError};
+use super::oauth::{Token, TokenSource};
 use super::request::Template;
 use super::{HttpTargetOptions, StatusMeaning, dynamic, server_timing};
 use crate::outcome::{BatchOutcome, Outcome, RejectReason, RetryClass};
 use crate::report::{Architecture, Report, RunEnd};
-use crate::target::{Answer, BoxFuture, Invocation, Target};
+use crate::target::{Answer, BoxFuture, Invocation, Leave, Target};
+
+/// So long before the attempt's end whatever has to come before the request must be there: that it is not is told then as what it is,
+/// and not as a request that took too long.
+const SENDING_TIME_MIN: Duration = Duration::from_millis(10);
 
 /// Invokes an HTTP endpoint: a POST per attempt.
 pub struct HttpTarget {
@@ -29,6 +37,10 @@ pub struct HttpTarget {
     template: Template,
     /// What of its requests differs from event to event, if anything.
     dynamic: Option<Dynamic>,
+    /// Where access tokens come from, if requests need one.
+    tokens: Option<Arc<TokenSource>>,
+    /// What is known of the target's leave, where it is asked for it.
+    handshake: Option<Handshake>,
     statuses: BTreeMap<u16, StatusMeaning>,
     callback: bool,
     /// As reports name it.
@@ -43,14 +55,24 @@ impl HttpTarget {
     /// The first option that cannot be used. No error shows a secret.
     pub fn new(options: HttpTargetOptions, egress: Egress) -> Result<Self, HttpTargetError> {
         let dynamic = Dynamic::new(&options)?;
+        if options.handshake && dynamic.as_ref().is_some_and(Dynamic::has_url) {
+            return Err(HttpTargetError::HandshakeOfPlaces);
+        }
+        let tokens = match &options.auth {
+            Some(HttpAuth::OAuth(oauth)) => Some(TokenSource::new(oauth, &egress)?),
+            _ => None,
+        };
+        let handshake = options.handshake.then(|| Handshake::new(&egress.origin));
+        let template = Template::new(&options, handshake.as_ref().map(Handshake::origin))?;
         let caller = Caller::new(&options.url, egress, options.idle_connections)?;
-        let template = Template::new(&options)?;
         Ok(Self {
             function: format!("http {}", caller.endpoint().host_and_port()).into(),
             shared_key: caller.endpoint().origin(),
             caller,
             template,
             dynamic,
+            tokens,
+            handshake,
             statuses: options.statuses,
             callback: options.callback,
         })
@@ -100,8 +122,63 @@ impl HttpTarget {
         BatchOutcome::Each(outcomes).into()
     }
 
+    /// With the target's leave, and a token that is good. Where the target does not know the token it is replaced, once.
     async fn attempt(&self, sent: &Sent<'_>, deadline: Instant) -> Result<Answered, AttemptError> {
-        let request = match sent {
+        let now = sent.first().now;
+        let before = deadline.checked_sub(SENDING_TIME_MIN).unwrap_or(deadline);
+        let mut token = self.token(now, before).await?;
+        if let Some(handshake) = &self.handshake {
+            let asked = Box::pin(self.obtain_leave(handshake, token.as_ref(), now, before)).await;
+            match (asked, &token) {
+                (Err(error), Some(refused)) if error.is_unauthorized() => {
+                    token = self.another_token(refused, now, before).await?;
+                    Box::pin(self.obtain_leave(handshake, token.as_ref(), now, before)).await?;
+                }
+                (asked, _) => asked?,
+            }
+        }
+        let answered = self.exchange(sent, token.as_ref(), deadline).await?;
+        let Some(refused) = token.filter(|_| answered.verdict.is_unauthorized()) else { return Ok(answered) };
+        let token = self.another_token(&refused, now, before).await?;
+        self.exchange(sent, token.as_ref(), deadline).await
+    }
+
+    async fn token(&self, now: Timestamp, deadline: Instant) -> Result<Option<Arc<Token>>, AttemptError> {
+        let Some(tokens) = &self.tokens else { return Ok(None) };
+        Ok(Some(Box::pin(tokens.get(now, deadline)).await?))
+    }
+
+    async fn another_token(
+        &self,
+        refused: &Arc<Token>,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Token>>, AttemptError> {
+        if let Some(tokens) = &self.tokens {
+            tokens.forget(refused);
+        }
+        self.token(now, deadline).await
+    }
+
+    async fn obtain_leave(
+        &self,
+        handshake: &Handshake,
+        token: Option<&Arc<Token>>,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<(), HandshakeError> {
+        let mut headers = self.template.handshake_headers().clone();
+        put_token(token, &mut headers);
+        handshake.obtain(&self.caller, &headers, now, deadline).await
+    }
+
+    async fn exchange(
+        &self,
+        sent: &Sent<'_>,
+        token: Option<&Arc<Token>>,
+        deadline: Instant,
+    ) -> Result<Answered, AttemptError> {
+        let mut request = match sent {
             Sent::One(invocation) => {
                 let mut request = self.template.request(invocation);
                 if let Some(dynamic) = &self.dynamic {
@@ -111,6 +188,7 @@ impl HttpTarget {
             }
             Sent::Batch(batch, _) => self.template.batch_request(batch, sent.deadline()),
         };
+        put_token(token, request.headers_mut());
         let judge = |head: &Parts| {
             let verdict = Verdict::new(head.status, &head.headers, &self.statuses, sent.wanted());
             (verdict.body_bytes_wanted(), verdict)
@@ -133,6 +211,12 @@ impl HttpTarget {
             memory_used_mb: None,
             architecture: Architecture::default(),
         }))
+    }
+}
+
+fn put_token(token: Option<&Arc<Token>>, headers: &mut HeaderMap) {
+    if let Some(token) = token {
+        headers.insert(AUTHORIZATION, token.header.clone());
     }
 }
 
@@ -188,6 +272,7 @@ const fn end_of(outcome: &Outcome) -> Option<RunEnd> {
             RetryClass::Failed => Some(RunEnd::Error),
             RetryClass::Unreachable => None,
         },
+        Outcome::Withheld { .. } => None,
     }
 }
 
@@ -231,6 +316,10 @@ impl Target for HttpTarget {
 
     fn shared_key(&self) -> Option<String> {
         Some(self.shared_key.clone())
+    }
+
+    fn leave(&self) -> Option<Leave> {
+        self.handshake.as_ref().map(Handshake::leave)
     }
 
     fn allows_callback(&self) -> bool {

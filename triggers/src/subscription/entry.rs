@@ -182,6 +182,18 @@ pub enum Entry {
         /// Pending events.
         expired: u64,
     },
+    /// What is stored at these offsets is damaged.
+    #[serde(rename = "g")]
+    Damaged {
+        /// The first of them.
+        first: Offset,
+        /// The first offset behind them.
+        next: Offset,
+        /// Events that were never read.
+        lost: u64,
+        /// Pending events.
+        expired: u64,
+    },
     /// Everything before `scanned` is settled or did not match, except these. It makes replay's memory small.
     #[serde(rename = "c")]
     Checkpoint {

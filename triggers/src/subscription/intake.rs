@@ -208,6 +208,30 @@ impl Subscription {
         Some(Entry::Lost { start, lost, expired })
     }
 
+    /// What is stored at `first..next` is damaged: pending events among them expire, and those that were not read are counted as lost.
+    /// Nothing before `first` may be unread. `None` where that concerns nothing.
+    pub fn damaged(&mut self, first: Offset, next: Offset) -> Option<Entry> {
+        if next <= first || first > self.scanned {
+            return None;
+        }
+        let ahead = self.scanned.clamp(first, next);
+        let tried = self.retries_ahead.range(ahead..next).count() as u64;
+        let settled = self.settled_ahead.count_before(next) - self.settled_ahead.count_before(ahead);
+        let lost = next.since(ahead).saturating_sub(settled + tried);
+        self.lost += lost;
+        let pending = self.window.iter(&self.slots).filter(|(offset, _)| (first..next).contains(offset));
+        let pending: Vec<_> = pending.collect();
+        let expired = pending.len() as u64 + tried;
+        for (offset, index) in pending {
+            self.repeats.forget(offset);
+            self.remove(index);
+        }
+        self.forget_gone_fresh();
+        self.expired += expired;
+        self.advance(next);
+        (lost + expired > 0).then_some(Entry::Damaged { first, next, lost, expired })
+    }
+
     /// Expires every pending event before `limit` and moves on to it.
     pub(super) fn expire_before(&mut self, limit: Offset) -> u64 {
         let mut gone: u64 = 0;
@@ -220,11 +244,16 @@ impl Subscription {
             gone += 1;
         }
         gone += self.retries_ahead.range(..limit).count() as u64;
-        let slots = &self.slots;
-        self.fresh.retain(|&index| slots.get(index).place == Place::Fresh);
-        self.fresh.make_contiguous().sort_unstable_by_key(|&index| slots.get(index).offset);
+        self.forget_gone_fresh();
         self.expired += gone;
         self.advance(limit);
         gone
+    }
+
+    /// Takes those out of the fresh ones that are gone, and brings those in order that take the turn of one.
+    fn forget_gone_fresh(&mut self) {
+        let slots = &self.slots;
+        self.fresh.retain(|&index| slots.get(index).place == Place::Fresh);
+        self.fresh.make_contiguous().sort_unstable_by_key(|&index| slots.get(index).offset);
     }
 }

@@ -62,6 +62,12 @@ impl From<Outcome> for Ending {
                 },
             },
             Outcome::Retry { class, after_ms, response } => Self::Retry { class, after_ms, response },
+            // Whoever holds the lease gives it back instead of settling.
+            Outcome::Withheld { reason } => Self::Retry {
+                class: RetryClass::Unreachable,
+                after_ms: None,
+                response: Response { error: reason, ..Response::default() },
+            },
             Outcome::Reject { reason, response, disable } => Self::Reject { reason, response, disable },
         }
     }

@@ -71,7 +71,7 @@ impl Subscription {
         self.waiting.len() + self.grouped
     }
 
-    /// Events that retention took before they were read, in all.
+    /// Events that retention took, or damage, before they were read, in all.
     #[must_use]
     pub const fn lost_events(&self) -> u64 {
         self.lost

@@ -29,9 +29,9 @@ pub struct Snapshot {
     pub delivered: u64,
     /// Events that were given up.
     pub dead_lettered: u64,
-    /// Events that expired, and pending ones that retention took or that were passed over.
+    /// Events that expired, and pending ones that retention took, that were passed over or whose stored bytes are damaged.
     pub expired: u64,
-    /// Events that retention took before they were read.
+    /// Events that retention took, or damage, before they were read.
     pub lost: u64,
     /// Whether it delivers.
     pub state: State,
@@ -125,6 +125,11 @@ impl Snapshot {
                 self.expired += expired;
                 self.lost += lost;
                 self.move_to(*start);
+            }
+            Entry::Damaged { first, next, lost, expired } => {
+                self.expired += expired;
+                self.lost += lost;
+                self.settle(*first, *next);
             }
             Entry::Checkpoint { scanned, pending } => self.checkpoint(*scanned, pending),
         }

@@ -218,7 +218,8 @@ fn the_schema_takes_the_types_that_the_reader_takes() {
                 let json = as_json(&format!("v = {value}"))["v"].clone();
                 let fits = fits(&root, &described, &json).is_ok();
                 // Of a secret without a source the reader says so, and not that it is no table.
-                let fits = fits || (value == "{}" && matches!(kind, Kind::Secrets | Kind::TextOrSecret));
+                let fits = fits
+                    || (value == "{}" && matches!(kind, Kind::Secret | Kind::Secrets | Kind::TextOrSecret));
                 assert_eq!(fits, takes_type(title, key, value), "{title} {key} = {value}");
             }
         }

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eventail_storage::index::Index;
 use eventail_storage::index::timers::{Timers, TimersState};
-use eventail_storage::log::{Appended, Log, ReadLimit, Record};
+use eventail_storage::log::{Appended, Log, ReadLimit, Record, read_what_is_left};
 use eventail_wire::{Code, Event, HeldId, Offset, Timestamp, TopicName};
 use tokio::sync::Notify;
 
@@ -132,6 +132,10 @@ impl Delayed {
                 return Ok(());
             }
             let records = self.read(from, READ_LIMIT).await?;
+            if records.is_empty() {
+                // What is left up to the end is damaged.
+                return Ok(());
+            }
             let (book, totals) = (Arc::clone(&self.book), Arc::clone(&self.totals));
             // The guard goes along: nobody else applies these records if this call is dropped meanwhile.
             let (guard, outcome) = tokio::task::spawn_blocking(move || {
@@ -148,10 +152,7 @@ impl Delayed {
     }
 
     async fn read(&self, from: Offset, limit: ReadLimit) -> Result<Vec<Record>, BrokerError> {
-        match self.log.read_tail(from, limit) {
-            Some(records) => Ok(records),
-            None => self.log.read(from, limit).await.map_err(read_failed),
-        }
+        read_what_is_left(self.log.as_ref(), from, limit).await.map_err(read_failed)
     }
 
     /// Appends to the log, all or nothing, durably.

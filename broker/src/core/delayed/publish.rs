@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use eventail_storage::index::IndexError;
 use eventail_storage::log::Appended;
 use eventail_wire::event::delay::{DELIVER_AFTER, Delay};
 use eventail_wire::{Event, HeldId, Timestamp, TopicName, limits};
 
-use super::book::{Entry, cost_of};
+use super::book::{Book, Entry, cost_of};
+use super::lock;
 use super::note::{HeldHeader, Note};
-use super::{Delayed, lock};
 use crate::core::topic::{Appending, Topic, check_batch};
 use crate::core::topics::topic_options;
 use crate::core::{BrokerError, Core};
@@ -144,38 +145,34 @@ impl Core {
                 self.delayed.note_next(now);
             }
         }
-        let mut answers = Vec::with_capacity(arrivals.len());
-        for arrival in arrivals {
-            answers.push(self.delayed.answer(&topic.name, arrival, &released, now).await?);
-        }
-        Ok(answers)
+        let topic = topic.name.clone();
+        // One look for all of them: each would take a thread of its own, and what each thread looked at stays in sled's memory.
+        self.delayed
+            .ask(move |book| {
+                arrivals.into_iter().map(|arrival| arrival.answer(book, &topic, &released, now)).collect()
+            })
+            .await
     }
 }
 
-impl Delayed {
-    async fn answer(
-        &self,
+impl Arrival {
+    fn answer(
+        self,
+        book: &Book,
         topic: &TopicName,
-        arrival: Arrival,
         released: &HashMap<u64, Appended>,
         now: Timestamp,
-    ) -> Result<Published, BrokerError> {
-        let Arrival { event, until, repeats, id } = arrival;
+    ) -> Result<Published, IndexError> {
+        let Self { event, until, repeats, id } = self;
         if let Some(at) = id.and_then(|id| released.get(&id.0)) {
             return Ok(Published::Appended { offset: at.offset, duplicate: at.duplicate });
         }
-        let own = match id {
-            Some(id) => self.ask(move |book| book.entry(id)).await?,
-            None => None,
-        };
+        let own = id.map(|id| book.entry(id)).transpose()?.flatten();
         // Where another one of the same identity came first, the book has no entry of this one.
         let (entry, duplicate) = match (repeats, own) {
             (Some(first), _) => (Some(first), true),
             (None, Some(own)) => (Some(own), false),
-            (None, None) => {
-                let topic = topic.clone();
-                (self.ask(move |book| book.repeated(&topic, &event, now)).await?, true)
-            }
+            (None, None) => (book.repeated(topic, &event, now)?, true),
         };
         let entry = entry.map(|entry| entry.event);
         Ok(match (entry, until) {

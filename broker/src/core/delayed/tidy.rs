@@ -67,7 +67,7 @@ impl Delayed {
         self.catch_up().await?;
         let Tidied { to, pass_to, .. } = *lock(&self.tidied);
         let from = to.max(self.log.status().range.start);
-        let records = self.log.read(from, READ_LIMIT).await.map_err(super::read_failed)?;
+        let records = self.read(from, READ_LIMIT).await?;
         let Some(last) = records.last().map(|last| last.offset) else { return Ok(()) };
         let again = self.ask(move |book| still_counting(book, &records, now)).await?;
         if !again.is_empty() {

@@ -135,7 +135,7 @@ impl Driver {
         let stored = match self.stored(&lease, event).await {
             Ok(Some(stored)) => stored,
             Ok(None) => {
-                let ending = unreachable_because("retention took the event".to_owned());
+                let ending = unreachable_because("the event is not stored any more".to_owned());
                 return (lease.offset, Some((ending, None)));
             }
             Err(error) => return (lease.offset, Some((unreachable_because(error.to_string()), None))),
@@ -164,6 +164,10 @@ impl Driver {
                 let ending = replies.publish(&event, offset, reply).await;
                 self.lane.metrics.replies.increment(u64::from(ending == Ending::Ack));
                 Some((ending, None))
+            }
+            (Outcome::Withheld { reason }, ..) => {
+                self.lane.pause_for_target(&reason);
+                None
             }
             (outcome, ..) => Some((outcome.into(), None)),
         };
@@ -218,7 +222,7 @@ impl Driver {
         }
         let waiting = batch.first_mut().and_then(|first| self.open_callback(first));
         if batch.is_empty() {
-            let (none, _) = lost("retention took the events".to_owned())?;
+            let (none, _) = lost("the events are not stored any more".to_owned())?;
             return Some((with_refused(none, count, refused), None));
         }
         let most = self.time_of(&first);
@@ -239,6 +243,10 @@ impl Driver {
                 let (ending, reply) = self.called_back(&first, waiting).await?;
                 (CallEnding::Whole(ending), reply)
             }
+            (BatchOutcome::Whole(Outcome::Withheld { reason }), _) => {
+                self.lane.pause_for_target(&reason);
+                return None;
+            }
             (BatchOutcome::Whole(outcome), _) => (CallEnding::Whole(outcome.cut().into()), None),
             (BatchOutcome::Each(outcomes), _) => (CallEnding::Each(spread(count, &sent, outcomes)), None),
         };
@@ -251,16 +259,14 @@ impl Driver {
         Some((with_refused(ending, count, refused), reply))
     }
 
-    /// The event of a lease, from memory or from the log. `None` where retention took it.
+    /// The event of a lease, from memory or from the log. `None` where retention took it, or damage.
     async fn stored(&self, lease: &Lease, event: Option<Event>) -> Result<Option<Event>, ReadError> {
         if event.is_some() {
             return Ok(event);
         }
         let read = self.lane.read_again(lease.offset).await;
-        match &read {
-            Ok(None) => self.lane.lose_before(self.lane.log.status().range.start),
-            Err(error @ ReadError::Corrupt { .. }) => self.lane.stop(&error.to_string()),
-            Ok(Some(_)) | Err(_) => {}
+        if matches!(read, Ok(None)) {
+            self.lane.lose_before(self.lane.log.status().range.start);
         }
         read
     }

@@ -57,10 +57,7 @@ impl Lane {
             match records {
                 Ok(records) => self.take_batch(from, &records),
                 Err(ReadError::Trimmed { start, .. }) => self.lose_before(start),
-                Err(error @ ReadError::Corrupt { .. }) => {
-                    self.stop(&error.to_string());
-                    return Filled::Failed;
-                }
+                Err(ReadError::Corrupt { offset, next, .. }) => self.pass_damage(from, offset, next),
                 Err(error) => {
                     tracing::warn!(trigger = %self.trigger, topic = %self.topic, %error, "the log cannot be read");
                     return Filled::Failed;
@@ -118,6 +115,19 @@ impl Lane {
         if intake.reached == from && intake.generation == self.generation {
             intake.select(self, records);
         }
+    }
+
+    /// Goes on behind damaged bytes, which begin where it stands.
+    fn pass_damage(&self, from: Offset, first: Offset, next: Offset) {
+        let mut intake = self.intake();
+        if intake.reached != from || intake.generation != self.generation {
+            return;
+        }
+        // What is behind it and was settled before a restart is passed over when it is read; nothing is left unread before it.
+        intake.reached = next;
+        // The intake stays locked: whoever fills meanwhile would offer what is behind, and nothing would seem lost.
+        self.lock().subscription.advance(first);
+        self.lose_damaged(first, next);
     }
 
     /// Offers what waits; the reason where some of it has to go on waiting.

@@ -565,13 +565,17 @@ impl Lane {
         state.burying == 0 && subscription.in_flight() == 0 && (subscription.cursor() >= end || is_refused)
     }
 
-    /// Reads one event again. `Ok(None)` where retention took it.
+    /// Reads one event again. `Ok(None)` where retention took it, or its stored bytes are damaged and it is counted as lost now.
     pub(crate) async fn read_again(&self, offset: Offset) -> Result<Option<Event>, ReadError> {
         let limit = ReadLimit { records: 1, bytes: 1 };
         let records = match self.log.read_tail(offset, limit) {
             Some(records) => records,
             None => match self.log.read(offset, limit).await {
                 Err(ReadError::Trimmed { .. }) => return Ok(None),
+                Err(ReadError::Corrupt { .. }) => {
+                    self.lose_damaged(offset, offset.plus(1));
+                    return Ok(None);
+                }
                 records => records?,
             },
         };
@@ -611,6 +615,25 @@ impl Lane {
         }
     }
 
+    /// Counts events whose stored bytes are damaged, tells which they are, and goes on behind them.
+    pub(crate) fn lose_damaged(&self, first: Offset, next: Offset) {
+        let next = self.end.map_or(next, |end| next.min(end));
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some(entry) = state.subscription.damaged(first, next) else { return };
+        if let Entry::Damaged { lost, expired, .. } = entry {
+            tracing::error!(
+                trigger = %self.trigger, topic = %self.topic, %first, %next, lost, expired,
+                "stored events are damaged and cannot be delivered; the trigger goes on behind them"
+            );
+        }
+        state.entries.push(entry);
+        state.let_go_of(first, next);
+        self.flush(state);
+        drop(guard);
+        self.ring();
+    }
+
     /// Stops the lane for a reason that an operator has to see. One that an operator paused or its target disabled stays so.
     pub(crate) fn stop(&self, reason: &str) {
         self.stop_running(reason, false);
@@ -619,6 +642,18 @@ impl Lane {
     /// Stops the lane until its dead letters can be written.
     pub(crate) fn stop_for_burial(&self, reason: &str) {
         self.stop_running(reason, true);
+    }
+
+    /// Pauses the lane because its target wants no events until somebody sees to it.
+    pub(crate) fn pause_for_target(&self, reason: &str) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.subscription.state() == SubscriptionState::Running {
+            tracing::warn!(trigger = %self.trigger, topic = %self.topic, reason, "trigger paused");
+            let entry = state.subscription.pause(reason.to_owned());
+            state.entries.push(entry);
+            self.flush(state);
+        }
     }
 
     fn stop_running(&self, reason: &str, by_burial: bool) {
@@ -710,6 +745,11 @@ impl State {
         let event = self.held.remove(&offset)?;
         self.held_bytes -= event.as_bytes().len();
         Some(event)
+    }
+
+    fn let_go_of(&mut self, first: Offset, next: Offset) {
+        self.held.retain(|offset, _| !(first..next).contains(offset));
+        self.held_bytes = self.held.values().map(|event| event.as_bytes().len()).sum();
     }
 
     fn let_go_before(&mut self, start: Offset) {

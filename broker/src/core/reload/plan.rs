@@ -68,6 +68,8 @@ fn settings(running: &Config, new: &Config) -> Vec<ConfigChange> {
     let at_once = [
         ("drain", running.drain_ms != new.drain_ms),
         ("egress.allow", running.egress_allow != new.egress_allow),
+        ("egress.ports", running.egress_ports != new.egress_ports),
+        ("egress.origin", running.egress_origin != new.egress_origin),
         ("hosts", running.hosts != new.hosts),
         ("topics.auto_create", running.topics.auto_create != new.topics.auto_create),
         ("limits.topics_max", old_limits.topics_max != limits.topics_max),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eventail_storage::log::ReadError;
-use eventail_triggers::http::{Egress, HttpMode, HttpTarget, HttpTargetOptions};
+use eventail_triggers::http::{HttpTarget, HttpTargetOptions};
 use eventail_triggers::pattern::Pattern;
 use eventail_triggers::subscription::State;
 use eventail_wire::{Offset, Timestamp, TopicName};
@@ -140,17 +140,8 @@ fn destination(core: &Core, request: &ReplayRequest, source: &TopicName) -> Resu
 /// The target behind an address, under the rules of the configuration for where calls may go.
 pub(super) fn endpoint(core: &Core, url: &str) -> Result<HttpTarget, ReplayError> {
     let url = url.parse().map_err(|_| ReplayError::Url)?;
-    let egress = Egress::new(core.config().egress_allow.iter().copied());
-    let options = HttpTargetOptions {
-        url,
-        mode: HttpMode::default(),
-        headers: Vec::new(),
-        signing_secrets: Vec::new(),
-        statuses: std::collections::BTreeMap::new(),
-        idle_connections: IDLE_CONNECTIONS,
-        callback: false,
-    };
-    Ok(HttpTarget::new(options, egress)?)
+    let options = HttpTargetOptions { idle_connections: IDLE_CONNECTIONS, ..HttpTargetOptions::to(url) };
+    Ok(HttpTarget::new(options, core.config().egress())?)
 }
 
 /// What holds a trigger holds its replays, so one that is held is not begun: nothing would come of it.

@@ -41,6 +41,11 @@ pub(super) async fn preview(core: &Core, plan: &Plan) -> Result<ReplayPreview, B
                 from = start;
                 continue;
             }
+            // The replay will not deliver what is lost either.
+            Err(ReadError::Corrupt { next, .. }) => {
+                from = next;
+                continue;
+            }
             Err(source) => return Err(BrokerError::Read { log: plan.topic.name.to_string(), source }),
         };
         let Some(last) = records.last() else { break };

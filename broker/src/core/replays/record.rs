@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventail_storage::log::{Log, NewRecord, ReadLimit};
+use eventail_storage::log::{Log, NewRecord, ReadLimit, read_what_is_left};
 use eventail_triggers::outcome::Response;
 use eventail_wire::{Offset, Timestamp, TopicName, TriggerName};
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,7 @@ impl Records {
         let mut from = log.status().range.start;
         loop {
             let limit = ReadLimit { records: 1024, bytes: 4 << 20 };
-            let records = log.read(from, limit).await.map_err(read_failed)?;
+            let records = read_what_is_left(log.as_ref(), from, limit).await.map_err(read_failed)?;
             let Some(last) = records.last() else { return Ok((Self { log, written }, known)) };
             from = last.offset.plus(1);
             written += records.len();

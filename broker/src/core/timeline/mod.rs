@@ -22,7 +22,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use eventail_storage::DiskStore;
 use eventail_storage::index::Index;
-use eventail_storage::log::{Durability, Log, LogOptions, NewRecord, ReadError, ReadLimit, Record};
+use eventail_storage::log::{
+    Durability, Log, LogOptions, NewRecord, ReadError, ReadLimit, Record, read_what_is_left,
+};
 use eventail_wire::{Clock, Offset, Timestamp, TopicName, TriggerName};
 use tokio::sync::watch;
 
@@ -251,7 +253,9 @@ impl Timeline {
             let Some(len) = block_len(&pages) else { return Ok(false) };
             pages.truncate(len);
             let index = Arc::clone(&kept.index);
-            let add = move || index.add(from, pages.len() as u64, &touched(&pages));
+            // Damaged pages count: a block is a range of offsets.
+            let count = pages.last().map_or(0, |last| last.offset.plus(1).since(from));
+            let add = move || index.add(from, count, &touched(&pages));
             tokio::task::spawn_blocking(add).await??;
         }
         Ok(true)
@@ -281,14 +285,23 @@ impl Kept {
         if records == 0 {
             return Ok(Vec::new());
         }
-        if let Some(pages) = self.log.read_tail(from, limit) {
-            return Ok(pages);
+        let mut pages: Vec<Record> = Vec::new();
+        let mut at = from;
+        // A read ends before damaged pages. What is left on both sides of them makes one block, or none would ever be whole.
+        while at < end && pages.len() < limit.records {
+            let read = match read_what_is_left(self.log.as_ref(), at, limit).await {
+                Ok(read) => read,
+                Err(ReadError::Trimmed { .. }) => break,
+                Err(source) => return Err(BrokerError::Read { log: TIMELINE_LOG.to_owned(), source }),
+            };
+            let Some(last) = read.last() else { break };
+            at = last.offset.plus(1);
+            pages.extend(read);
+            if pages.iter().map(|page| page.payload.len()).sum::<usize>() >= BLOCK_BYTES {
+                break;
+            }
         }
-        match self.log.read(from, limit).await {
-            Ok(pages) => Ok(pages),
-            Err(ReadError::Trimmed { .. }) => Ok(Vec::new()),
-            Err(source) => Err(BrokerError::Read { log: TIMELINE_LOG.to_owned(), source }),
-        }
+        Ok(pages)
     }
 }
 

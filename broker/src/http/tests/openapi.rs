@@ -16,10 +16,10 @@ use crate::config::{Schedule, ScheduleTo};
 use crate::status::{
     Account, BreakerState, BulkResult, ConfigAction, ConfigChange, ConfigPart, ConfigStatus,
     DeadLetterFilter, DeadLetterOrigin, DeadLetterSummary, DedupStatus, DelayedEvent, DelayedState,
-    EventPlace, EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus, NearMiss,
-    OrphanStatus, PatternMiss, RateWait, Readiness, RedriveRequest, ReloadPlan, ReloadReport, ReplayPoint,
-    ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ScheduleStatus, StoryOutcome, TlsStatus,
-    TopicStatus, TriggerState, TriggerStatus, TriggerStory, WaitsFor,
+    EventPlace, EventTimeline, EventTimelines, FunctionSummary, HeldBy, InstancesStatus, LostEvents,
+    NearMiss, OrphanStatus, PatternMiss, RateWait, Readiness, RedriveRequest, ReloadPlan, ReloadReport,
+    ReplayPoint, ReplayPreview, ReplayRequest, ReplayState, ReplayStatus, ScheduleStatus, StoryOutcome,
+    TlsStatus, TopicStatus, TriggerState, TriggerStatus, TriggerStory, WaitsFor,
 };
 
 fn document() -> Value {
@@ -168,8 +168,11 @@ fn the_shapes_are_those_that_are_sent() {
         refusal: None,
         dedup_ids: 0,
         dedup_bytes: 0,
+        lost: Vec::new(),
     };
     check_shape("TopicStatus", topic);
+    let (file, cause) = (String::new(), String::new());
+    check_shape("LostEvents", LostEvents { first: offset, next: offset, file, position: 0, cause });
     let status = TriggerStatus {
         near_miss: None,
         name: trigger(),

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use eventail_wire::{Code, Offset};
+use eventail_wire::{Offset, Timestamp};
 
 use super::rig::{Rig, new_record, options, payload};
-use crate::disk::check;
+use crate::disk::{LogCheck, check};
 use crate::disk_io::{Disk, SimDisk};
-use crate::log::{AppendError, LogOptions, ReadError};
+use crate::log::{LogOptions, ReadError, ReadLimit, Record};
 
 fn segment(base: u64) -> PathBuf {
     PathBuf::from(format!("/data/log/{base:020}.log"))
@@ -54,78 +54,213 @@ fn a_torn_tail_is_cut_off_and_its_bytes_never_come_back() {
     assert_eq!(check(&disk, Path::new("/data")).unwrap()[0].torn_tail, None);
 }
 
-#[test]
-fn damage_before_what_was_synced_is_corruption_and_told_with_its_place() {
-    for hurt in [0, 3, 8] {
-        let disk = SimDisk::new();
-        drop(filled(&disk, 1 << 20, 10));
-        disk.damage(&segment(0), hurt * 100 + 60, |byte| byte ^ 4).unwrap();
-        let mut rig = Rig::open(&disk, options(), Default::default()).unwrap();
-        assert_eq!(rig.shared.status().refusal, Some(Code::StorageCorrupt));
-        assert_eq!(rig.end(), Offset(hurt));
-        let readable = rig.read_all().unwrap();
-        assert_eq!(readable.len() as u64, hurt, "what stands before it is readable");
-        match rig.append(vec![new_record(99, 5)]) {
-            Err(AppendError::Corrupt { file, position, offset }) => {
-                assert_eq!(file, "log/00000000000000000000.log");
-                assert_eq!((position, offset), (hurt * 100, Offset(hurt)));
+/// Everything that can be read from an offset on, and what is told to be lost on the way.
+fn read_on(rig: &mut Rig, from: u64) -> (Vec<Record>, Vec<(u64, u64)>) {
+    let limit = ReadLimit { records: 3, bytes: 1 << 20 };
+    let (mut records, mut lost) = (Vec::new(), Vec::new());
+    let mut next = Offset(from);
+    while next < rig.end() {
+        match rig.reader.read(&rig.shared, next, limit) {
+            Ok(read) => {
+                next = read.last().expect("there is something below the end").offset.plus(1);
+                records.extend(read);
             }
-            other => panic!("{other:?}"),
+            Err(ReadError::Corrupt { offset, next: behind, .. }) => {
+                lost.push((offset.0, behind.0));
+                next = behind;
+            }
+            Err(error) => panic!("{error}"),
         }
-        let limit = crate::log::ReadLimit { records: 1, bytes: 1 };
-        let error = rig.reader.read(&rig.shared, Offset(hurt), limit).unwrap_err();
-        assert!(matches!(error, ReadError::Corrupt { offset, .. } if offset == Offset(hurt)), "{error}");
-        let found = check(&disk, Path::new("/data")).unwrap().remove(0);
-        assert!(!found.is_sound());
-        assert_eq!((found.corruptions[0].position, found.corruptions[0].offset), (hurt * 100, Offset(hurt)));
-        let before = disk.content(&segment(0)).unwrap();
-        drop(Rig::open(&disk, options(), Default::default()).unwrap());
-        assert_eq!(disk.content(&segment(0)).unwrap(), before, "a damaged file is left as it is");
+    }
+    (records, lost)
+}
+
+/// Every record but those in `lost` is served from wherever one begins, and those are told of.
+fn all_but(rig: &mut Rig, end: u64, lost: std::ops::Range<u64>) {
+    assert_eq!(rig.end(), Offset(end));
+    assert_eq!(rig.shared.status().refusal, None, "damage is no reason to refuse appends");
+    for from in 0..end {
+        let (records, told) = read_on(rig, from);
+        let offsets: Vec<u64> = records.iter().map(|record| record.offset.0).collect();
+        let expected: Vec<u64> = (from..end).filter(|offset| !lost.contains(offset)).collect();
+        assert_eq!(offsets, expected, "from {from}");
+        for record in &records {
+            assert_eq!(record.payload, payload(u128::from(record.offset.0), 40));
+        }
+        if from < lost.end {
+            assert_eq!(told, [(from.max(lost.start), lost.end)], "from {from}");
+        } else {
+            assert!(
+                told.is_empty(),
+                "what lies before {from} concerns nobody who reads from there: {told:?}"
+            );
+        }
+    }
+    let told: Vec<_> = rig.shared.status().lost.iter().map(|lost| (lost.first.0, lost.next.0)).collect();
+    assert_eq!(told, [(lost.start, lost.end)], "it is named once, however often it is met");
+}
+
+fn open(disk: &SimDisk, segment_bytes: u64) -> Rig {
+    Rig::open(disk, LogOptions { segment_bytes, ..options() }, Default::default()).unwrap()
+}
+
+fn checked(disk: &SimDisk) -> LogCheck {
+    check(disk, Path::new("/data")).unwrap().remove(0)
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_batch_of_the_newest_segment_costs_that_batch() {
+    // In the magic, the checksum, the length, the count, the offset, the times, and the payload.
+    for byte in [1, 5, 8, 10, 12, 17, 25, 33, 41, 60, 99] {
+        for hurt in [0, 3, 8] {
+            let disk = SimDisk::new();
+            drop(filled(&disk, 1 << 20, 10));
+            disk.damage(&segment(0), hurt * 100 + byte, |byte| byte ^ 4).unwrap();
+            let found = checked(&disk);
+            let damage = &found.corruptions[0];
+            assert_eq!((found.corruptions.len(), found.records), (1, 9), "byte {byte} of {hurt}: {found:?}");
+            assert_eq!((damage.position, damage.bytes), (hurt * 100, 100));
+            assert_eq!((damage.offset, damage.next), (Offset(hurt), Offset(hurt + 1)));
+            let before = disk.content(&segment(0)).unwrap();
+            let mut rig = open(&disk, 1 << 20);
+            all_but(&mut rig, 10, hurt..hurt + 1);
+            assert_eq!(disk.content(&segment(0)).unwrap(), before, "what is damaged is left as it is");
+            // Appends go on behind everything, over restarts as well.
+            rig.append(vec![new_record(10, 40)]).unwrap();
+            drop(rig);
+            disk.power_cut(hurt);
+            all_but(&mut open(&disk, 1 << 20), 11, hurt..hurt + 1);
+        }
     }
 }
 
 #[test]
+fn a_zeroed_block_costs_the_batches_that_it_touches() {
+    let disk = SimDisk::new();
+    drop(filled(&disk, 1 << 20, 20));
+    write(&disk, &segment(0), &[0; 512], 512);
+    all_but(&mut open(&disk, 1 << 20), 20, 5..11);
+    assert_eq!(checked(&disk).corruptions.len(), 1);
+}
+
+#[test]
 fn the_last_batch_of_a_log_that_was_closed_cannot_pass_for_a_torn_tail() {
-    let disk = SimDisk::new();
-    let mut rig = filled(&disk, 1 << 20, 10);
-    rig.core.close();
-    disk.damage(&segment(0), 9 * 100 + 60, |byte| byte ^ 4).unwrap();
-    let rig = Rig::open(&disk, options(), Default::default()).unwrap();
-    assert_eq!(rig.shared.status().refusal, Some(Code::StorageCorrupt));
-    assert_eq!(rig.end(), Offset(9));
+    for cut in [None, Some(0), Some(899), Some(950)] {
+        let disk = SimDisk::new();
+        let mut rig = filled(&disk, 1 << 20, 10);
+        rig.core.close();
+        let lost = match cut {
+            None => {
+                disk.damage(&segment(0), 9 * 100 + 60, |byte| byte ^ 4).unwrap();
+                9..10
+            }
+            Some(bytes) => {
+                disk.open(&segment(0)).unwrap().set_len(bytes).unwrap();
+                bytes / 100..10
+            }
+        };
+        let mut rig = open(&disk, 1 << 20);
+        all_but(&mut rig, 10, lost.clone());
+        rig.append(vec![new_record(10, 40)]).unwrap();
+        drop(rig);
+        all_but(&mut open(&disk, 1 << 20), 11, lost);
+    }
 }
 
 #[test]
-fn damage_in_a_closed_segment_is_found_by_the_read_that_meets_it() {
+fn damage_in_a_closed_segment_costs_its_batch_whether_or_not_the_start_reads_it() {
+    for has_sidecar in [true, false] {
+        for byte in [2, 8, 60] {
+            let disk = SimDisk::new();
+            let rig = filled(&disk, 1_000, 35);
+            let closed = rig.shared.segments().sealed[1];
+            drop(rig);
+            disk.damage(&segment(closed.base.0), 200 + byte, |byte| byte ^ 1).unwrap();
+            if !has_sidecar {
+                disk.remove(&sidecar(closed.base.0)).unwrap();
+            }
+            // Ids to be remembered would be read from the log.
+            let plain = LogOptions { segment_bytes: 1_000, deduplication: None, ..options() };
+            let mut rig = Rig::open(&disk, plain, Default::default()).unwrap();
+            assert_eq!(
+                rig.shared.status().lost.is_empty(),
+                has_sidecar,
+                "a start does not read what was closed"
+            );
+            let hurt = closed.base.0 + 2;
+            all_but(&mut rig, 35, hurt..hurt + 1);
+            rig.append(vec![new_record(35, 40)]).unwrap();
+            assert_eq!(checked(&disk).corruptions[0].offset, Offset(hurt));
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_costs_its_records_and_no_others() {
+    for (which, lost) in [(1, 10..20), (2, 20..30)] {
+        let disk = SimDisk::new();
+        let rig = filled(&disk, 1_000, 35);
+        assert_eq!(rig.shared.segments().sealed[which].base, Offset(lost.start));
+        drop(rig);
+        disk.remove(&segment(lost.start)).unwrap();
+        assert_eq!(checked(&disk).corruptions[0].next, Offset(lost.end));
+        all_but(&mut open(&disk, 1_000), 35, lost);
+    }
+}
+
+#[test]
+fn the_offsets_of_a_newest_segment_that_is_missing_are_not_given_out_again() {
     let disk = SimDisk::new();
-    let rig = filled(&disk, 1_000, 35);
-    let closed = rig.shared.segments().sealed[1];
+    filled(&disk, 1_000, 35).core.close();
+    disk.remove(&segment(30)).unwrap();
+    assert_eq!(checked(&disk).corruptions[0].next, Offset(35));
+    let mut rig = open(&disk, 1_000);
+    all_but(&mut rig, 35, 30..35);
+    assert_eq!(rig.append(vec![new_record(35, 40)]).unwrap()[0].offset, Offset(35));
     drop(rig);
-    disk.damage(&segment(closed.base.0), 250, |byte| byte ^ 1).unwrap();
-    let mut rig =
-        Rig::open(&disk, LogOptions { segment_bytes: 1_000, ..options() }, Default::default()).unwrap();
-    assert_eq!(rig.end(), Offset(35), "a start does not read what was closed");
-    let limit = crate::log::ReadLimit { records: 100, bytes: 1 << 20 };
-    let good = rig.reader.read(&rig.shared, Offset(0), limit).unwrap();
-    assert_eq!(good.len() as u64, closed.base.0 + 2, "up to the damage");
-    let error = rig.reader.read(&rig.shared, closed.base.plus(2), limit).unwrap_err();
-    assert!(
-        matches!(error, ReadError::Corrupt { position: 200, offset, .. } if offset == closed.base.plus(2))
+    all_but(&mut open(&disk, 1_000), 36, 30..35);
+    for base in [0, 10, 20, 35] {
+        disk.remove(&segment(base)).unwrap();
+    }
+    assert_eq!(
+        open(&disk, 1_000).end(),
+        Offset(35),
+        "with nothing left it goes on behind what the sidecars tell"
     );
-    assert_eq!(rig.reader.read(&rig.shared, closed.end, limit).unwrap().len() as u64, 35 - closed.end.0);
-    assert!(!check(&disk, Path::new("/data")).unwrap()[0].is_sound());
 }
 
 #[test]
-fn a_missing_segment_is_corruption() {
+fn files_of_others_are_left_alone_and_named() {
     let disk = SimDisk::new();
-    let rig = filled(&disk, 1_000, 35);
-    let closed = rig.shared.segments().sealed[1];
+    drop(filled(&disk, 1_000, 12));
+    for name in ["notes.txt", "7.log", "00000000000000000000.log.bak"] {
+        let file = disk.create(&Path::new("/data/log").join(name)).unwrap();
+        file.write_all_at(b"somebody's", 0).unwrap();
+    }
+    let mut rig = open(&disk, 1_000);
+    assert_eq!(rig.read_all().unwrap().len(), 12);
+    rig.core.close();
+    let found = checked(&disk);
+    assert_eq!(found.foreign, ["00000000000000000000.log.bak", "7.log", "notes.txt"]);
+    assert!(found.is_sound());
+    assert_eq!(disk.content(Path::new("/data/log/notes.txt")).unwrap(), b"somebody's");
+}
+
+#[test]
+fn a_time_is_found_beside_damage() {
+    let disk = SimDisk::new();
+    let mut rig = Rig::open(&disk, LogOptions { segment_bytes: 1_000, ..options() }, Timestamp(0)).unwrap();
+    for id in 0..30 {
+        rig.now = Timestamp(id * 10);
+        rig.append(vec![new_record(u128::from(id), 40)]).unwrap();
+    }
     drop(rig);
-    disk.remove(&segment(closed.base.0)).unwrap();
-    let rig = Rig::open(&disk, options(), Default::default()).unwrap();
-    assert_eq!(rig.shared.status().refusal, Some(Code::StorageCorrupt));
-    assert_eq!(rig.end(), closed.base);
+    disk.damage(&segment(10), 450, |byte| byte ^ 1).unwrap();
+    let mut rig = open(&disk, 1_000);
+    for (time, expected) in [(135, 14), (140, 14), (150, 14), (151, 16), (95, 10), (260, 26)] {
+        let found = rig.reader.offset_at(&rig.shared, Timestamp(time)).unwrap();
+        assert_eq!(found, Offset(expected), "at {time}: whoever begins there is told of 14");
+    }
 }
 
 #[test]
@@ -171,16 +306,14 @@ fn anything_at_all_in_a_segment_file_is_taken_without_a_panic() {
         let found = check(&disk, Path::new("/data")).unwrap().remove(0);
         let mut rig =
             Rig::open(&disk, LogOptions { segment_bytes: 1_000, ..options() }, Default::default()).unwrap();
-        // Every record that comes back is one that was written, at its offset.
-        let mut next = rig.start();
-        let limit = crate::log::ReadLimit { records: 3, bytes: 1_000 };
-        while let Ok(records) = rig.reader.read(&rig.shared, next, limit) {
-            let Some(last) = records.last() else { break };
-            next = last.offset.plus(1);
-            assert!(records.iter().all(|record| record.payload == payload(u128::from(record.offset.0), 40)));
-        }
+        // Every record that comes back is one that was written, at its offset, and all others are told of.
+        let start = rig.start();
+        let (records, lost) = read_on(&mut rig, start.0);
+        assert!(records.iter().all(|record| record.payload == payload(u128::from(record.offset.0), 40)));
+        let gone: u64 = lost.iter().map(|(first, next)| next - first).sum();
+        assert_eq!(records.len() as u64 + gone, rig.end().since(start));
         if found.is_sound() && found.offsets.start == Offset(0) {
-            assert_eq!(found.records, next.0, "{found:?}");
+            assert_eq!(found.records, records.len() as u64, "{found:?}");
         }
     }
 }

@@ -4,6 +4,8 @@ mod anomaly;
 mod damage;
 mod dedup;
 mod engine;
+mod fixtures;
 mod full;
+mod repair;
 mod rig;
 mod store;

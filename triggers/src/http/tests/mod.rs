@@ -4,12 +4,13 @@ mod answers;
 mod batches;
 mod connections;
 mod dynamic;
+mod handshake;
+mod oauth;
 mod reports;
 mod requests;
 mod screening;
 mod tls;
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -126,15 +127,7 @@ pub(crate) fn loopback() -> Egress {
 }
 
 fn options(url: &str) -> HttpTargetOptions {
-    HttpTargetOptions {
-        url: url.parse().unwrap(),
-        mode: HttpMode::Binary,
-        headers: Vec::new(),
-        signing_secrets: Vec::new(),
-        statuses: BTreeMap::new(),
-        idle_connections: 32,
-        callback: false,
-    }
+    HttpTargetOptions::to(url.parse().unwrap())
 }
 
 pub(crate) fn event() -> Event {

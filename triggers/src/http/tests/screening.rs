@@ -49,14 +49,93 @@ async fn loopback_is_called_only_where_it_is_allowed() {
 
 #[tokio::test]
 async fn literal_addresses_are_screened_in_every_spelling() {
-    for host in
-        ["169.254.169.254", "[::1]", "[::ffff:127.0.0.1]", "[fd00::1]", "0.0.0.0", "127.1", "2130706433"]
-    {
+    for host in [
+        "169.254.169.254",
+        "0.0.0.0",
+        "10.0.0.1",
+        "[::]",
+        "[::1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::127.0.0.1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::ffff:0:127.0.0.1]",
+        "[64:ff9b::169.254.169.254]",
+        "[64:ff9b:1::10.0.0.1]",
+        "[2002:7f00:1::]",
+        "[2002:a9fe:a9fe::1]",
+        "[2001:0:7f00:1::]",
+        "[2001::5601:5601]",
+        "[fd00::1]",
+        "[fe80::1]",
+        "[ff02::1]",
+    ] {
         let target = HttpTarget::new(options(&format!("http://{host}:1/")), Egress::new([])).unwrap();
         let (class, _, response) = retried(invoke(&target).await);
         assert_eq!(class, RetryClass::Unreachable);
         assert!(response.error.contains("[egress] allow = ["), "{host}: {}", response.error);
     }
+}
+
+/// The system's resolver reads these as numbers; whatever it makes of them is screened, and the server sees nothing.
+#[tokio::test]
+async fn numbers_in_disguise_reach_nobody() {
+    let server = Server::answering(|_, _| status(200)).await;
+    for host in [
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "0X7F.0.0.1",
+        "0177.0.0.1",
+        "017700000001",
+        "127.0.0.01",
+        "127.0.0.1.",
+        "localhost",
+        "localhost.",
+        "LOCALHOST",
+        "0",
+    ] {
+        let url = format!("http://{host}:{}/", server.address.port());
+        let (class, _, response) =
+            retried(invoke(&HttpTarget::new(options(&url), Egress::new([])).unwrap()).await);
+        assert_eq!(class, RetryClass::Unreachable);
+        let is_refused =
+            response.error.contains("[egress] allow = [") || response.error.contains("could not be resolved");
+        assert!(is_refused, "{host}: {}", response.error);
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn only_the_ports_of_the_policy_are_called() {
+    let server = Server::answering(|_, _| status(200)).await;
+    let url = format!("http://{}/", server.address);
+    let port = server.address.port();
+    let only = |first, last| loopback().with_ports([PortRange { first, last }]);
+    let (class, _, response) = retried(invoke(&HttpTarget::new(options(&url), only(1, 1023)).unwrap()).await);
+    assert_eq!(class, RetryClass::Unreachable);
+    let said = format!("`127.0.0.1` is at port {port}, which is not called: `egress.ports` does not have it");
+    assert_eq!(response.error, said);
+    assert_eq!(server.connections(), 0);
+    assert!(is_acked(&invoke(&HttpTarget::new(options(&url), only(port, port)).unwrap()).await));
+}
+
+#[tokio::test]
+async fn nobody_is_sent_where_a_redirect_points() {
+    let inner = Server::answering(|_, _| status(200)).await;
+    let inside = format!("http://{}/", inner.address);
+    for code in [301, 302, 303, 307, 308] {
+        let inside = inside.clone();
+        let server = Server::answering(move |_, _| {
+            Response::builder().status(code).header("location", &inside).body(Full::default()).unwrap()
+        })
+        .await;
+        let (reason, ..) = rejected(invoke(&server.target()).await);
+        assert_eq!(reason, RejectReason::Permanent);
+    }
+    assert_eq!(inner.connections(), 0);
 }
 
 #[tokio::test]
@@ -67,6 +146,21 @@ async fn a_name_is_called_at_the_address_that_was_screened() {
     let target = HttpTarget::new(options("http://target.example/x"), egress).unwrap();
     assert!(is_acked(&invoke(&target).await));
     assert_eq!(server.last().0.headers["host"], "target.example");
+}
+
+/// Were the name looked up once more for the connection, the other server would have it.
+#[tokio::test]
+async fn a_connection_looks_its_name_up_once() {
+    let judged = Server::answering(|_, _| status(200)).await;
+    let other = Server::answering(|_, _| status(200)).await;
+    let resolver = Scripted::new(&[&[judged.address], &[other.address]]);
+    let egress = Egress::new([AddressRange { address: judged.address.ip(), prefix_bits: 32 }]);
+    let egress = egress.with_resolver(resolver);
+    let target = || HttpTarget::new(options("http://target.example/"), egress.clone()).unwrap();
+    assert!(is_acked(&invoke(&target()).await));
+    assert_eq!((judged.connections(), other.connections()), (1, 0));
+    assert!(is_acked(&invoke(&target()).await));
+    assert_eq!((judged.connections(), other.connections()), (1, 1), "each connection looks anew");
 }
 
 #[tokio::test]

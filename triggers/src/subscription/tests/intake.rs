@@ -64,6 +64,40 @@ fn retention_takes_pending_events_and_unread_ones_and_tells_both() {
 }
 
 #[test]
+fn damage_takes_what_lies_in_it_and_nothing_before_or_behind() {
+    let mut subscription = offered(policy(), 3);
+    assert_eq!(subscription.damaged(Offset(5), Offset(6)), None, "what lies before is not read yet");
+    assert_eq!(
+        subscription.damaged(Offset(1), Offset(2)),
+        Some(Entry::Damaged { first: Offset(1), next: Offset(2), lost: 0, expired: 1 })
+    );
+    assert_eq!(subscription.damaged(Offset(1), Offset(2)), None, "once");
+    assert_eq!(
+        subscription.damaged(Offset(3), Offset(8)),
+        Some(Entry::Damaged { first: Offset(3), next: Offset(8), lost: 5, expired: 0 })
+    );
+    assert_eq!((subscription.cursor(), subscription.scanned()), (Offset(0), Offset(8)));
+    let leases = lease(&mut subscription, 0);
+    let leased: Vec<_> = leases.iter().map(|lease| lease.offset).collect();
+    assert_eq!(leased, [Offset(0), Offset(2)]);
+    for one in &leases {
+        settle(&mut subscription, 0, one, Ending::Ack);
+    }
+    let account = subscription.account();
+    assert_eq!((subscription.cursor(), subscription.lost_events()), (Offset(8), 5));
+    assert_eq!((account.delivered, account.expired, account.pending), (2, 1, 0));
+}
+
+#[test]
+fn an_event_under_way_that_is_damaged_is_settled_once() {
+    let mut subscription = offered(policy(), 2);
+    let leases = lease(&mut subscription, 0);
+    assert!(subscription.damaged(Offset(0), Offset(1)).is_some());
+    assert!(subscription.settle(Timestamp(0), leases[0].token, Ending::Ack, &mut Vec::new()).is_err());
+    assert_eq!((subscription.cursor(), subscription.account().expired), (Offset(1), 1));
+}
+
+#[test]
 fn skipping_back_changes_nothing() {
     let mut subscription = offered(policy(), 3);
     subscription.skip_to(Offset(2));

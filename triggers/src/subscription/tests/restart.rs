@@ -89,6 +89,22 @@ fn retention_before_the_log_is_read_again_counts_each_event_once() {
 }
 
 #[test]
+fn damage_behind_the_cursor_counts_each_event_once_over_a_restart() {
+    let mut subscription = offered(policy(), 6);
+    let leases = lease(&mut subscription, 0);
+    let mut journal = Vec::new();
+    journal.extend(settle(&mut subscription, 0, &leases[1], retry(RetryClass::Failed, None)).1);
+    journal.extend(settle(&mut subscription, 0, &leases[2], Ending::Ack).1);
+    let mut snapshot = replay(&entries(&journal));
+    let mut subscription = Subscription::restore(policy(), snapshot.clone(), 8);
+    let entry = subscription.damaged(Offset(0), Offset(4)).unwrap();
+    assert_eq!(entry, Entry::Damaged { first: Offset(0), next: Offset(4), lost: 2, expired: 1 });
+    snapshot.apply(&entry);
+    assert_eq!(subscription.snapshot(), snapshot);
+    assert_eq!((subscription.account().matched, subscription.account().pending), (2, 0));
+}
+
+#[test]
 fn an_event_that_matches_no_more_is_forgotten() {
     let mut subscription = offered(policy(), 2);
     let leases = lease(&mut subscription, 0);
@@ -124,6 +140,7 @@ fn every_entry_survives_a_format_without_field_names() {
         Entry::State { state: State::Stopped, reason: Some("full".to_owned()) },
         Entry::Skipped { to: Offset(1), expired: 1 },
         Entry::Lost { start: Offset(1), lost: 1, expired: 1 },
+        Entry::Damaged { first: Offset(1), next: Offset(2), lost: 1, expired: 0 },
         Entry::Checkpoint { scanned: Offset(9), pending: vec![Offset(3)] },
     ];
     let bytes = rmp_serde::to_vec(&entries).unwrap();
