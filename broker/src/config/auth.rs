@@ -70,7 +70,7 @@ pub(super) fn read_listen(reader: &mut Reader<'_>, listen: &Section<'_>) -> List
         if is_origin(text) {
             options.origins.push(text.to_ascii_lowercase());
         } else {
-            reader.note(Problem::Origin { value: text.to_owned() }, &item.span);
+            reader.note(Problem::PageOrigin { value: text.to_owned() }, &item.span);
         }
     }
     options

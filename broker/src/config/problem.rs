@@ -245,7 +245,7 @@ pub enum Problem {
     },
     /// An origin that no browser sends.
     #[error("{value:?} is no origin of a web page")]
-    Origin {
+    PageOrigin {
         /// What was written.
         value: String,
     },
@@ -715,7 +715,7 @@ impl Problem {
             Self::Permission { .. } => {
                 "write a scope and a topic's name, in which `*` is any characters, such as \"publish:orders.*\", or \"admin\""
             }
-            Self::Origin { .. } => {
+            Self::PageOrigin { .. } => {
                 "write what the browser shows before the path, such as \"https://console.example\""
             }
             Self::Status { .. } => "write a status as three digits in quotes, such as \"404\"",
