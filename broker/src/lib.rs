@@ -1,6 +1,7 @@
 //! Eventail as a library: the broker that the `eventail` binary runs, in the process of whoever opens it.
 
 pub mod backup;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -8,6 +9,7 @@ mod core;
 mod file_watch;
 #[doc(hidden)]
 pub mod fuzzing;
+mod glob;
 pub mod http;
 mod lambda_name;
 pub mod metrics;

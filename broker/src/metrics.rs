@@ -213,6 +213,8 @@ table! {
         "HTTP requests answered, by route and status";
     PANICS = Counter Count "eventail_panics_total",
         "Panics of the whole process, whatever they ended: each is a mistake of the broker, and the log says where";
+    AUTH_FAILURES = Counter Count "eventail_auth_failures_total",
+        "Requests and frames that were refused for who sent them or for what they may not do, by error code";
     HTTP_PANICS = Counter Count "eventail_http_panics_total",
         "Requests whose handler panicked: each is a mistake of the broker";
     CONNECTIONS = Gauge Count "eventail_connections",

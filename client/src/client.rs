@@ -19,6 +19,7 @@ use crate::publisher::{Publisher, PublisherOptions};
 use crate::subscription::{SubscribeOptions, Subscription};
 use crate::trust;
 use eventail_wire::TopicName;
+use eventail_wire::frame::{Hello, PROTOCOL_VERSION};
 
 /// What the server may send on one stream before it is read: deliveries come in batches of some MiB.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -128,7 +129,12 @@ impl Shared {
     /// A stream after its hello, on the connection that there is or a new one.
     pub(crate) async fn open_link(&self) -> Result<Link, ClientError> {
         let connection = self.connection().await?;
-        Link::open(&connection, &self.options.client_name, self.options.connect_timeout).await
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            client: self.options.client_name.clone(),
+            token: self.options.token.as_ref().map(|token| token.expose().to_owned()),
+        };
+        Link::open(&connection, hello, self.options.connect_timeout).await
     }
 
     /// Delays between tries.

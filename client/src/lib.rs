@@ -48,7 +48,7 @@ pub use eventail_wire::{
     ValueKind,
 };
 pub use identity::Identity;
-pub use options::ClientOptions;
+pub use options::{ClientOptions, Token};
 pub use publisher::{BatchHandle, PublishAck, PublishHandle, Publisher, PublisherOptions};
 pub use subscription::{Delivery, SubscribeOptions, Subscription};
 pub use trust::{Fingerprint, Trust, TrustError};

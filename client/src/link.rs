@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use eventail_wire::frame::{
-    Frame, FrameBuffer, FrameDecoder, FrameKind, Hello, PROTOCOL_VERSION, PeerLimits,
-};
+use eventail_wire::frame::{Frame, FrameBuffer, FrameDecoder, FrameKind, Hello, PeerLimits};
 use eventail_wire::limits;
 use quinn::{Connection, RecvStream, SendStream, WriteError};
 
@@ -33,17 +31,17 @@ impl Link {
     /// Opens a stream and says hello.
     pub(crate) async fn open(
         connection: &Connection,
-        client: &str,
+        hello: Hello,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let what = "the answer to a hello";
         let limit_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        tokio::time::timeout(timeout, Self::greet(connection, client))
+        tokio::time::timeout(timeout, Self::greet(connection, hello))
             .await
             .unwrap_or(Err(ClientError::Timeout { what, limit_ms }))
     }
 
-    async fn greet(connection: &Connection, client: &str) -> Result<Self, ClientError> {
+    async fn greet(connection: &Connection, hello: Hello) -> Result<Self, ClientError> {
         let (send, receive) = connection.open_bi().await?;
         let mut link = Self {
             send,
@@ -60,7 +58,7 @@ impl Link {
                 credit_max: 0,
             },
         };
-        link.out.push(&Frame::Hello(Hello { version: PROTOCOL_VERSION, client: client.to_owned() }))?;
+        link.out.push(&Frame::Hello(hello))?;
         loop {
             if let Some(frame) = link.next_frame()? {
                 let Frame::Welcome(welcome) = frame else {

@@ -5,6 +5,31 @@ use std::time::Duration;
 use crate::identity::Identity;
 use crate::trust::{Fingerprint, Trust};
 
+/// A token of a broker. It never prints.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The token itself, for the one place that sends it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for Token {
+    /// Takes the text; white space around it is none of it, as in what was read from a file.
+    fn from(text: T) -> Self {
+        let text: String = text.into();
+        Self(text.trim().to_owned())
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(***)")
+    }
+}
+
 /// Where the server is, whom to take for it, and how patient to be.
 ///
 /// ```
@@ -29,6 +54,8 @@ pub struct ClientOptions {
     pub server_name: Option<String>,
     /// What the client calls itself in the server's log.
     pub client_name: String,
+    /// What says who the client is and what it may do, where the server asks for it.
+    pub token: Option<Token>,
     /// How long a handshake or the answer to a hello may take. Default 5 s.
     pub connect_timeout: Duration,
     /// After how long without a sign of life the connection counts as lost. Default 10 s.
@@ -51,6 +78,7 @@ impl ClientOptions {
             identity: None,
             server_name: None,
             client_name: concat!("eventail-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            token: None,
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(3),
@@ -99,6 +127,13 @@ impl ClientOptions {
         self
     }
 
+    /// Sets the token that says who the client is and what it may do: what `eventail tokens create` prints.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<Token>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
     /// Sets how long a handshake or the answer to a hello may take.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -126,5 +161,17 @@ impl ClientOptions {
     pub(crate) fn host(&self) -> &str {
         let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
         host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_trimmed_and_never_prints() {
+        let options = ClientOptions::with_roots("localhost:1", "").token("evt_secret\n");
+        assert_eq!(options.token.as_ref().map(Token::expose), Some("evt_secret"));
+        assert!(!format!("{options:?}").contains("secret"), "{options:?}");
     }
 }

@@ -4,6 +4,7 @@
 mod abuse;
 mod abuse_targets;
 mod backup;
+mod auth;
 mod bad_frames;
 mod bad_input;
 mod batches;

@@ -113,7 +113,7 @@ pub fn encoded(frame: &Frame) -> Vec<u8> {
 /// A hello that asks for `version`.
 #[must_use]
 pub fn hello(version: u32) -> Frame {
-    Frame::Hello(Hello { version, client: "raw".to_owned() })
+    Frame::Hello(Hello { version, client: "raw".to_owned(), token: None })
 }
 
 /// A publish of encoded events, whatever they are.

@@ -44,6 +44,16 @@ macro_rules! codes {
 }
 
 codes! {
+    /// It needs a token, a client certificate or a signature, and there is none that counts.
+    Unauthenticated = "unauthenticated", 401, false;
+    /// Whoever asks may not do this; the message says which permission it needs.
+    Forbidden = "forbidden", 403, false;
+    /// Too many tokens from this address were none. One that is right is taken all the same.
+    TooManyAttempts = "too_many_attempts", 429, true;
+    /// A web page of another origin asks for something that changes something.
+    ForeignOrigin = "foreign_origin", 403, false;
+    /// The request is addressed to a host that is not known to be this one.
+    ForeignHost = "foreign_host", 403, false;
     /// The request or frame could not be understood.
     Malformed = "malformed", 400, false;
     /// An event breaks the CloudEvents rules.

@@ -37,7 +37,7 @@
 //!
 //! | kind | number | from | fields |
 //! | --- | --- | --- | --- |
-//! | hello | `01` | client | version, client |
+//! | hello | `01` | client | version, client, token (left out where there is none) |
 //! | publish | `02` | client | header: request, topic; events |
 //! | subscribe | `03` | client | request, name, topic, pattern or nil, start, lease_ms, max_attempts, credit |
 //! | credit | `04` | client | deliveries |
@@ -66,7 +66,10 @@
 //! ## The conversation
 //!
 //! 1. **Hello** comes first on each stream, **welcome** answers it. A server that does not speak the client's version
-//!    answers fault `protocol_version`.
+//!    answers fault `protocol_version`, and one that does not take the token fault `unauthenticated`, or `too_many_attempts`
+//!    where that happened too often. Without a token a client may do what nobody needs one for. What it may not do is refused
+//!    (publish, subscribe) or ends the stream (all else, for instance after the token was revoked) with `unauthenticated` or
+//!    `forbidden`.
 //! 2. **Publish** frames may follow without waiting for answers. Requests count up by one on a stream; answers come in the
 //!    order of the requests. A publish is taken whole or not at all: **published** when its events are durable,
 //!    **refused** otherwise. A refusal ends neither stream nor connection. A publish of which some events are held until their

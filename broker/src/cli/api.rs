@@ -5,8 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventail_triggers::http::Secret;
 use eventail_wire::Code;
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -93,6 +94,8 @@ impl std::fmt::Display for ApiUrl {
 #[derive(Debug)]
 pub(super) struct Api {
     url: ApiUrl,
+    /// The header with the token that says who asks.
+    authorization: Option<HeaderValue>,
     tls: TlsArguments,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
@@ -107,7 +110,19 @@ struct Problem {
 impl Api {
     /// Connects to nothing yet.
     pub(super) fn new(url: ApiUrl) -> Self {
-        Self { url, tls: TlsArguments::default(), sender: None }
+        Self { url, authorization: None, tls: TlsArguments::default(), sender: None }
+    }
+
+    /// The same, asking with a token.
+    pub(super) fn with_token(mut self, token: Option<Secret>) -> Result<Self, CliError> {
+        if let Some(token) = token {
+            let header = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+            let mut header = header.map_err(|error| CliError::Request { source: error.into() })?;
+            // So that it never prints.
+            header.set_sensitive(true);
+            self.authorization = Some(header);
+        }
+        Ok(self)
     }
 
     /// The same, with what `https` needs.
@@ -168,7 +183,7 @@ impl Api {
         content_type: &str,
         body: Bytes,
     ) -> Result<T, CliError> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url.prefix))
             .header(header::HOST, &self.url.authority)
@@ -176,6 +191,9 @@ impl Api {
             .header(header::USER_AGENT, concat!("eventail/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
             .map_err(|source| CliError::Request { source })?;
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+        }
         let answer = timeout(ANSWER_TIME, self.exchange(request)).await;
         let (status, body) = answer.map_err(|_| self.late(ANSWER_TIME))??;
         if status.is_success() {

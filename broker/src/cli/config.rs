@@ -64,7 +64,7 @@ enum Action {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let is_json = arguments.output.output == Format::Json;
     match arguments.action.unwrap_or(Action::Status) {
         Action::Status => {

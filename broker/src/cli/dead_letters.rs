@@ -176,7 +176,7 @@ pub(super) fn word(reason: RejectReason) -> String {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let format = arguments.output.output;
     let nothing = Action::List { filter: Filter::all(), limit: None };
     match arguments.action.unwrap_or(nothing) {

@@ -63,7 +63,7 @@ enum Action {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let format = arguments.output.output;
     match arguments.action.unwrap_or(Action::List { topic: None, until: None, limit: None }) {
         Action::List { topic, until, limit } => {

@@ -17,6 +17,7 @@ use super::exit::Exit;
 use super::run_function::RuntimeApiError;
 use super::screen::{Paint, Screen};
 use crate::backup::BackupError;
+use crate::auth::{Exposed, TokensError, TokensFileError};
 use crate::config::ConfigErrors;
 use crate::http::HttpError;
 use crate::quic::QuicError;
@@ -225,6 +226,19 @@ pub enum CliError {
         /// Where it was to go.
         dir: PathBuf,
     },
+    /// Strangers could use the broker.
+    #[error("the broker does not start: {source}")]
+    Exposed {
+        /// How.
+        source: Exposed,
+    },
+    /// The file of the tokens cannot be used.
+    #[error("{}", chain(source))]
+    Tokens {
+        /// Why.
+        #[from]
+        source: TokensFileError,
+    },
     /// The certificate of the listeners cannot be served.
     #[error("the certificate of the listeners cannot be served: {}", source.message())]
     Certificate {
@@ -380,6 +394,13 @@ impl CliError {
         Some(match self {
             Self::Unreachable { .. } | Self::Timeout { .. } => {
                 "start one with `eventail serve`, or name another with --url or EVENTAIL_URL".to_owned()
+            }
+            Self::Exposed { source } => source.help().to_owned(),
+            Self::Tokens { source: TokensFileError::Tokens { source: TokensError::Unknown { .. }, .. } } => {
+                "`eventail tokens` lists those that exist".to_owned()
+            }
+            Self::Refused { code: Code::Unauthenticated, .. } => {
+                "set EVENTAIL_TOKEN, or name a file with the token: --token-file FILE".to_owned()
             }
             Self::NoRunningFile => "name the configuration to compare with: --against FILE".to_owned(),
             Self::Handshake { source, .. } => return handshake_help(source),

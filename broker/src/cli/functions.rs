@@ -51,7 +51,7 @@ enum Action {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let query = Query::default().with("window", Some(arguments.window));
     let (path, is_list) = match arguments.action.unwrap_or(Action::List) {
         Action::List => ("/v1/functions".to_owned(), true),

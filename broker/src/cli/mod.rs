@@ -34,6 +34,7 @@ mod storage;
 mod table;
 mod tail;
 mod tls;
+mod tokens;
 mod topics;
 mod torture;
 mod triggers;
@@ -43,9 +44,11 @@ mod what_if;
 mod why;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use eventail_triggers::http::Secret;
 
 pub use error::CliError;
 pub use exit::Exit;
@@ -54,6 +57,8 @@ pub use run_function::RuntimeApiError;
 use api::{Api, ApiUrl};
 use screen::Screen;
 use tls::TlsArguments;
+
+use crate::config::files::read_text;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -65,6 +70,8 @@ Exit codes:
 
 Environment:
   EVENTAIL_URL          the broker's HTTP address, as --url
+  EVENTAIL_TOKEN        the token that says who asks
+  EVENTAIL_TOKEN_FILE   a file with that token, as --token-file
   EVENTAIL_CA_FILE      whom to trust with https://, as --ca-file
   EVENTAIL_CLIENT_CERT  the certificate to show, as --client-cert
   EVENTAIL_CLIENT_KEY   its key, as --client-key
@@ -127,6 +134,8 @@ enum Command {
     Restore(backup::RestoreArguments),
     /// Tell whether a pattern matches an event, and if not, why
     Match(matching::Arguments),
+    /// Make, list or revoke the tokens that say who may do what
+    Tokens(tokens::Arguments),
     /// Make certificates to try TLS with
     Certificates(certificates::Arguments),
     /// Make keys that sign requests to targets, or check a signed request
@@ -153,15 +162,32 @@ struct Connection {
         value_name = "URL"
     )]
     url: ApiUrl,
+    /// A file with the token that says who asks, in place of EVENTAIL_TOKEN
+    #[arg(long, global = true, env = "EVENTAIL_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsArguments,
 }
 
 impl Connection {
-    fn api(&self) -> Api {
-        Api::new(self.url.clone()).with_tls(self.tls.clone())
+    /// The API, with the token of the file or of the environment. There is no argument for the token itself: everybody on the machine
+    /// could read it.
+    fn api(&self) -> Result<Api, CliError> {
+        let token = match &self.token_file {
+            Some(path) => {
+                let text = read_text(path);
+                Some(text.map_err(|source| CliError::Input { name: path.display().to_string(), source })?)
+            }
+            None => std::env::var(TOKEN_VARIABLE).ok(),
+        };
+        let token = token.map(|token| Secret::new(token.trim().to_owned()));
+        let api = Api::new(self.url.clone()).with_tls(self.tls.clone());
+        api.with_token(token.filter(|token| !token.expose().is_empty()))
     }
 }
+
+/// Where commands find their token.
+const TOKEN_VARIABLE: &str = "EVENTAIL_TOKEN";
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -230,6 +256,7 @@ impl Command {
             Self::Backup(arguments) => backup::run(arguments, screen),
             Self::Restore(arguments) => backup::restore(arguments, screen),
             Self::Match(arguments) => matching::run(&arguments, screen),
+            Self::Tokens(arguments) => tokens::run(arguments, screen),
             Self::Certificates(arguments) => certificates::run(arguments, screen),
             Self::Webhooks(arguments) => webhooks::run(arguments, screen),
             Self::Storage(arguments) => storage::run(arguments, screen),

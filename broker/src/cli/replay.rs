@@ -79,7 +79,7 @@ fn checked_pattern(text: &str) -> Result<String, PatternError> {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let format = arguments.output.output;
     let request = ReplayRequest {
         trigger: arguments.trigger,

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let format = arguments.output.output;
     let Some(id) = arguments.id else {
         list(&mut api, format, screen).await?;

@@ -54,7 +54,7 @@ pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exi
         };
         return show(one, format, screen);
     }
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     match name {
         Some(name) => {
             let answer = api.get(&format!("/v1/schedules/{name}")).await?;

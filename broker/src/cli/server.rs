@@ -10,6 +10,7 @@ use rand::rngs::SmallRng;
 use tokio::runtime::Runtime;
 
 use super::error::CliError;
+use crate::auth::exposure;
 use crate::config::{Config, ConfigSource};
 use crate::http::{self, HttpError, HttpOptions, HttpServer, StartingServer};
 use crate::quic::{self, QuicServer};
@@ -33,6 +34,7 @@ impl Server {
         exposition: Option<PrometheusHandle>,
         source: Option<Arc<dyn ConfigSource>>,
     ) -> Result<Self, CliError> {
+        exposure::check(&config).map_err(|source| CliError::Exposed { source })?;
         let data_dir = config.data_dir.clone();
         let (http_at, quic_at) = (config.http, config.quic);
         let progress = StartProgress::default();

@@ -115,7 +115,7 @@ pub(super) struct Stored {
 
 /// Does it. Without `--follow` it ends at what was the end when it began to read the last page.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let path = format!("/v1/topics/{}/events", arguments.topic);
     let mut from = match arguments.from {
         Some(from) => from,

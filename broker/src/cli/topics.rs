@@ -53,7 +53,7 @@ enum Action {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let format = arguments.output.output;
     match arguments.action.unwrap_or(Action::List) {
         Action::List => list(&mut api, format, screen).await?,

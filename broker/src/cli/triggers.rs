@@ -78,7 +78,7 @@ enum Action {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let format = arguments.output.output;
     let path = |trigger: &TriggerName, verb: &str| format!("/v1/triggers/{trigger}{verb}");
     let answer: Value = match arguments.action.unwrap_or(Action::List) {

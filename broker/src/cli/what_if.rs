@@ -73,7 +73,7 @@ struct Report<'a> {
 
 /// Exit 1 where something would be otherwise and that is asked for.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let after = Config::load(&arguments.config)?;
     let before = match &arguments.against {
         Some(file) => Config::load(file)?,

@@ -53,7 +53,7 @@ pub(super) struct Arguments {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let query = Query::default()
         .with("topic", arguments.topic)
         .with("source", arguments.source)

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use eventail_wire::limits;
 
 use super::amount::{Count, count, set};
+use super::auth;
 use super::model::{Config, Limits};
 use super::problem::{Conflict, Problem};
 use super::reader::{Reader, Section};
@@ -46,6 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>, config: &mut Con
     if let Some(listen) = root.section(reader, "listen", schema::LISTEN) {
         set(&mut config.http, listen.parsed(reader, "http", |text| address("http", text)));
         set(&mut config.quic, listen.parsed(reader, "quic", |text| address("quic", text)));
+        config.listen = auth::read_listen(reader, &listen);
         if let Some(section) = listen.section(reader, "tls", schema::TLS) {
             config.tls = tls::read(reader, &section);
         }

@@ -5,6 +5,7 @@
 //! here decides what the values do: that is [`model`] and those who read it.
 
 mod amount;
+mod auth;
 mod broker;
 mod cases;
 mod document;
@@ -159,6 +160,7 @@ fn read<'t>(reader: &mut Reader<'_>, table: &'t DeTable<'t>) -> Config {
     config.tests = cases::read(reader, &root, &config.triggers);
     config.prices = ledger::read_prices(reader, &root);
     config.timeline = timeline::read(reader, &root);
+    config.auth = auth::read(reader, &root);
     invoke::read(reader, &root, &mut config);
     config
 }

@@ -17,6 +17,8 @@ use eventail_triggers::schedule::{MissedRuns, RunnerOptions, Timetable};
 use eventail_triggers::target::Target;
 use eventail_wire::{Event, FunctionName, ScheduleName, Timestamp, TopicName, TriggerName, limits};
 
+use crate::auth::Permission;
+
 /// The topic of a trigger that names none.
 pub const DEFAULT_TOPIC: &str = "default";
 /// The dead-letter topic of a trigger that names none.
@@ -72,6 +74,48 @@ pub struct Config {
     /// Who may call the Lambda Invoke API: secret access keys by access key id. Where there are none, everybody who reaches the
     /// listener.
     pub invoke_keys: BTreeMap<String, Secret>,
+    /// Who may do what; `None` asks nobody.
+    pub auth: Option<AuthOptions>,
+    /// Whose requests the listeners take.
+    pub listen: ListenOptions,
+}
+
+/// Who may do what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthOptions {
+    /// The file of the tokens; `tokens.toml` in the data folder where absent.
+    pub tokens_file: Option<PathBuf>,
+    /// What clients may do, by a name in their verified certificate.
+    pub certificates: BTreeMap<String, Arc<[Permission]>>,
+    /// What everybody may do.
+    pub anonymous: Arc<[Permission]>,
+    /// Where administrative acts are written down, beside the log.
+    pub audit_file: Option<PathBuf>,
+    /// Attempts to be let in that may fail from one address in a minute.
+    pub failures_per_minute: u32,
+}
+
+impl Default for AuthOptions {
+    fn default() -> Self {
+        Self {
+            tokens_file: None,
+            certificates: BTreeMap::new(),
+            anonymous: Arc::from([]),
+            audit_file: None,
+            failures_per_minute: 60,
+        }
+    }
+}
+
+/// Whose requests the listeners take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Hosts that requests may be addressed to beside this machine's own names, in lower case, with or without a port.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may change something, in lower case.
+    pub origins: Vec<String>,
+    /// Whether the broker starts although strangers could use it.
+    pub insecure: bool,
 }
 
 /// What holds for all triggers that call one host.
@@ -465,6 +509,8 @@ impl Config {
             prices: Prices::default(),
             timeline: TimelineOptions::default(),
             invoke_keys: BTreeMap::new(),
+            auth: None,
+            listen: ListenOptions::default(),
         }
     }
 }

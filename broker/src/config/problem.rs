@@ -11,6 +11,7 @@ use eventail_triggers::schedule::{ScheduleError, UnknownZone};
 use eventail_wire::{EventError, NameError, TopicName, limits};
 
 use super::units::UnitError;
+use crate::auth::PermissionError;
 use crate::lambda_name::LambdaNameError;
 
 /// One thing that is wrong. It prints as one line; [`Problem::help`] is the next step.
@@ -241,6 +242,20 @@ pub enum Problem {
         key: String,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// A permission that is none.
+    #[error("`{key}`: {source}")]
+    Permission {
+        /// Whose value.
+        key: String,
+        /// What is wrong with it.
+        source: PermissionError,
+    },
+    /// An origin that no browser sends.
+    #[error("{value:?} is no origin of a web page")]
+    PageOrigin {
+        /// What was written.
+        value: String,
     },
     /// A host's name that is not one.
     #[error("{name:?} is no host that a URL can name")]
@@ -710,6 +725,12 @@ impl Problem {
             }
             Self::HostName { .. } => {
                 "write a name, or a name and a port, such as \"api.example.com\" or \"127.0.0.1:9000\""
+            }
+            Self::Permission { .. } => {
+                "write a scope and a topic's name, in which `*` is any characters, such as \"publish:orders.*\", or \"admin\""
+            }
+            Self::PageOrigin { .. } => {
+                "write what the browser shows before the path, such as \"https://console.example\""
             }
             Self::Status { .. } => "write a status as three digits in quotes, such as \"404\"",
             Self::Start { .. } => {

@@ -18,9 +18,13 @@ pub(super) const ROOT: &[&str] = &[
     "prices",
     "invoke",
     "timeline",
+    "auth",
 ];
 /// `[listen]`
-pub(super) const LISTEN: &[&str] = &["http", "quic", "tls"];
+pub(super) const LISTEN: &[&str] = &["http", "quic", "hosts", "origins", "insecure", "tls"];
+/// `[auth]`
+pub(super) const AUTH: &[&str] =
+    &["tokens_file", "certificates", "anonymous", "audit_file", "failures_per_minute"];
 /// `[listen.tls]`
 pub(super) const TLS: &[&str] = &["certificate", "key", "client_ca", "client_certificates"];
 /// `[limits]`
@@ -220,6 +224,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[prices.ARCHITECTURE]", PRICE),
     ("[invoke]", INVOKE),
     ("[timeline]", TIMELINE),
+    ("[auth]", AUTH),
     ("a secret", SECRET),
 ];
 

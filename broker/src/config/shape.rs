@@ -74,6 +74,7 @@ const KINDS: &[(&str, &str, Kind)] = &[
     ("[schedules.NAME]", "missed", Kind::Word(&["skip", "once", "all"])),
     ("[schedules.NAME]", "data", Kind::Anything),
     ("[invoke]", "keys", Kind::Named(&Kind::Secret)),
+    ("[auth]", "certificates", Kind::Named(&Kind::Texts)),
     ("[[tests]]", "event", Kind::TableOrText),
     ("[[tests]]", "input", Kind::Named(&Kind::Anything)),
     (SECRET, "env", Kind::Text),

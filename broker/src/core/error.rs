@@ -1,5 +1,6 @@
 //! Why the broker could not do what it was asked, with the stable code that every edge passes on.
 
+use crate::auth::TokensFileError;
 use eventail_storage::log::{AppendError, ReadError};
 use eventail_triggers::pattern::PatternError;
 use eventail_wire::{Code, FunctionName, NameError, Offset, ScheduleName, TopicName, TriggerName};
@@ -11,6 +12,9 @@ pub enum BrokerError {
     /// The data folder cannot be opened.
     #[error("the data folder cannot be opened")]
     Open(#[from] eventail_storage::OpenError),
+    /// The tokens that the configuration asks for cannot be read.
+    #[error("{0}")]
+    Tokens(#[from] TokensFileError),
     /// The certificate of the listeners cannot be served.
     #[error("{}", .0.message())]
     Tls(#[from] crate::TlsError),
@@ -351,9 +355,12 @@ impl BrokerError {
             Self::HalfRestored { .. } => Code::Conflict,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Tls(_) => Code::InvalidConfig,
-            Self::Open(_) | Self::Letter(_) | Self::Journal { .. } | Self::Index(_) | Self::Task(_) => {
-                Code::Internal
-            }
+            Self::Open(_)
+            | Self::Tokens(_)
+            | Self::Letter(_)
+            | Self::Journal { .. }
+            | Self::Index(_)
+            | Self::Task(_) => Code::Internal,
         }
     }
 

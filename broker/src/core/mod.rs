@@ -53,6 +53,7 @@ use eventail_wire::frame::{CallbackAction, CallbackOutcome};
 use eventail_wire::{Clock, Event, FunctionName, Offset, Timestamp, TopicName, TriggerName, limits};
 use tokio::sync::watch;
 
+use crate::auth::Gate;
 use crate::config::{Config, INVOCATIONS_TOPIC};
 use crate::status::{
     BulkResult, DeadLetter, DeadLetterFilter, DeadLetterSummary, EventPlace, Observation, Observer,
@@ -130,6 +131,8 @@ pub(crate) struct Core {
     closed: watch::Sender<bool>,
     tasks: Tasks,
     seeds: AtomicU64,
+    /// What listeners ask who somebody is.
+    gate: Gate,
 }
 
 impl std::fmt::Debug for Broker {
@@ -157,6 +160,11 @@ impl Broker {
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
         self.core.config()
+    }
+
+    /// What listeners ask who somebody is. A program that embeds the broker is not asked.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.core.gate
     }
 
     /// The clock that the broker goes by.

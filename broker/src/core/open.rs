@@ -27,6 +27,7 @@ use super::starting::{Marker, StartProgress, watched};
 use super::timeline::Timeline;
 use super::topic::{Topic, log_options};
 use super::{Broker, BrokerError, Core};
+use crate::auth::Gate;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigSource};
 use crate::status::{Observer, StartPhase};
@@ -120,6 +121,8 @@ impl BrokerBuilder {
         if crate::backup::is_half_restored(&*disk, &config.data_dir) {
             return Err(BrokerError::HalfRestored { dir: config.data_dir.clone() });
         }
+        let gate = Gate::new(Arc::clone(&clock));
+        gate.open(&config)?;
         let certificates = super::certificates::open(&config, &clock).await?;
         progress.set_certificates(certificates.clone());
         let logs_dir = config.data_dir.join(LOGS_DIR);
@@ -173,6 +176,7 @@ impl BrokerBuilder {
             ended: watch::Sender::new(false),
             closed: watch::Sender::new(false),
             tasks: super::upkeep::Tasks::default(),
+            gate,
         });
         core.tasks.spawn_below("journal", journal_task.run(core.ended.subscribe()));
         progress.enter(StartPhase::Recovering);

@@ -1,6 +1,6 @@
 //! What every handler shares, and the call that it gets.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -20,6 +20,7 @@ use super::query::{self, Parameters};
 use super::requests::RequestCounters;
 use super::server::Phase;
 use crate::Broker;
+use crate::auth::Principal;
 use crate::config::Limits;
 
 /// Bytes of a JSON body that asks for something: names, filters and a reason.
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) requests: RequestCounters,
     pub(super) exposition: Option<PrometheusHandle>,
     pub(super) phase: watch::Receiver<Phase>,
+    /// Whether only this machine reaches the listener.
+    pub(super) is_on_loopback: bool,
     ids: Mutex<SmallRng>,
 }
 
@@ -54,6 +57,7 @@ impl Api {
         ids: SmallRng,
         exposition: Option<PrometheusHandle>,
         phase: watch::Receiver<Phase>,
+        is_on_loopback: bool,
     ) -> Self {
         let limits = broker.config().limits.clone();
         let time = Duration::from_millis(limits.request_timeout_ms);
@@ -66,6 +70,7 @@ impl Api {
             limits,
             exposition,
             phase,
+            is_on_loopback,
         }))
     }
 
@@ -109,17 +114,48 @@ pub(super) struct Call {
     pub(super) api: Api,
     pub(super) parts: request::Parts,
     pub(super) body: axum::body::Body,
+    /// Who asks.
+    pub(super) principal: Principal,
+    /// What it is about, where only the body says it; for the audit log.
+    pub(super) subject: Subject,
     path: Vec<(String, String)>,
 }
 
+/// What a request is about, as far as only its body says it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Subject(Arc<OnceLock<String>>);
+
+impl Subject {
+    /// Says it, once.
+    pub(super) fn is(&self, subject: String) {
+        // Who says it twice says the same.
+        let _first = self.0.set(subject);
+    }
+
+    pub(super) fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
 impl Call {
-    pub(super) async fn new(api: Api, request: axum::extract::Request) -> Result<Self, Problem> {
+    pub(super) async fn new(
+        api: Api,
+        principal: Principal,
+        subject: Subject,
+        request: axum::extract::Request,
+    ) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let path = RawPathParams::from_request_parts(&mut parts, &())
             .await
             .map_err(|rejection| Problem::parameter(rejection.body_text()))?;
         let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok(Self { api, parts, body, path })
+        Ok(Self { api, parts, body, principal, subject, path })
+    }
+
+    /// `trigger=ship`: the segments that vary.
+    pub(super) fn named(&self) -> String {
+        let named = self.path.iter().map(|(name, value)| format!("{name}={value}"));
+        named.collect::<Vec<_>>().join(" ")
     }
 
     /// A segment of the path, decoded. Empty where the route has none of that name.

@@ -30,6 +30,7 @@ use tracing::{debug, error};
 use super::answers::{Guarded, NoRoom, Untaken};
 use super::api::Api;
 use super::door::Seat;
+use super::guard;
 use super::problem::{Problem, Reply};
 use super::publish;
 use super::routes::{PUBLISH, publish_topic, router};
@@ -183,6 +184,9 @@ async fn answer(
     if let Err(problem) = check_head(request.headers(), request.uri(), api.limits.header_bytes_max) {
         return Ok(refuse(api, None, problem));
     }
+    if let Err(problem) = guard::check_site(api, &request) {
+        return Ok(refuse(api, None, problem));
+    }
     if publish_topic(request.method(), request.uri().path()).is_none() {
         return Ok(Box::pin(route(&ways, request, &untaken)).await);
     }
@@ -195,7 +199,9 @@ async fn answer(
 
 async fn publish_directly(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
     let (parts, body) = request.into_parts();
-    let topic = TopicName::new(publish_topic(&parts.method, parts.uri.path()).unwrap_or_default())?;
+    let topic = publish_topic(&parts.method, parts.uri.path()).unwrap_or_default();
+    guard::check_publish(api, &parts, topic)?;
+    let topic = TopicName::new(topic)?;
     publish::publish(api, &topic, &parts, body).await
 }
 

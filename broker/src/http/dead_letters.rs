@@ -6,9 +6,11 @@ use eventail_wire::{Offset, Timestamp, TopicName, TriggerName};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::api::Call;
+use super::api::{Api, Call};
+use super::guard;
 use super::problem::{Problem, Reply, json, json_bytes};
 use super::query::offset;
+use crate::auth::{Place, Principal, Scope};
 use crate::status::{DeadLetterFilter, DeadLetterSummary, RedriveRequest};
 
 const LIMIT_DEFAULT: usize = 100;
@@ -95,12 +97,44 @@ pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
     };
     let limit = query.limit(LIMIT_DEFAULT)?;
     let after = query.parsed("after", "the `next` of the page before, topic/offset", parse_place)?;
-    let dead_letters = call.api.broker.dead_letters(&filter, after, limit).await?;
+    let mut dead_letters = call.api.broker.dead_letters(&filter, after, limit).await?;
     let next = dead_letters
         .last()
         .filter(|_| dead_letters.len() == limit)
         .map(|last| format!("{}/{}", last.topic, last.offset));
+    dead_letters.retain(|letter| may(&call.principal, Scope::Read, letter));
     json(StatusCode::OK, &Page { dead_letters, next })
+}
+
+/// Whether who asks may do this with a dead letter: he may where he may do it with the topic that its event came from, or with the one
+/// that it is in.
+fn may(principal: &Principal, scope: Scope, letter: &DeadLetterSummary) -> bool {
+    let topics = [&letter.origin_topic, &letter.topic];
+    topics.iter().any(|topic| principal.may(scope, Place::Topic(topic.as_str())))
+}
+
+/// Refuses who may not.
+fn check(principal: &Principal, scope: Scope, letter: &DeadLetterSummary) -> Result<(), Problem> {
+    if may(principal, scope, letter) { Ok(()) } else { guard::demand(principal, scope, &letter.origin_topic) }
+}
+
+/// Whether who asks may do what he asks with all that he selects: with one dead letter, with all of one trigger, or else with everything.
+async fn check_selection(api: &Api, principal: &Principal, filter: &DeadLetterFilter) -> Result<(), Problem> {
+    let broker = &api.broker;
+    if let (Some(topic), Some(offset)) = (&filter.topic, filter.offset) {
+        let letter = broker.dead_letter(topic, offset).await?;
+        return check(principal, Scope::Operate, &letter.summary);
+    }
+    match filter.trigger.as_ref().and_then(|name| broker.trigger(name).ok()) {
+        Some(trigger) => guard::demand(principal, Scope::Operate, &trigger.topic),
+        None => guard::demand_everywhere(principal, Scope::Operate),
+    }
+}
+
+/// What is selected, in the words of the audit log.
+fn told(filter: &DeadLetterFilter) -> String {
+    // What cannot be written is left out: the act itself is still told.
+    serde_json::to_string(filter).unwrap_or_default()
 }
 
 fn parse_reason(text: &str) -> Option<RejectReason> {
@@ -119,6 +153,7 @@ fn parse_place(text: &str) -> Option<(TopicName, Offset)> {
 pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
     let letter = call.api.broker.dead_letter(&call.topic()?, call.offset()?).await?;
+    check(&call.principal, Scope::Read, &letter.summary)?;
     let mut out = serde_json::to_vec(&letter.summary)
         .map_err(|error| Problem::new(eventail_wire::Code::Internal, error.to_string()))?;
     // The summary is an object that is not empty; its closing brace makes room for one more member.
@@ -132,15 +167,22 @@ pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
 /// `POST /v1/dead-letters/redrive`
 pub(super) async fn redrive(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
+    let (principal, subject) = (call.principal.clone(), call.subject.clone());
     let (api, selection) = call.json::<Selection>().await?;
-    json(StatusCode::OK, &api.broker.redrive(&selection.request()?).await?)
+    let request = selection.request()?;
+    subject.is(told(&request.filter));
+    check_selection(&api, &principal, &request.filter).await?;
+    json(StatusCode::OK, &api.broker.redrive(&request).await?)
 }
 
 /// `POST /v1/dead-letters/purge`
 pub(super) async fn purge(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
+    let (principal, subject) = (call.principal.clone(), call.subject.clone());
     let (api, selection) = call.json::<Selection>().await?;
     let request = selection.request()?;
+    subject.is(told(&request.filter));
+    check_selection(&api, &principal, &request.filter).await?;
     if request.per_second.is_some() {
         return Err(Problem::parameter("`per_second` is for a redrive: a purge has no rate"));
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::api::Call;
 use super::problem::{Problem, Reply, json, json_bytes};
+use crate::auth::Scope;
 use crate::status::{DelayedEvent, DelayedFilter};
 
 const LIMIT_DEFAULT: usize = 100;
@@ -29,8 +30,9 @@ pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
     let delayed = call.api.broker.delayed_events(&filter, after, limit + 1).await?;
     // One more than was asked for tells whether there is another page.
     let has_more = delayed.len() > limit;
-    let delayed: Vec<DelayedEvent> = delayed.into_iter().take(limit).collect();
+    let mut delayed: Vec<DelayedEvent> = delayed.into_iter().take(limit).collect();
     let next = delayed.last().filter(|_| has_more).map(|last| format!("{}-{}", last.deliver_at.0, last.id));
+    delayed.retain(|delayed| call.may(Scope::Read, &delayed.topic));
     json(StatusCode::OK, &Page { delayed, next })
 }
 
@@ -43,6 +45,7 @@ fn parse_place(text: &str) -> Option<(Timestamp, HeldId)> {
 pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
     let (delayed, event) = call.api.broker.delayed_event(handle(&call)?).await?;
+    call.demand(Scope::Read, &delayed.topic)?;
     let mut out = serde_json::to_vec(&delayed)
         .map_err(|error| Problem::new(Code::Internal, format!("the answer could not be written: {error}")))?;
     if let Some(event) = event {
@@ -58,7 +61,10 @@ pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
 /// `DELETE /v1/delayed/{id}`
 pub(super) async fn cancel(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
-    json(StatusCode::OK, &call.api.broker.cancel_delayed(handle(&call)?).await?)
+    let id = handle(&call)?;
+    let (delayed, _) = call.api.broker.delayed_event(id).await?;
+    call.demand(Scope::Operate, &delayed.topic)?;
+    json(StatusCode::OK, &call.api.broker.cancel_delayed(id).await?)
 }
 
 fn handle(call: &Call) -> Result<HeldId, Problem> {

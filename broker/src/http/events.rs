@@ -11,6 +11,7 @@ use super::api::Call;
 use super::problem::{Problem, Reply, json, json_bytes};
 use super::query::{Parameters, offset};
 use super::server::Phase;
+use crate::auth::Scope;
 use crate::config;
 use crate::status::{DelayedEvent, EventPlace, LostEvents, StoredEvent, TopicStatus};
 
@@ -122,8 +123,10 @@ struct Places {
 pub(super) async fn find(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
     let id = call.segment("id");
-    let places = call.api.broker.find_event(id).await?;
-    let held = call.api.broker.find_delayed(id).await?;
+    let mut places = call.api.broker.find_event(id).await?;
+    let mut held = call.api.broker.find_delayed(id).await?;
+    places.retain(|place| call.may(Scope::Read, &place.topic));
+    held.retain(|held| call.may(Scope::Read, &held.topic));
     if places.is_empty() && held.is_empty() {
         let id: String = id.chars().take(limits::NAME_BYTES_MAX).collect();
         return Err(Problem::new(Code::UnknownEvent, format!("no topic holds an event with the id {id:?}")));

@@ -65,6 +65,13 @@ impl Problem {
         Self { code, detail: detail.into(), limit: Some(Exceeded { limit, value }), retry_after_ms: None }
     }
 
+    /// The same, when a retry makes sense.
+    #[must_use]
+    pub(super) const fn retry_after_ms(mut self, milliseconds: Option<u64>) -> Self {
+        self.retry_after_ms = milliseconds;
+        self
+    }
+
     pub(super) const fn code(&self) -> Code {
         self.code
     }
@@ -110,6 +117,9 @@ impl Problem {
         *reply.status_mut() = status;
         let headers = reply.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"eventail\""));
+        }
         let known = self.retry_after_ms.filter(|_| self.code.is_retryable());
         let always = (status == StatusCode::TOO_MANY_REQUESTS).then_some(RETRY_AFTER_MS);
         if let Some(milliseconds) = known.or(always) {

@@ -9,7 +9,7 @@ use super::routes::ROUTES;
 use crate::metrics::HTTP_REQUESTS;
 
 /// Statuses that have a slot of their own; the rest is looked up, since it hardly comes.
-const STATUSES: [u16; 12] = [200, 201, 400, 404, 405, 408, 410, 413, 415, 429, 503, 507];
+const STATUSES: [u16; 14] = [200, 201, 400, 401, 403, 404, 405, 408, 410, 413, 415, 429, 503, 507];
 
 /// The counters of all routes and of what is none.
 #[derive(Debug)]

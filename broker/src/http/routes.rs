@@ -1,5 +1,5 @@
-//! The table of routes. The router is built from it, the metrics are labelled by it, and a test holds `openapi.json`
-//! against it.
+//! The table of routes. The router is built from it, the metrics are labelled by it, it says what whoever asks needs, and a test
+//! holds `openapi.json` against it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,12 +11,14 @@ use axum::routing::{MethodFilter, on};
 use eventail_wire::Code;
 use http::Method;
 
-use super::api::{Api, Call};
+use super::api::{Api, Call, Subject};
 use super::problem::{Problem, Reply};
 use super::{
-    backups, config, dead_letters, delayed, deliveries, events, functions, health, invoke, publish, replays,
+    backups, config, dead_letters, delayed, deliveries, events, functions, guard, health, invoke, publish, replays,
     schedules, timeline, topics, triggers,
 };
+use crate::auth::Need;
+use crate::auth::Scope::{Admin, Metrics, Operate, Publish, Read};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
 
@@ -25,6 +27,8 @@ pub(super) struct Route {
     pub(super) method: Method,
     /// The path, with `{names}` for segments that vary.
     pub(super) path: &'static str,
+    /// What whoever asks needs. There is no default.
+    pub(super) need: Need,
     answer: fn(Call) -> Answer,
 }
 
@@ -36,55 +40,60 @@ impl Route {
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal => $handler:path;)*) => {
+    ($($method:ident $path:literal, $need:expr => $handler:path;)*) => {
         /// Every route.
         pub(super) static ROUTES: &[Route] = &[
-            $(Route { method: Method::$method, path: $path, answer: |call| Box::pin($handler(call)) }),*
+            $(Route {
+                method: Method::$method,
+                path: $path,
+                need: $need,
+                answer: |call| Box::pin($handler(call)),
+            }),*
         ];
     };
 }
 
 routes! {
-    POST "/v1/topics/{topic}/events" => publish::answer;
-    GET "/v1/topics/{topic}/events" => events::read;
-    GET "/v1/topics" => topics::list;
-    GET "/v1/topics/{topic}" => topics::show;
-    PUT "/v1/topics/{topic}" => topics::create;
-    GET "/v1/events/{id}" => events::find;
-    GET "/v1/events/{id}/timeline" => timeline::answer;
-    GET "/v1/delayed" => delayed::list;
-    GET "/v1/delayed/{id}" => delayed::show;
-    DELETE "/v1/delayed/{id}" => delayed::cancel;
-    GET "/v1/triggers" => triggers::list;
-    GET "/v1/triggers/{trigger}" => triggers::show;
-    POST "/v1/triggers/{trigger}/pause" => triggers::pause;
-    POST "/v1/triggers/{trigger}/resume" => triggers::resume;
-    POST "/v1/triggers/{trigger}/skip-to" => triggers::skip_to;
-    GET "/v1/config" => config::status;
-    GET "/v1/config/plan" => config::plan;
-    POST "/v1/config/reload" => config::reload;
-    POST "/v1/backups" => backups::start;
-    GET "/v1/backups" => backups::list;
-    GET "/v1/schedules" => schedules::list;
-    GET "/v1/schedules/{schedule}" => schedules::show;
-    GET "/v1/functions" => functions::list;
-    GET "/v1/functions/{function}" => functions::show;
-    GET "/v1/dead-letters" => dead_letters::list;
-    GET "/v1/dead-letters/{topic}/{offset}" => dead_letters::show;
-    POST "/v1/dead-letters/redrive" => dead_letters::redrive;
-    POST "/v1/dead-letters/purge" => dead_letters::purge;
-    POST "/v1/replays" => replays::start;
-    GET "/v1/replays" => replays::list;
-    GET "/v1/replays/{id}" => replays::show;
-    POST "/v1/replays/{id}/cancel" => replays::cancel;
-    POST "/v1/deliveries/{token}/ack" => deliveries::ack;
-    POST "/v1/deliveries/{token}/nack" => deliveries::nack;
-    POST "/v1/deliveries/{token}/extend" => deliveries::extend;
-    POST "/2015-03-31/functions/{name}/invocations" => invoke::answer;
-    GET "/healthz" => health::alive;
-    GET "/readyz" => health::ready;
-    GET "/metrics" => health::metrics;
-    GET "/openapi.json" => health::openapi;
+    POST "/v1/topics/{topic}/events", Need::Topic(Publish) => publish::answer;
+    GET "/v1/topics/{topic}/events", Need::Topic(Read) => events::read;
+    GET "/v1/topics", Need::Each(Read) => topics::list;
+    GET "/v1/topics/{topic}", Need::Topic(Read) => topics::show;
+    PUT "/v1/topics/{topic}", Need::Topic(Operate) => topics::create;
+    GET "/v1/events/{id}", Need::Each(Read) => events::find;
+    GET "/v1/events/{id}/timeline", Need::Each(Read) => timeline::answer;
+    GET "/v1/delayed", Need::Each(Read) => delayed::list;
+    GET "/v1/delayed/{id}", Need::Each(Read) => delayed::show;
+    DELETE "/v1/delayed/{id}", Need::Each(Operate) => delayed::cancel;
+    GET "/v1/triggers", Need::Each(Read) => triggers::list;
+    GET "/v1/triggers/{trigger}", Need::Trigger(Read) => triggers::show;
+    POST "/v1/triggers/{trigger}/pause", Need::Trigger(Operate) => triggers::pause;
+    POST "/v1/triggers/{trigger}/resume", Need::Trigger(Operate) => triggers::resume;
+    POST "/v1/triggers/{trigger}/skip-to", Need::Trigger(Operate) => triggers::skip_to;
+    GET "/v1/config", Need::All(Read) => config::status;
+    GET "/v1/config/plan", Need::All(Read) => config::plan;
+    POST "/v1/config/reload", Need::All(Admin) => config::reload;
+    POST "/v1/backups", Need::All(Admin) => backups::start;
+    GET "/v1/backups", Need::All(Admin) => backups::list;
+    GET "/v1/schedules", Need::Each(Read) => schedules::list;
+    GET "/v1/schedules/{schedule}", Need::Each(Read) => schedules::show;
+    GET "/v1/functions", Need::All(Read) => functions::list;
+    GET "/v1/functions/{function}", Need::All(Read) => functions::show;
+    GET "/v1/dead-letters", Need::Each(Read) => dead_letters::list;
+    GET "/v1/dead-letters/{topic}/{offset}", Need::Each(Read) => dead_letters::show;
+    POST "/v1/dead-letters/redrive", Need::Each(Operate) => dead_letters::redrive;
+    POST "/v1/dead-letters/purge", Need::Each(Operate) => dead_letters::purge;
+    POST "/v1/replays", Need::Each(Operate) => replays::start;
+    GET "/v1/replays", Need::Each(Read) => replays::list;
+    GET "/v1/replays/{id}", Need::Each(Read) => replays::show;
+    POST "/v1/replays/{id}/cancel", Need::Each(Operate) => replays::cancel;
+    POST "/v1/deliveries/{token}/ack", Need::DeliveryToken => deliveries::ack;
+    POST "/v1/deliveries/{token}/nack", Need::DeliveryToken => deliveries::nack;
+    POST "/v1/deliveries/{token}/extend", Need::DeliveryToken => deliveries::extend;
+    POST "/2015-03-31/functions/{name}/invocations", Need::Invocation => invoke::answer;
+    GET "/healthz", Need::Nothing => health::alive;
+    GET "/readyz", Need::Nothing => health::ready;
+    GET "/metrics", Need::All(Metrics) => health::metrics;
+    GET "/openapi.json", Need::Nothing => health::openapi;
 }
 
 /// The place of the publishing route in the table: the one that is found without the router.
@@ -105,8 +114,8 @@ pub(super) fn router(api: &Api) -> Router {
     let mut router = Router::new();
     for (at, route) in ROUTES.iter().enumerate() {
         let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
-        let (api, answer) = (api.clone(), route.answer);
-        let handler = move |request: Request| handle(api.clone(), at, answer, request);
+        let api = api.clone();
+        let handler = move |request: Request| handle(api.clone(), at, route, request);
         router = router.route(route.path, on(filter, handler));
     }
     let (unknown, not_allowed) = (api.clone(), api.clone());
@@ -121,14 +130,35 @@ pub(super) fn router(api: &Api) -> Router {
         })
 }
 
-async fn handle(api: Api, at: usize, answer: fn(Call) -> Answer, request: Request) -> Response {
-    let result = match Call::new(api.clone(), request).await {
-        Ok(call) => answer(call).await,
-        Err(problem) => Err(problem),
-    };
-    let reply = result.unwrap_or_else(Problem::into_reply);
+async fn handle(api: Api, at: usize, route: &'static Route, request: Request) -> Response {
+    let reply = answer(&api, route, request).await.unwrap_or_else(Problem::into_reply);
     api.requests.count(Some(at), reply.status());
     reply.map(axum::body::Body::new)
+}
+
+/// Answers whoever may ask, and writes down what changes something by an operator's right.
+async fn answer(api: &Api, route: &'static Route, request: Request) -> Result<Reply, Problem> {
+    let peer = guard::peer(request.extensions());
+    let principal = match guard::admit_to(api, route.need, &peer, request.headers()) {
+        Ok(principal) => principal,
+        Err(problem) if route.need == Need::Invocation => return Ok(invoke::refused(problem)),
+        Err(problem) => return Err(problem),
+    };
+    let is_audited = route.need.is_administrative() && route.method != Method::GET;
+    let audited = is_audited.then(|| (principal.who().clone(), Subject::default()));
+    let subject = audited.as_ref().map(|(_, subject)| subject.clone()).unwrap_or_default();
+    let call = Call::new(api.clone(), principal, subject, request).await?;
+    let named = call.named();
+    let result = match guard::check(&call, route.need) {
+        Ok(()) => (route.answer)(call).await,
+        Err(problem) => Err(problem),
+    };
+    // Who says nothing of himself does nothing either, and must not fill the log.
+    let is_unknown = matches!(&result, Err(problem) if problem.code() == Code::Unauthenticated);
+    if let Some((who, subject)) = audited.filter(|_| !is_unknown) {
+        guard::note(api, &peer, &who, route, &named, &subject, result.as_ref().err());
+    }
+    result
 }
 
 async fn refuse(api: Api, problem: Problem) -> Response {

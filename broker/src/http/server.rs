@@ -19,6 +19,7 @@ use super::connection;
 use super::door::{Door, Seat};
 use super::handshake::Handshakes;
 use crate::Broker;
+use crate::auth::exposure::is_loopback;
 use crate::metrics::{CONNECTIONS, REFUSED_CONNECTIONS};
 use crate::peer::Peer;
 
@@ -133,7 +134,7 @@ pub fn serve_on(
         tokio::spawn(upkeep(exposition, watching.clone()));
     }
     let tls = broker.certificates().is_some();
-    let api = Api::new(broker, options.ids, options.exposition, watching);
+    let api = Api::new(broker, options.ids, options.exposition, watching, is_loopback(address));
     let accepting = tokio::spawn(accept(listener, api, slots.clone()));
     info!(%address, tls, "http api listening");
     Ok(HttpServer { address, phase, accepting, slots, connections_max })

@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use super::api::Call;
 use super::problem::{Problem, Reply, json};
+use crate::auth::Scope;
 use crate::status::TimelineRequest;
 
 /// `GET /v1/events/{id}/timeline?topic=&source=&trigger=`
@@ -17,7 +18,8 @@ pub(super) async fn answer(call: Call) -> Result<Reply, Problem> {
         source: query.get("source").map(str::to_owned),
         trigger: trigger.map(|trigger| trigger.to_string()),
     };
-    let told = call.api.broker.timeline(&request).await?;
+    let mut told = call.api.broker.timeline(&request).await?;
+    told.events.retain(|event| call.may(Scope::Read, &event.topic));
     if told.events.is_empty() {
         return Err(unknown(&call, &request));
     }
@@ -27,7 +29,8 @@ pub(super) async fn answer(call: Call) -> Result<Reply, Problem> {
 /// Says what was searched, so that nobody takes an event that retention took for one that never came.
 fn unknown(call: &Call, request: &TimelineRequest) -> Problem {
     let id: String = request.id.chars().take(limits::NAME_BYTES_MAX).collect();
-    let topics = call.api.broker.topics();
+    let mut topics = call.api.broker.topics();
+    topics.retain(|topic| call.may(Scope::Read, &topic.name));
     let searched = match &request.topic {
         Some(topic) => format!("topic {topic}"),
         None => format!("all {} topics", topics.len()),

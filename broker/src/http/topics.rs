@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::Call;
 use super::problem::{Problem, Reply, json};
+use crate::auth::Scope;
 use crate::status::TopicStatus;
 
 #[derive(Serialize)]
@@ -25,6 +26,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
     let limit = query.limit(limits::PAGE_EVENTS_MAX)?;
     let after = query.parsed("after", "a topic's name", |text| TopicName::new(text).ok())?;
     let mut topics = call.api.broker.topics();
+    topics.retain(|topic| call.may(Scope::Read, &topic.name));
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     topics.retain(|topic| after.as_ref().is_none_or(|after| topic.name > *after));
     let more = topics.len() > limit;

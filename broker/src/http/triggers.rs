@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::api::Call;
 use super::problem::{Problem, Reply, json};
 use super::topics::Nothing;
+use crate::auth::Scope;
 use crate::status::{OrphanStatus, TriggerStatus};
 
 /// What a pause's reason may have: it stands in one line of a listing.
@@ -57,12 +58,15 @@ struct SkipTo {
 pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
     let query = call.query(&["limit", "after", "orphaned"])?;
     if query.flag("orphaned")? {
-        return json(StatusCode::OK, &Orphans { triggers: call.api.broker.orphaned_triggers(), next: None });
+        let mut triggers = call.api.broker.orphaned_triggers();
+        triggers.retain(|trigger| call.may(Scope::Read, &trigger.topic));
+        return json(StatusCode::OK, &Orphans { triggers, next: None });
     }
     let limit = query.limit(limits::PAGE_EVENTS_MAX)?;
     let after = query.parsed("after", "a trigger's name", |text| TriggerName::new(text).ok())?;
     call.api.broker.look_for_near_misses().await;
     let mut triggers = call.api.broker.triggers();
+    triggers.retain(|trigger| call.may(Scope::Read, &trigger.topic));
     triggers.sort_by(|a, b| a.name.cmp(&b.name));
     triggers.retain(|trigger| after.as_ref().is_none_or(|after| trigger.name > *after));
     let more = triggers.len() > limit;

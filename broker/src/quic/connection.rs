@@ -7,7 +7,7 @@ use std::time::Duration;
 use eventail_wire::Code;
 use eventail_wire::frame::Fault;
 use metrics::{counter, gauge};
-use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
+use quinn::{Connection, Endpoint, Incoming, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -143,6 +143,7 @@ async fn serve(incoming: Incoming, stranger: Stranger, window: VarInt, context: 
     tracing::debug!(remote = %peer.address, names = ?peer.certificate_names, "quic connection opened");
     let _open = Open::new();
     let in_flight = Arc::new(InFlight::default());
+    let peer = Arc::new(peer);
     let mut streams = JoinSet::new();
     let mut stopping = context.stopping.clone();
     let mut silence = std::pin::pin!(tokio::time::sleep(context.hello_time));
@@ -153,7 +154,8 @@ async fn serve(incoming: Incoming, stranger: Stranger, window: VarInt, context: 
                 Ok((send, receive)) => {
                     has_asked = true;
                     let (context, in_flight) = (context.clone(), in_flight.clone());
-                    streams.spawn(converse(connection.clone(), send, receive, context, in_flight));
+                    let conversation = Conversation::new(send, receive, context, in_flight, peer.clone());
+                    streams.spawn(converse(connection.clone(), conversation));
                 }
                 Err(error) => break Some(error),
             },
@@ -205,15 +207,8 @@ fn peer(connection: &Connection) -> Peer {
     Peer { address: connection.remote_address(), certificate_names }
 }
 
-async fn converse(
-    connection: Connection,
-    send: SendStream,
-    receive: RecvStream,
-    context: Arc<Context>,
-    in_flight: Arc<InFlight>,
-) {
+async fn converse(connection: Connection, mut conversation: Conversation) {
     let remote = connection.remote_address();
-    let mut conversation = Conversation::new(send, receive, context, in_flight);
     let end = conversation.run().await;
     let fault = match end {
         End::Done => None,

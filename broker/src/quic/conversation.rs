@@ -22,7 +22,9 @@ use super::connection::InFlight;
 use super::deliveries::{Deliveries, refusal};
 use super::end::End;
 use super::halves::Half;
+use super::guard::Guard;
 use super::screen::Screen;
+use crate::peer::Peer;
 
 /// Received pieces that are taken at once: each is what one packet held.
 const PIECES: usize = 64;
@@ -35,6 +37,7 @@ pub(super) struct Conversation {
     receive: RecvStream,
     context: Arc<Context>,
     in_flight: Arc<InFlight>,
+    guard: Guard,
     pieces: Box<[Bytes]>,
     decoder: FrameDecoder,
     out: FrameBuffer,
@@ -64,11 +67,13 @@ impl Conversation {
         receive: RecvStream,
         context: Arc<Context>,
         in_flight: Arc<InFlight>,
+        peer: Arc<Peer>,
     ) -> Self {
         let frame_bytes_max = usize::try_from(context.limits.frame_bytes_max).unwrap_or(usize::MAX);
         Self {
             send,
             receive,
+            guard: Guard::new(context.broker.clone(), peer),
             answers: Answers::new(in_flight.clone()),
             in_flight,
             pieces: vec![Bytes::new(); PIECES].into_boxed_slice(),
@@ -152,7 +157,7 @@ impl Conversation {
             let pieces = self.receive.read_chunks(&mut self.pieces).await?;
             self.take_pieces(pieces)?;
         };
-        let Frame::Hello(Hello { version, client }) = frame else {
+        let Frame::Hello(Hello { version, client, token }) = frame else {
             let kind = frame.kind();
             return Err(End::fault(Code::Malformed, format!("a {kind:?} frame came before the hello")));
         };
@@ -162,6 +167,7 @@ impl Conversation {
             );
             return Err(End::fault(Code::ProtocolVersion, message));
         }
+        self.guard.admit(token.as_deref())?;
         tracing::debug!(client, stream = %self.send.id(), "quic stream opened");
         self.out.push(&Frame::Welcome(Welcome {
             version: PROTOCOL_VERSION,
@@ -201,6 +207,7 @@ impl Conversation {
                 pieces = self.receive.read_chunks(&mut self.pieces), if may_read => self.take_pieces(pieces?)?,
                 deliveries = next(&mut self.deliveries), if may_deliver => match deliveries {
                     Some(batch) => {
+                        self.guard.check_subscription()?;
                         if let Some(deliveries) = &mut self.deliveries {
                             deliveries.write(&batch, &mut self.out)?;
                         }
@@ -317,6 +324,9 @@ impl Conversation {
     }
 
     async fn take(&mut self, frame: Frame) -> Result<(), End> {
+        if let Err(refusal) = self.guard.check(&frame) {
+            return self.refuse(&frame, refusal);
+        }
         match frame {
             // What comes after the server's goodbye is not answered: the client will send it again.
             Frame::Publish(header, events) if !self.said_goodbye => self.publish(&header, &events).await,
@@ -338,6 +348,17 @@ impl Conversation {
                 let message = format!("a {:?} frame came out of turn", other.kind());
                 return Err(End::fault(Code::Malformed, message));
             }
+        }
+        Ok(())
+    }
+
+    /// Says no to a frame: to a request in its own answer, to all else by ending the stream.
+    fn refuse(&mut self, frame: &Frame, refusal: Refusal) -> Result<(), End> {
+        match frame {
+            Frame::Publish(..) if self.said_goodbye => {}
+            Frame::Publish(header, _) => self.answers.refuse(header.request, refusal),
+            Frame::Subscribe(request) => self.out.push(&refusal.to_frame(request.request))?,
+            _ => return Err(refusal.into()),
         }
         Ok(())
     }
@@ -382,7 +403,8 @@ impl Conversation {
             Deliveries::open(&self.context.broker, request).await
         };
         match opened {
-            Ok(deliveries) => {
+            Ok((topic, deliveries)) => {
+                self.guard.subscribed(topic);
                 self.deliveries = Some(deliveries);
                 self.out.push(&Frame::Subscribed(Subscribed { request: number }))?;
             }

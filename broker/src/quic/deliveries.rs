@@ -44,8 +44,8 @@ impl std::fmt::Debug for Deliveries {
 }
 
 impl Deliveries {
-    /// Begins the subscription.
-    pub(super) async fn open(broker: &Broker, request: Subscribe) -> Result<Self, Refusal> {
+    /// Begins the subscription; with its topic.
+    pub(super) async fn open(broker: &Broker, request: Subscribe) -> Result<(TopicName, Self), Refusal> {
         let name = |error: eventail_wire::NameError| Refusal::new(Code::InvalidName, error.to_string());
         if request.credit > limits::CREDIT_MAX {
             return Err(too_much_credit(u64::from(request.credit)));
@@ -65,15 +65,17 @@ impl Deliveries {
             lease_ms: request.lease_ms,
             max_attempts: request.max_attempts,
         };
+        let topic = options.topic.clone();
         let subscriber = broker.subscribe(options).await.map_err(|error| refusal(&error))?;
-        Ok(Self {
+        let deliveries = Self {
             subscriber: Arc::new(subscriber),
             next: None,
             batch: FIRST_BATCH,
             credit: request.credit,
             credit_at_first: request.credit,
             unsettled: 0,
-        })
+        };
+        Ok((topic, deliveries))
     }
 
     /// Whether more may be sent.

@@ -12,6 +12,7 @@ mod conversation;
 mod deliveries;
 mod end;
 mod halves;
+mod guard;
 mod identity;
 mod screen;
 mod strangers;

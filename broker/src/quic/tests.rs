@@ -85,7 +85,9 @@ impl Stream {
 
     async fn welcome(connection: &Connection) -> Self {
         let mut stream = Self::silent(connection).await;
-        stream.send(Frame::Hello(Hello { version: PROTOCOL_VERSION, client: "test".to_owned() })).await;
+        stream
+            .send(Frame::Hello(Hello { version: PROTOCOL_VERSION, client: "test".to_owned(), token: None }))
+            .await;
         assert!(matches!(stream.frame().await, Frame::Welcome(_)));
         stream
     }
@@ -205,7 +207,7 @@ async fn what_breaks_the_protocol_ends_its_stream_and_nothing_else() {
     early.ends_with(Code::Malformed).await;
 
     let mut old = Stream::silent(&connection).await;
-    old.send(Frame::Hello(Hello { version: 99, client: String::new() })).await;
+    old.send(Frame::Hello(Hello { version: 99, client: String::new(), token: None })).await;
     assert!(old.ends_with(Code::ProtocolVersion).await.message.contains("99"));
 
     let mut unknown = Stream::welcome(&connection).await;
@@ -217,7 +219,7 @@ async fn what_breaks_the_protocol_ends_its_stream_and_nothing_else() {
     garbage.ends_with(Code::Malformed).await;
 
     let mut twice = Stream::welcome(&connection).await;
-    twice.send(Frame::Hello(Hello { version: PROTOCOL_VERSION, client: String::new() })).await;
+    twice.send(Frame::Hello(Hello { version: PROTOCOL_VERSION, client: String::new(), token: None })).await;
     twice.ends_with(Code::Malformed).await;
 
     let mut ack = Stream::welcome(&connection).await;

@@ -5,12 +5,26 @@ use serde::{Deserialize, Serialize};
 use crate::{Code, Offset, Timestamp};
 
 /// Opens a stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The version that the client speaks.
     pub version: u32,
     /// What the client calls itself, for the server's log.
     pub client: String,
+    /// What says who the client is and what it may do. Whoever has it may do the same, so it never prints. Where there is none the
+    /// field is left out, as clients do that know of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hello")
+            .field("version", &self.version)
+            .field("client", &self.client)
+            .field("has_token", &self.token.is_some())
+            .finish()
+    }
 }
 
 /// What the server takes from this client.

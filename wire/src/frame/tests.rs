@@ -73,7 +73,8 @@ fn from_client() -> impl Strategy<Value = Frame> {
         any::<u64>().prop_map(|at| Start::At(Timestamp(at)))
     ];
     prop_oneof![
-        (any::<u32>(), ".{0,20}").prop_map(|(version, client)| Frame::Hello(Hello { version, client })),
+        (any::<u32>(), ".{0,20}", proptest::option::of(".{0,20}"))
+            .prop_map(|(version, client, token)| Frame::Hello(Hello { version, client, token })),
         (any::<u64>(), ".{0,20}", events()).prop_map(|(request, topic, events)| Frame::Publish(
             PublishHeader { request, topic },
             raw(&events)
@@ -324,4 +325,13 @@ fn what_was_written_is_forgotten() {
     assert_eq!(buffer.pieces().concat(), [0, 0, 9, 1, 0, 0, 0, 9]);
     buffer.consume(8, 2);
     assert!(buffer.is_empty() && buffer.pieces().is_empty());
+}
+
+#[test]
+fn a_hello_without_a_token_is_the_one_that_older_clients_send_and_a_token_never_prints() {
+    let hello = |token| Hello { version: 1, client: "c".to_owned(), token };
+    // Length, kind, an array of two: the number 1, the text "c".
+    assert_eq!(encode(&[Frame::Hello(hello(None))]), [5, 0, 0, 0, 0x01, 0x92, 1, 0xa1, b'c']);
+    let with = hello(Some("evt_secret".to_owned()));
+    assert!(!format!("{with:?}").contains("secret"), "{with:?}");
 }

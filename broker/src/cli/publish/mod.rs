@@ -155,7 +155,7 @@ impl Tally {
 
 /// Does it.
 pub(super) async fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
-    let mut api = arguments.connection.api();
+    let mut api = arguments.connection.api()?;
     let name = input_name(&arguments.file);
     let failed = |source| CliError::Input { name: name.clone(), source };
     let (input, bytes): (Box<dyn AsyncRead + Unpin>, Option<u64>) = if is_stdin(&arguments.file) {

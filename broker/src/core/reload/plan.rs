@@ -1,9 +1,9 @@
 //! In what two configurations differ, and what of it a running broker can take over. Pure.
 //!
 //! Everything about triggers, functions and topics takes effect at once, as do `drain`, `egress.allow`, `limits.topics_max`,
-//! `limits.hops_max`, `prices`, `invoke.keys` and the certificate. The data folder, the listeners, whether they speak TLS, the other
-//! limits (which listeners tell their peers), and whether a topic deduplicates at all wait for the next start: [`in_effect`] is the
-//! configuration that a broker runs with until then.
+//! `limits.hops_max`, `prices`, `invoke.keys`, the certificate, what `[auth]` says, `listen.hosts` and `listen.origins`. The data folder, the
+//! listeners, whether they speak TLS, whether there is `[auth]` at all, the other limits (which listeners tell their peers), and whether a
+//! topic deduplicates at all wait for the next start: [`in_effect`] is the configuration that a broker runs with until then.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +31,10 @@ pub(crate) fn in_effect(running: &Config, new: &Config) -> Config {
     let mut config = new.clone();
     config.data_dir.clone_from(&running.data_dir);
     (config.http, config.quic) = (running.http, running.quic);
+    config.listen.insecure = running.listen.insecure;
+    if switches_auth(running, new) {
+        config.auth.clone_from(&running.auth);
+    }
     if switches_tls(running, new) {
         config.tls.clone_from(&running.tls);
     }
@@ -73,12 +77,17 @@ fn settings(running: &Config, new: &Config) -> Vec<ConfigChange> {
         ("limits.hops_max", old_limits.hops_max != limits.hops_max),
         ("prices", running.prices != new.prices),
         ("invoke.keys", running.invoke_keys != new.invoke_keys),
+        ("auth", running.auth != new.auth && !switches_auth(running, new)),
+        ("listen.hosts", running.listen.hosts != new.listen.hosts),
+        ("listen.origins", running.listen.origins != new.listen.origins),
         ("listen.tls", running.tls != new.tls && !switches_tls(running, new)),
     ];
     let at_start = [
         ("data_dir", running.data_dir != new.data_dir),
         ("listen.http", running.http != new.http),
         ("listen.quic", running.quic != new.quic),
+        ("listen.insecure", running.listen.insecure != new.listen.insecure),
+        ("auth", switches_auth(running, new)),
         ("listen.tls", switches_tls(running, new)),
         ("limits.event_bytes_max", old_limits.event_bytes_max != limits.event_bytes_max),
         ("limits.batch_events_max", old_limits.batch_events_max != limits.batch_events_max),
@@ -134,6 +143,11 @@ fn topic_change(change: ConfigChange, old: &TopicOptions, new: &TopicOptions) ->
     ]);
     let needs_restart = switches_deduplication(old, new);
     ConfigChange { keys, needs_restart, ..change }
+}
+
+/// A listener that others reach must not lose its authentication on the way.
+const fn switches_auth(running: &Config, new: &Config) -> bool {
+    running.auth.is_some() != new.auth.is_some()
 }
 
 /// A log that is open remembers ids or does not.

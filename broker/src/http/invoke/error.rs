@@ -31,6 +31,9 @@ pub(super) enum InvokeError {
         "a web page may not invoke functions: send no Origin, or sign the request where [invoke] has keys"
     )]
     WebPage,
+    /// Whoever asks may not do this.
+    #[error("this needs the permission `publish:invocations`")]
+    Forbidden,
     /// The name is none.
     #[error("the function's name: {0}")]
     Name(LambdaNameError),
@@ -82,7 +85,7 @@ impl InvokeError {
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Signature(error) => (StatusCode::FORBIDDEN, error.aws_type()),
-            Self::WebPage => (StatusCode::FORBIDDEN, "AccessDeniedException"),
+            Self::WebPage | Self::Forbidden => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::Name(_) => (StatusCode::BAD_REQUEST, "ValidationException"),
             Self::Unknown { .. } => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
             Self::Parameter(_) => (StatusCode::BAD_REQUEST, "InvalidParameterValueException"),
@@ -94,7 +97,10 @@ impl InvokeError {
                 Code::Malformed => (StatusCode::BAD_REQUEST, "InvalidRequestContentException"),
                 Code::InvalidParameter => (StatusCode::BAD_REQUEST, "InvalidParameterValueException"),
                 Code::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
-                Code::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException"),
+                Code::Unauthenticated => (StatusCode::FORBIDDEN, "UnrecognizedClientException"),
+                Code::Overloaded | Code::TooManyAttempts => {
+                    (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException")
+                }
                 Code::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
                 _ => (StatusCode::INTERNAL_SERVER_ERROR, "ServiceException"),
             },

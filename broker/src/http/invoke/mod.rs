@@ -25,7 +25,8 @@ use self::error::InvokeError;
 use super::api::{Api, Call};
 use super::body::BodyLimit;
 use super::problem::{Problem, Reply, json_bytes};
-use super::sigv4;
+use super::{cross_site, sigv4};
+use crate::auth::{Place, Principal, Scope, Who};
 use crate::config::{self, INVOCATION_TYPE, INVOCATIONS_TOPIC};
 use crate::lambda_name::{LambdaName, is_qualifier};
 
@@ -72,6 +73,11 @@ pub(super) async fn answer(call: Call) -> Result<Reply, Problem> {
     Ok(reply)
 }
 
+/// A refusal in the words of this API.
+pub(super) fn refused(problem: Problem) -> Reply {
+    InvokeError::from(problem).into_reply()
+}
+
 async fn invoke(call: Call, request_id: &str) -> Result<Reply, InvokeError> {
     let asked = Asked::of(&call.parts.headers);
     let limit = match &asked {
@@ -82,7 +88,7 @@ async fn invoke(call: Call, request_id: &str) -> Result<Reply, InvokeError> {
     let (name, query) = (call.segment("name").to_owned(), call.query(&["Qualifier"]));
     let received = call.api.receive(&call.parts.headers, call.body, limit).await?;
     // Who did not sign learns nothing: not even which functions there are.
-    check_caller(&call.api, &call.parts, received.bytes())?;
+    check_caller(&call.api, &call.parts, &call.principal, received.bytes())?;
     let asked = asked?;
     let name = function_name(&call.api, &name, query?.get("Qualifier"))?;
     let payload = payload(received.bytes())?;
@@ -93,16 +99,36 @@ async fn invoke(call: Call, request_id: &str) -> Result<Reply, InvokeError> {
     }
 }
 
-/// Refuses who did not sign, where there are keys. Where there are none everybody may call who reaches the listener, but no
-/// web page: whoever reads one on this machine would lend it their reach, and know nothing of it. A browser names the page in
-/// `Origin` with every POST, also of a form, and also where the page's host came to mean this address.
-fn check_caller(api: &Api, parts: &request::Parts, body: &[u8]) -> Result<(), InvokeError> {
+/// Refuses who did not sign, where there are keys, and has no permission, where those are asked for. Where there is neither everybody
+/// may call who reaches the listener, but no web page: whoever reads one on this machine would lend it their reach, and know nothing
+/// of it. A browser names the page in `Origin` with every POST, also of a form, and also where the page's host came to mean this
+/// address.
+fn check_caller(
+    api: &Api,
+    parts: &request::Parts,
+    principal: &Principal,
+    body: &[u8],
+) -> Result<(), InvokeError> {
     let config = api.broker.config();
-    let keys = &config.invoke_keys;
-    if keys.is_empty() {
-        return if parts.headers.contains_key(header::ORIGIN) { Err(InvokeError::WebPage) } else { Ok(()) };
+    let (keys, now) = (&config.invoke_keys, api.broker.clock().now());
+    let is_from_page = parts.headers.contains_key(header::ORIGIN);
+    if config.auth.is_none() {
+        return match (keys.is_empty(), is_from_page) {
+            (true, true) => Err(InvokeError::WebPage),
+            (true, false) => Ok(()),
+            (false, _) => Ok(sigv4::verify(parts, body, keys, SERVICE, now)?),
+        };
     }
-    Ok(sigv4::verify(parts, body, keys, SERVICE, api.broker.clock().now())?)
+    if principal.may(Scope::Publish, Place::Topic(INVOCATIONS_TOPIC)) {
+        let is_foreign = cross_site::is_foreign(&parts.headers, &parts.uri, &config.listen);
+        return if is_foreign { Err(InvokeError::WebPage) } else { Ok(()) };
+    }
+    let is_signed = parts.headers.contains_key(header::AUTHORIZATION);
+    match principal.who() {
+        Who::Token(_) => Err(InvokeError::Forbidden),
+        Who::Certificate(_) if !is_signed => Err(InvokeError::Forbidden),
+        _ => Ok(sigv4::verify(parts, body, keys, SERVICE, now)?),
+    }
 }
 
 /// The function that is meant, if there is one.

@@ -63,8 +63,9 @@ async fn what_is_too_large_is_told_the_limit_and_the_value_and_the_connection_li
 #[tokio::test]
 async fn an_announced_excess_is_refused_before_it_is_sent() {
     let served = small().await;
-    let head =
-        format!("POST {PLAIN} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5000\r\n\r\n");
+    let head = format!(
+        "POST {PLAIN} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 5000\r\n\r\n"
+    );
     let mut stream = TcpStream::connect(served.addr()).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     let text = read_to_end(&mut stream).await;
@@ -81,7 +82,7 @@ async fn a_chunked_body_is_limited_as_it_comes() {
     let mut stream = TcpStream::connect(served.addr()).await.unwrap();
     let chunk = format!("258\r\n{}\r\n", "x".repeat(600));
     let request = format!(
-        "POST {PLAIN} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n"
+        "POST {PLAIN} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut start = [0; 12];
@@ -101,7 +102,7 @@ async fn headers_over_their_limits_are_a_problem_and_a_flood_is_cut_off() {
     let answer = served.ask(Method::GET, "/healthz", &headers, "").await;
     assert!(answer.problem(431, "headers_too_large").contains("limit of 128"));
 
-    let flood = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{}\r\n", "x-y: z\r\n".repeat(5_000));
+    let flood = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x-y: z\r\n".repeat(5_000));
     let text = served.raw(flood.as_bytes()).await;
     assert!(text.is_empty() || text.starts_with("HTTP/1.1 431"), "{text}");
     served.get("/healthz").await.ok(200);
@@ -112,7 +113,9 @@ async fn headers_over_their_limits_are_a_problem_and_a_flood_is_cut_off() {
 async fn a_body_that_does_not_come_in_time_is_answered_and_cut() {
     let served = small().await;
     let text = served
-        .raw(format!("POST {PLAIN} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n12345").as_bytes())
+        .raw(
+            format!("POST {PLAIN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n12345").as_bytes(),
+        )
         .await;
     assert!(text.starts_with("HTTP/1.1 408") && text.contains("request_timeout"), "{text}");
     assert_eq!(served.get("/v1/topics/default").await.ok(200)["end"], 0);
@@ -128,7 +131,7 @@ async fn a_head_that_does_not_come_in_time_is_cut_at_every_byte() {
         served.raw(part.as_bytes()).await;
     }
     let mut stream = TcpStream::connect(served.addr()).await.unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /hea").await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /hea").await.unwrap();
     let text = read_to_end(&mut stream).await;
     assert!(text.starts_with("HTTP/1.1 200") && text.matches("HTTP/1.1").count() == 1, "{text}");
     served.stop().await;
@@ -137,7 +140,7 @@ async fn a_head_that_does_not_come_in_time_is_cut_at_every_byte() {
 #[tokio::test]
 async fn a_request_that_ends_half_way_changes_nothing() {
     let served = small().await;
-    let whole = format!("POST {PLAIN} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n1234567890");
+    let whole = format!("POST {PLAIN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n1234567890");
     for end in 1..whole.len() {
         let mut stream = TcpStream::connect(served.addr()).await.unwrap();
         stream.write_all(&whole.as_bytes()[..end]).await.unwrap();
@@ -155,9 +158,9 @@ async fn what_is_no_http_ends_its_connection_and_nothing_else() {
     for bytes in [
         &b"\x00\x01\x02\x03\r\n\r\n"[..],
         b"GET\r\n\r\n",
-        b"POST /v1/topics/default/events HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
-        b"POST /v1/topics/default/events HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-        b"POST /v1/topics/default/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/topics/default/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/topics/default/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        b"POST /v1/topics/default/events HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
     ] {
         let text = served.raw(bytes).await;
@@ -180,7 +183,8 @@ async fn a_connection_over_the_cap_is_told_to_come_back() {
     drop(first);
     // The place is free as soon as the server has seen the end of the first.
     loop {
-        let answer = served.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        let answer =
+            served.raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
         if answer.starts_with("HTTP/1.1 200") {
             break;
         }

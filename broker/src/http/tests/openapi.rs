@@ -89,6 +89,15 @@ fn the_parameters_of_a_path_are_described() {
 }
 
 #[test]
+fn what_each_route_needs_is_described() {
+    let document = document();
+    let described = operations(&document);
+    for route in ROUTES {
+        assert_eq!(described[&route.name()]["x-needs"], route.need.to_string(), "{}", route.name());
+    }
+}
+
+#[test]
 fn every_reference_leads_somewhere() {
     let document = document();
     let mut found = Vec::new();

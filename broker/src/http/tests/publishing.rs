@@ -145,7 +145,10 @@ async fn publishers_are_held_back_where_too_much_is_under_way() {
     let served = Served::start_with(|config| config.limits.in_flight_bytes_max = 500).await;
     let target = "/v1/topics/default/events?type=t&source=/s";
     let mut slow = TcpStream::connect(served.addr()).await.unwrap();
-    let head = format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n{}", "x".repeat(450));
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500\r\n\r\n{}",
+        "x".repeat(450)
+    );
     slow.write_all(head.as_bytes()).await.unwrap();
     // The slow body counts from when it has arrived; until then the others are taken.
     let refused = loop {

@@ -137,10 +137,10 @@ impl Client {
         body: impl Into<Bytes>,
     ) -> Answer {
         let is_http2 = matches!(self, Self::Two(_));
-        let target = if is_http2 { format!("http://eventail{target}") } else { target.to_owned() };
+        let target = if is_http2 { format!("http://localhost{target}") } else { target.to_owned() };
         let mut request = Request::builder().method(method).uri(target);
         if !is_http2 {
-            request = request.header("host", "eventail");
+            request = request.header("host", "localhost");
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
