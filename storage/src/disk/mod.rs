@@ -13,6 +13,7 @@ mod scan;
 mod segment;
 pub(crate) mod shared;
 mod sidecar;
+mod steps;
 mod store;
 mod survey;
 mod tail;
@@ -22,6 +23,7 @@ mod writer;
 
 pub use check::{Corruption, LogCheck, TornTail, check, try_writing};
 pub use repair::{QUARANTINE, Repair, RepairError, repair};
+pub use steps::Steps;
 pub use store::{DiskStore, OpenError, OpenReport};
 
 #[cfg(test)]

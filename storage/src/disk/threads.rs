@@ -1,4 +1,4 @@
-//! The threads of a store: one that writes and syncs, two that read.
+//! Who does the work of a store: threads, one that writes and syncs and two that read, or whoever opened it.
 
 use std::io;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::core::{Core, LogId, Request};
 use super::reader::Reader;
 use super::shared::Shared;
+use super::steps::Steps;
 use crate::dedup::SnapshotJob;
 use crate::disk_io::Disk;
 use crate::log::{ReadError, ReadLimit, Record};
@@ -53,32 +54,69 @@ pub(crate) enum ReadMessage {
 
 pub(crate) type ReadAnswer<T> = Result<T, ReadError>;
 
-/// How the threads are reached.
+/// How those who do the work are reached.
 #[derive(Clone, Debug)]
-pub(crate) struct Senders {
-    pub(crate) writer: Sender<WriteMessage>,
-    readers: [Sender<ReadMessage>; READERS],
+pub(crate) enum Senders {
+    Threads {
+        writer: Sender<WriteMessage>,
+        /// A log has always the same reader, which has its files at hand.
+        readers: [Sender<ReadMessage>; READERS],
+    },
+    Steps(Arc<Steps>),
 }
 
 impl Senders {
-    /// The reader of a log: always the same one, which has its files at hand.
-    pub(crate) fn reader(&self, log: LogId) -> &Sender<ReadMessage> {
-        &self.readers[log.0 % READERS]
+    /// Hands a request to the writer. Where there is none any more the answer is dropped, which is an answer as well.
+    pub(crate) fn write(&self, log: LogId, request: Request) {
+        let message = WriteMessage::Log(log, request);
+        match self {
+            Self::Threads { writer, .. } => drop(writer.send(message)),
+            Self::Steps(steps) => steps.ask_writer(message),
+        }
     }
 
-    pub(crate) fn readers(&self) -> &[Sender<ReadMessage>] {
-        &self.readers
+    /// Hands a request to the log's reader, with the same answer where it is gone.
+    pub(crate) fn read(&self, log: LogId, message: ReadMessage) {
+        match self {
+            Self::Threads { readers, .. } => drop(readers[log.0 % READERS].send(message)),
+            Self::Steps(steps) => steps.ask_reader(message),
+        }
+    }
+
+    /// Lets go of a log and of all its files. Blocks.
+    pub(crate) fn forget(&self, id: Option<LogId>, name: &str) {
+        if let Some(id) = id {
+            let (answer, answered) = channel();
+            self.write(id, Request::Remove { answer });
+            self.catch_up();
+            let _ = answered.recv();
+        }
+        for reader in 0..READERS {
+            let (answer, answered) = channel();
+            self.read(LogId(reader), ReadMessage::Forget { log: name.to_owned(), answer });
+            self.catch_up();
+            let _ = answered.recv();
+        }
+    }
+
+    /// Does what was asked where no thread will.
+    fn catch_up(&self) {
+        match self {
+            Self::Threads { .. } => {}
+            Self::Steps(steps) => steps.catch_up(),
+        }
     }
 }
 
+/// What has to end when a store is closed.
 #[derive(Debug)]
-pub(crate) struct Threads {
-    writer: JoinHandle<()>,
-    readers: Vec<JoinHandle<()>>,
+pub(crate) enum Workers {
+    Threads { writer: JoinHandle<()>, readers: Vec<JoinHandle<()>> },
+    Steps,
 }
 
 /// Starts the threads.
-pub(crate) fn start(disk: &Arc<dyn Disk>, clock: Arc<dyn Clock>) -> io::Result<(Senders, Threads)> {
+pub(crate) fn start(disk: &Arc<dyn Disk>, clock: Arc<dyn Clock>) -> io::Result<(Senders, Workers)> {
     let mut readers = Vec::with_capacity(READERS);
     let mut spawn_reader = || {
         let (sender, receiver) = channel();
@@ -88,21 +126,54 @@ pub(crate) fn start(disk: &Arc<dyn Disk>, clock: Arc<dyn Clock>) -> io::Result<(
     };
     let reader_senders = [spawn_reader()?, spawn_reader()?];
     let (writer, receiver) = channel();
-    let senders = Senders { writer, readers: reader_senders };
-    let own_senders = senders.readers.clone();
+    let own_senders = reader_senders.clone();
+    let senders = Senders::Threads { writer, readers: reader_senders };
     let writer = spawn("eventail-storage", move || write_loop(&receiver, &own_senders, &*clock))?;
-    Ok((senders, Threads { writer, readers }))
+    Ok((senders, Workers::Threads { writer, readers }))
 }
 
-impl Threads {
-    /// Lets the threads finish what was asked of them, and waits for it.
+impl Workers {
+    /// Finishes what was asked for, and waits for it.
     pub(crate) fn close(self, senders: &Senders) {
-        let _ = senders.writer.send(WriteMessage::Close);
-        join(self.writer);
-        for (sender, reader) in senders.readers.iter().zip(self.readers) {
-            let _ = sender.send(ReadMessage::Close);
-            join(reader);
+        match (self, senders) {
+            (
+                Self::Threads { writer, readers },
+                Senders::Threads { writer: to_writer, readers: to_readers },
+            ) => {
+                let _ = to_writer.send(WriteMessage::Close);
+                join(writer);
+                for (sender, reader) in to_readers.iter().zip(readers) {
+                    let _ = sender.send(ReadMessage::Close);
+                    join(reader);
+                }
+            }
+            (_, Senders::Steps(steps)) => steps.close(),
+            (Self::Steps, Senders::Threads { .. }) => {}
         }
+    }
+}
+
+/// Requests that are written together.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    requests: Vec<(LogId, Request)>,
+    bytes: usize,
+}
+
+impl Group {
+    pub(crate) fn add(&mut self, log: LogId, request: Request) {
+        self.bytes += request.bytes();
+        self.requests.push((log, request));
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= GROUP_BYTES_MAX || self.requests.len() >= GROUP_REQUESTS_MAX
+    }
+
+    /// Empties it.
+    pub(crate) fn take(&mut self) -> Vec<(LogId, Request)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.requests)
     }
 }
 
@@ -120,7 +191,7 @@ fn write_loop(receiver: &Receiver<WriteMessage>, readers: &[Sender<ReadMessage>]
     let started = Instant::now();
     let elapsed_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut core = Core::default();
-    let mut group = Vec::new();
+    let mut group = Group::default();
     loop {
         let first = match core.next_due_ms() {
             None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -128,22 +199,17 @@ fn write_loop(receiver: &Receiver<WriteMessage>, readers: &[Sender<ReadMessage>]
         };
         let mut open = !matches!(first, Err(RecvTimeoutError::Disconnected));
         let mut next = first.ok();
-        let mut bytes = 0;
         while let Some(message) = next {
             match message {
-                WriteMessage::Log(log, request) => {
-                    bytes += request.bytes();
-                    group.push((log, request));
-                }
+                WriteMessage::Log(log, request) => group.add(log, request),
                 WriteMessage::Close => {
                     open = false;
                     break;
                 }
             }
-            let full = bytes >= GROUP_BYTES_MAX || group.len() >= GROUP_REQUESTS_MAX;
-            next = if full { None } else { receiver.try_recv().ok() };
+            next = if group.is_full() { None } else { receiver.try_recv().ok() };
         }
-        core.apply(std::mem::take(&mut group), clock.now(), elapsed_ms());
+        core.apply(group.take(), clock.now(), elapsed_ms());
         core.sync_due(elapsed_ms());
         for (log, job) in core.take_jobs() {
             let _ = readers[log.0 % READERS].send(ReadMessage::Snapshot(job));
@@ -157,19 +223,27 @@ fn write_loop(receiver: &Receiver<WriteMessage>, readers: &[Sender<ReadMessage>]
 
 fn read_loop(mut reader: Reader, receiver: &Receiver<ReadMessage>) {
     while let Ok(message) = receiver.recv() {
-        match message {
-            ReadMessage::Read { shared, from, limit, answer } => {
-                let _ = answer.send(reader.read(&shared, from, limit));
-            }
-            ReadMessage::OffsetAt { shared, time, answer } => {
-                let _ = answer.send(reader.offset_at(&shared, time));
-            }
-            ReadMessage::Snapshot(job) => job.run(),
-            ReadMessage::Forget { log, answer } => {
-                reader.forget(&log);
-                let _ = answer.send(());
-            }
-            ReadMessage::Close => return,
+        if matches!(message, ReadMessage::Close) {
+            return;
         }
+        perform_read(&mut reader, message);
+    }
+}
+
+/// Does what a reader was asked for.
+pub(crate) fn perform_read(reader: &mut Reader, message: ReadMessage) {
+    match message {
+        ReadMessage::Read { shared, from, limit, answer } => {
+            let _ = answer.send(reader.read(&shared, from, limit));
+        }
+        ReadMessage::OffsetAt { shared, time, answer } => {
+            let _ = answer.send(reader.offset_at(&shared, time));
+        }
+        ReadMessage::Snapshot(job) => job.run(),
+        ReadMessage::Forget { log, answer } => {
+            reader.forget(&log);
+            let _ = answer.send(());
+        }
+        ReadMessage::Close => {}
     }
 }

@@ -8,4 +8,5 @@ mod fixtures;
 mod full;
 mod repair;
 mod rig;
+mod steps;
 mod store;
