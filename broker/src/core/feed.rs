@@ -141,6 +141,7 @@ impl Feed {
             match position {
                 Some(position) if position < end => self.step(position).await,
                 _ => tokio::select! {
+                    biased;
                     changed = durable_end.changed() => if changed.is_err() { return },
                     () = self.joined.notified() => {}
                     _ = tick.tick() => self.wake_all(&mut told),

@@ -8,7 +8,7 @@
 //! deliveries, which is what *at least once* allows. While the journal cannot be written no lane delivers ([`Journal::refusal`]).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -99,11 +99,11 @@ pub(crate) struct Journal {
 /// before those of the lanes.
 #[derive(Default)]
 struct Registry {
-    awake: HashMap<Arc<str>, Weak<dyn Journaled>>,
+    awake: BTreeMap<Arc<str>, Weak<dyn Journaled>>,
     /// States of lanes that no one uses now; they are kept for when somebody does.
-    dormant: HashMap<Arc<str>, Snapshot>,
+    dormant: BTreeMap<Arc<str>, Snapshot>,
     /// Since when nobody has a use for a lane, for those among the dormant ones of which that is known.
-    orphans: HashMap<Arc<str>, Timestamp>,
+    orphans: BTreeMap<Arc<str>, Timestamp>,
 }
 
 /// A lane that nobody has a use for.
@@ -131,7 +131,7 @@ impl Journal {
             backlog: AtomicU64::new(0),
             failing: AtomicU64::new(0),
             awaited: Notify::new(),
-            registry: Mutex::new(Registry { awake: HashMap::new(), dormant, orphans }),
+            registry: Mutex::new(Registry { awake: BTreeMap::new(), dormant, orphans }),
             has_gaps,
         });
         let task =
@@ -432,6 +432,7 @@ impl JournalTask {
             self.journal.failing.store(1, Ordering::Relaxed);
             tracing::error!(%error, "no snapshot of the settlements can be written");
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(RETRY) => {}
                 _ = stop.wait_for(|stopped| *stopped) => return,
             }
@@ -500,13 +501,13 @@ fn encode(record: &JournalRecord<'_>) -> NewRecord {
 }
 
 /// The states of all lanes, and since when nobody has a use for those where that was noted.
-type Replayed = (HashMap<Arc<str>, Snapshot>, HashMap<Arc<str>, Timestamp>);
+type Replayed = (BTreeMap<Arc<str>, Snapshot>, BTreeMap<Arc<str>, Timestamp>);
 
 async fn replay(log: &dyn Log) -> Result<Replayed, BrokerError> {
     let read_failed = |source| BrokerError::Read { log: JOURNAL_LOG.to_owned(), source };
-    let mut states: HashMap<Arc<str>, Snapshot> = HashMap::new();
-    let mut ahead: HashMap<Arc<str>, Keys> = HashMap::new();
-    let mut orphans = HashMap::new();
+    let mut states: BTreeMap<Arc<str>, Snapshot> = BTreeMap::new();
+    let mut ahead: BTreeMap<Arc<str>, Keys> = BTreeMap::new();
+    let mut orphans = BTreeMap::new();
     let mut from = log.status().range.start;
     loop {
         let limit = ReadLimit { records: 4096, bytes: 4 << 20 };

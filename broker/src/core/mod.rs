@@ -4,6 +4,7 @@
 //! the QUIC server and the CLI call the handle, as does a program that embeds the broker.
 
 mod assembly;
+mod blocking;
 mod callbacks;
 mod certificates;
 mod delayed;
@@ -222,6 +223,7 @@ impl Broker {
             let mut stop = self.core.stop.subscribe();
             // Running out of time is an answer too: an empty page.
             tokio::select! {
+                biased;
                 _ = tokio::time::timeout(wait, end.wait_for(|end| *end > from)) => {}
                 _ = stop.wait_for(|stopped| *stopped) => {}
             }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use eventail_storage::DiskStore;
+use eventail_storage::disk::Steps;
 use eventail_storage::disk_io::{Disk, OsDisk};
+use eventail_storage::index::Index;
 use eventail_storage::log::{Durability, Log, LogOptions};
 use eventail_wire::{Clock, TopicName};
 use rand::RngCore;
@@ -25,7 +27,7 @@ use super::replays::{REPLAYS_LOG, Replays};
 use super::schedules::{SCHEDULES_LOG, Schedules};
 use super::timeline::Timeline;
 use super::topic::{Topic, log_options};
-use super::{Broker, BrokerError, Core};
+use super::{Broker, BrokerError, Core, blocking};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigSource};
 use crate::status::Observer;
@@ -37,11 +39,16 @@ const INDEX_DIR: &str = "index";
 /// The topic that is always there.
 const DEFAULT_TOPIC: &str = "default";
 
+/// Takes the work of the store over.
+type StoreWorker = Box<dyn FnOnce(Arc<Steps>) + Send>;
+
 /// Collects what a broker needs before it opens.
 pub struct BrokerBuilder {
     config: Config,
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
+    index: Option<Arc<dyn Index>>,
+    worker: Option<StoreWorker>,
     observer: Option<Arc<dyn Observer>>,
     seed: Option<u64>,
     source: Option<Arc<dyn ConfigSource>>,
@@ -59,6 +66,8 @@ impl BrokerBuilder {
             config,
             clock: Arc::new(SystemClock),
             disk: Arc::new(OsDisk),
+            index: None,
+            worker: None,
             observer: None,
             seed: None,
             source: None,
@@ -86,6 +95,21 @@ impl BrokerBuilder {
         self
     }
 
+    /// Keeps what is looked up by key in `index` instead of a folder of the data folder.
+    #[must_use]
+    pub fn index(mut self, index: Arc<dyn Index>) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// Has `worker` do what the storage's threads do else: it is given the work when the store is opened. A simulation does it step by
+    /// step on its one thread.
+    #[must_use]
+    pub fn store_worker(mut self, worker: impl FnOnce(Arc<Steps>) + Send + 'static) -> Self {
+        self.worker = Some(Box::new(worker));
+        self
+    }
+
     /// Draws jitter and callback tokens from this seed instead of the system's randomness.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
@@ -105,10 +129,10 @@ impl BrokerBuilder {
     /// # Errors
     /// Where the data folder cannot be used or is corrupt, or a trigger cannot be made.
     pub async fn open(self) -> Result<Broker, BrokerError> {
-        let Self { config, clock, disk, observer, seed, source } = self;
+        let Self { config, clock, disk, index, worker, observer, seed, source } = self;
         let config = Arc::new(config);
         let certificates = super::certificates::open(&config, &clock).await?;
-        let store = open_store(config.data_dir.join(LOGS_DIR), disk, Arc::clone(&clock)).await?;
+        let store = open_store(config.data_dir.join(LOGS_DIR), disk, Arc::clone(&clock), worker).await?;
         let journal_options = LogOptions {
             durability: Durability::Buffered,
             segment_bytes: JOURNAL_SEGMENT_BYTES,
@@ -120,7 +144,10 @@ impl BrokerBuilder {
         let schedules = Schedules::open(schedules_log).await?;
         let journal_log = open_log(&store, JOURNAL_LOG.to_owned(), journal_options).await?;
         let (journal, journal_task) = Journal::open(journal_log).await?;
-        let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
+        let index = match index {
+            Some(index) => index,
+            None => super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?,
+        };
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
         let timeline =
             Timeline::open(&store, Arc::clone(&index), &config.timeline, Arc::clone(&clock)).await?;
@@ -215,8 +242,16 @@ async fn open_store(
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
+    worker: Option<StoreWorker>,
 ) -> Result<Arc<DiskStore>, BrokerError> {
-    let (store, report) = tokio::task::spawn_blocking(move || DiskStore::open(&dir, disk, clock)).await??;
+    let (store, report) = match worker {
+        Some(worker) => {
+            let (store, report, steps) = DiskStore::open_in_steps(&dir, disk, clock)?;
+            worker(steps);
+            (store, report)
+        }
+        None => tokio::task::spawn_blocking(move || DiskStore::open(&dir, disk, clock)).await??,
+    };
     tracing::debug!(?report, "data folder opened");
     Ok(Arc::new(store))
 }
@@ -227,5 +262,5 @@ pub(super) async fn open_log(
     options: LogOptions,
 ) -> Result<Arc<dyn Log>, BrokerError> {
     let store = Arc::clone(store);
-    Ok(tokio::task::spawn_blocking(move || store.open_or_create(&name, options)).await??)
+    Ok(blocking::run(store.may_block(), move || store.open_or_create(&name, options)).await??)
 }

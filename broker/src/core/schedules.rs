@@ -324,6 +324,7 @@ async fn keep(core: std::sync::Weak<Core>, slot: Arc<Slot>, mut stop: tokio::syn
         drop(core);
         let Next::Sleep(time) = next else { return };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(time) => {}
             () = slot.changed.notified() => {}
             _ = stop.wait_for(|stopped| *stopped) => return,

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::{BrokerError, Core};
+use super::{BrokerError, Core, blocking};
 
 /// How often retention is applied.
 const RETENTION_EVERY: Duration = Duration::from_secs(5);
@@ -53,6 +53,7 @@ impl Core {
             retention.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
+                    biased;
                     _ = retention.tick() => {}
                     _ = ended.wait_for(|ended| *ended) => return,
                 }
@@ -129,7 +130,7 @@ impl Core {
         let mut below = std::mem::take(&mut *self.tasks.below.lock().unwrap_or_else(PoisonError::into_inner));
         join(&mut below).await;
         let store = Arc::clone(&self.store);
-        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        let closed = blocking::run(store.may_block(), move || store.close()).await;
         self.closed.send_replace(true);
         tracing::info!("the broker has stopped");
         closed?;

@@ -55,6 +55,7 @@ pub(in crate::core) fn start(core: &Arc<Core>) {
             let pause = if has_more { Duration::ZERO } else { pause };
             let wake = core.delayed.wake.notified();
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(pause) => {}
                 () = wake => {}
                 _ = stop.wait_for(|stopped| *stopped) => return,
