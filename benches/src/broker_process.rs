@@ -63,14 +63,38 @@ impl BrokerFolder {
     /// # Errors
     /// Where it ends or does not become ready.
     pub async fn start(&self, tables: &str) -> anyhow::Result<BrokerProcess> {
-        let config = self.folder.path().join("eventail.toml");
+        self.start_at(SocketAddr::from(([127, 0, 0, 1], 0)), tables, &[]).await
+    }
+
+    /// Writes the configuration with these tables; a broker that runs reads it again.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn configure(&self, http: SocketAddr, tables: &str) -> anyhow::Result<PathBuf> {
+        let (config, aside) =
+            (self.folder.path().join("eventail.toml"), self.folder.path().join("eventail.toml.new"));
         let data = self.data().display().to_string();
         std::fs::write(
-            &config,
+            &aside,
             format!(
-                "data_dir = {data:?}\n[listen]\nhttp = \"127.0.0.1:0\"\nquic = \"127.0.0.1:0\"\n[egress]\nallow = [\"127.0.0.0/8\"]\n{tables}\n"
+                "data_dir = {data:?}\n[listen]\nhttp = \"{http}\"\nquic = \"127.0.0.1:0\"\n[egress]\nallow = [\"127.0.0.0/8\"]\n{tables}\n"
             ),
         )?;
+        std::fs::rename(&aside, &config)?;
+        Ok(config)
+    }
+
+    /// Starts the broker at this address, with these variables in its environment.
+    ///
+    /// # Errors
+    /// Where it ends or does not become ready.
+    pub async fn start_at(
+        &self,
+        http: SocketAddr,
+        tables: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<BrokerProcess> {
+        let config = self.configure(http, tables)?;
         let log = self.folder.path().join("serve.log");
         // A file of its own for each start: the addresses of the one before must not be taken for its own.
         let output = std::fs::OpenOptions::new().create(true).write(true).truncate(true).open(&log)?;
@@ -78,6 +102,7 @@ impl BrokerFolder {
         let child = Command::new(&self.binary)
             .args(["serve", "--log-format", "json", "--config"])
             .arg(&config)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)

@@ -140,6 +140,13 @@ impl Tally {
         first
     }
 
+    /// Whether the same events arrived in another tally.
+    #[must_use]
+    pub fn has_the_same(&self, other: &Self) -> bool {
+        let word = |tally: &Self, at: usize| tally.seen.get(at).copied().unwrap_or_default();
+        (0..self.seen.len().max(other.seen.len())).all(|at| word(self, at) == word(other, at))
+    }
+
     /// The first event of `0..count` that did not arrive.
     #[must_use]
     pub fn first_missing(&self, count: u64) -> Option<u64> {
@@ -181,5 +188,10 @@ mod tests {
         tally.count(None);
         assert_eq!((tally.distinct, tally.repeated, tally.wrong), (4, 1, 1));
         assert_eq!((tally.first_missing(2), tally.first_missing(10)), (None, Some(2)));
+        let mut other = Tally::default();
+        [200, 3, 1, 0].into_iter().for_each(|n| drop(other.count(Some(n))));
+        assert!(tally.has_the_same(&other) && other.has_the_same(&tally));
+        other.count(Some(1_000));
+        assert!(!tally.has_the_same(&other) && !other.has_the_same(&tally));
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -13,7 +14,7 @@ use crate::target::{TargetOptions, TargetReport};
 /// A target in its own process. Dropping it ends the process.
 #[derive(Debug)]
 pub struct TargetProcess {
-    _child: Child,
+    child: Child,
     address: SocketAddr,
 }
 
@@ -34,7 +35,16 @@ impl TargetProcess {
         let output = child.stdout.take().context("the target's output")?;
         let line =
             BufReader::new(output).lines().next_line().await?.context("the target tells its address")?;
-        Ok(Self { address: line.parse().context("the target's address")?, _child: child })
+        Ok(Self { address: line.parse().context("the target's address")?, child })
+    }
+
+    /// Has it stand still, or go on.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn stop_and_go(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Ok(kill_process(id.context("the target has ended")?, signal)?)
     }
 
     /// Where it listens.

@@ -91,7 +91,7 @@ pub async fn serve(options: TargetOptions) -> anyhow::Result<()> {
 }
 
 /// Ends with standard input, on a thread of its own: the parent holds the other end.
-async fn input_ends() {
+pub(crate) async fn input_ends() {
     let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         let _ended = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());

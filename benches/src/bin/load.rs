@@ -6,14 +6,16 @@
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use eventail_benches::abuser::{Manner, abuse};
 use eventail_benches::limits;
 use eventail_benches::report::{Figure, table};
-use eventail_benches::scenario::{Durability, Scenario, Settings, custom};
+use eventail_benches::scenario::{Crowd, Durability, Scenario, Settings, custom};
 use eventail_benches::target::{TargetOptions, serve};
 
 /// Loads the broker that was built beside it. A wrong or missing event ends it with exit code 1.
@@ -48,6 +50,15 @@ struct Common {
     /// GiB of log that `idle` starts with.
     #[arg(long, global = true, default_value_t = 10)]
     log_gib: u64,
+    /// Publishers' connections of `crowd`.
+    #[arg(long, global = true, default_value_t = 10_000)]
+    connections: usize,
+    /// Triggers, and topics, of `crowd`.
+    #[arg(long, global = true, default_value_t = 1_000)]
+    triggers: usize,
+    /// Seconds of `overload`.
+    #[arg(long, global = true, default_value_t = 60.0)]
+    overload_seconds: f64,
     /// Also write the figures to this file, as JSON.
     #[arg(long, global = true)]
     json: Option<PathBuf>,
@@ -55,7 +66,7 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The machine's limits and every scenario, in one table.
+    /// The machine's limits and the scenarios up to `idle`, in one table.
     All,
     #[command(flatten)]
     Scenario(Scenario),
@@ -70,6 +81,14 @@ enum Command {
         data_bytes: usize,
         #[arg(long)]
         keep_arrivals: bool,
+    },
+    /// An abuser, for the processes of a run.
+    #[command(hide = true)]
+    Abuser {
+        #[arg(long, value_enum)]
+        manner: Manner,
+        #[arg(long)]
+        broker: SocketAddr,
     },
 }
 
@@ -94,11 +113,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         durability: common.durability,
         backlog: common.backlog,
         log_gib: common.log_gib,
+        crowd: Crowd { connections: common.connections.max(1), triggers: common.triggers.max(1) },
+        overload: Duration::from_secs_f64(common.overload_seconds),
     };
     let figures = match arguments.command {
         Command::Target { run, data_bytes, keep_arrivals } => {
             return serve(TargetOptions { run, data_bytes, keep_arrivals }).await;
         }
+        Command::Abuser { manner, broker } => return abuse(manner, broker).await,
         Command::All => {
             let mut figures = limits::measure(&settings.dir, settings.duration / 2).await?;
             figures.extend(scenarios(Scenario::ALL, &settings).await?);

@@ -1,13 +1,18 @@
 //! The scenarios of the load harness. Each starts what it needs, loads it, proves every event, and answers figures.
 
+mod abuse;
+mod crowd;
 pub mod custom;
 mod dedup;
 mod deliver;
 mod functions;
 mod idle;
+mod isolation;
 mod latency;
 pub mod matching;
+mod overload;
 mod publish;
+mod soak;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +22,9 @@ use eventail_wire::TopicName;
 
 use crate::report::Figure;
 
+pub use crowd::Crowd;
 pub use publish::{Load, Published, QuicPublish};
+pub use soak::Soak;
 
 /// What holds for every scenario.
 #[derive(Clone, Debug)]
@@ -36,6 +43,10 @@ pub struct Settings {
     pub backlog: u64,
     /// How much log lies in the folder at the large start.
     pub log_gib: u64,
+    /// How many publishers and triggers are a crowd.
+    pub crowd: Crowd,
+    /// How long more is offered than can be taken.
+    pub overload: Duration,
 }
 
 /// When the broker acknowledges a publish.
@@ -76,6 +87,16 @@ pub enum Scenario {
     Triggers,
     /// Memory at rest, and the time from start to the first acknowledged publish.
     Idle,
+    /// 10,000 publishers' connections, over HTTP and over QUIC, beside 1,000 triggers and topics.
+    Crowd,
+    /// What others still reach beside each kind of abuser.
+    Abuse,
+    /// Three times the capacity for a minute.
+    Overload,
+    /// 50 live triggers beside a dead one, and beside a long backlog.
+    Isolation,
+    /// Hours at half of the peak, with every kind of target, faults and reloads.
+    Soak(Soak),
 }
 
 impl Durability {
@@ -90,7 +111,7 @@ impl Durability {
 }
 
 impl Scenario {
-    /// All of them, in the order of the table.
+    /// Those of the table, in its order. What takes long or wants a machine of its own is asked for by name.
     pub const ALL: &'static [Self] = &[
         Self::PublishWindow,
         Self::PublishBatch,
@@ -126,6 +147,11 @@ impl Scenario {
             Self::FunctionBatch => functions::batch(settings).await,
             Self::Triggers => matching::run(settings),
             Self::Idle => idle::run(settings).await,
+            Self::Crowd => crowd::run(settings).await,
+            Self::Abuse => abuse::run(settings).await,
+            Self::Overload => overload::run(settings).await,
+            Self::Isolation => isolation::run(settings).await,
+            Self::Soak(soak) => soak::run(settings, soak).await,
         }
     }
 }

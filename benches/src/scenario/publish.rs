@@ -235,9 +235,14 @@ async fn publish_over_http(settings: &Settings, connections: usize, run: u64) ->
     })
 }
 
-/// Event `n` in binary mode.
+/// Event `n` in binary mode, for the topic that all scenarios use.
 pub(super) fn cloud_event(n: u64, data: Bytes) -> Request<Full<Bytes>> {
-    let mut request = post(&format!("/v1/topics/{}/events", topic()), data);
+    cloud_event_to(&topic(), n, data)
+}
+
+/// Event `n` in binary mode.
+pub(super) fn cloud_event_to(topic: &TopicName, n: u64, data: Bytes) -> Request<Full<Bytes>> {
+    let mut request = post(&format!("/v1/topics/{topic}/events"), data);
     let headers = request.headers_mut();
     for (name, value) in [("ce-specversion", "1.0"), ("ce-source", "/bench"), ("ce-type", "bench.event")] {
         headers.insert(name, http::HeaderValue::from_static(value));

@@ -148,6 +148,7 @@ impl Feed {
                     }
                 }
                 _ => tokio::select! {
+                    biased;
                     changed = durable_end.changed() => if changed.is_err() { return },
                     () = self.joined.notified() => {}
                     _ = tick.tick() => self.wake_all(&mut told),

@@ -54,6 +54,7 @@ impl Graveyard {
             let topic = lane.dead_letter_topic();
             lane.stop_for_burial(&format!("a dead letter cannot be written to `{topic}`: {failure}"));
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(RETRY) => {}
                 // The event stays unsettled, so it is tried and dead-lettered again after the restart.
                 _ = stop.wait_for(|stopped| *stopped) => return lane.abandon_burial(),

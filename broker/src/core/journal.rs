@@ -8,7 +8,7 @@
 //! deliveries, which is what *at least once* allows. While the journal cannot be written no lane delivers ([`Journal::refusal`]).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -100,11 +100,11 @@ pub(crate) struct Journal {
 /// before those of the lanes.
 #[derive(Default)]
 struct Registry {
-    awake: HashMap<Arc<str>, Weak<dyn Journaled>>,
+    awake: BTreeMap<Arc<str>, Weak<dyn Journaled>>,
     /// States of lanes that no one uses now; they are kept for when somebody does.
-    dormant: HashMap<Arc<str>, Snapshot>,
+    dormant: BTreeMap<Arc<str>, Snapshot>,
     /// Since when nobody has a use for a lane, for those among the dormant ones of which that is known.
-    orphans: HashMap<Arc<str>, Timestamp>,
+    orphans: BTreeMap<Arc<str>, Timestamp>,
 }
 
 /// A lane that nobody has a use for.
@@ -132,7 +132,7 @@ impl Journal {
             backlog: AtomicU64::new(0),
             failing: AtomicU64::new(0),
             awaited: Notify::new(),
-            registry: Mutex::new(Registry { awake: HashMap::new(), dormant, orphans }),
+            registry: Mutex::new(Registry { awake: BTreeMap::new(), dormant, orphans }),
             has_gaps,
         });
         let task =
@@ -447,6 +447,7 @@ impl JournalTask {
             self.journal.failing.store(1, Ordering::Relaxed);
             tracing::error!(%error, "no snapshot of the settlements can be written");
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(RETRY) => {}
                 _ = stop.wait_for(|stopped| *stopped) => return,
             }
@@ -517,11 +518,11 @@ fn encode(record: &JournalRecord<'_>) -> NewRecord {
 /// What the records of the journal come to, one after the other.
 #[derive(Debug, Default)]
 struct Replay {
-    states: HashMap<Arc<str>, Snapshot>,
+    states: BTreeMap<Arc<str>, Snapshot>,
     /// Keys that came before the snapshot that they belong to.
-    ahead: HashMap<Arc<str>, Keys>,
+    ahead: BTreeMap<Arc<str>, Keys>,
     /// Since when nobody has a use for a lane, where that was noted.
-    orphans: HashMap<Arc<str>, Timestamp>,
+    orphans: BTreeMap<Arc<str>, Timestamp>,
 }
 
 impl Replay {

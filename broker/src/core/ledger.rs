@@ -261,6 +261,7 @@ async fn keep_ledger(
     let mut to_pause: BTreeSet<TriggerName> = BTreeSet::new();
     loop {
         let (is_flush, is_end) = tokio::select! {
+            biased;
             _ = flush.tick() => (true, false),
             () = ledger.reached.notified() => (false, false),
             _ = ended.wait_for(|ended| *ended) => (true, true),

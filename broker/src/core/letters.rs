@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::letter;
 use super::open::open_log;
-use super::{BrokerError, Core};
+use super::{BrokerError, Core, blocking};
 use crate::status::{DeadLetter, DeadLetterFilter, DeadLetterSummary};
 
 /// The internal log of marks.
@@ -136,7 +136,7 @@ impl Letters {
             })?;
             Ok(found)
         };
-        tokio::task::spawn_blocking(scan).await?
+        blocking::run(self.index.may_block(), scan).await?
     }
 
     /// One dead letter with its event.

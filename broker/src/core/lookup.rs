@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::letters::Letters;
 use super::topic::Topic;
-use super::{BrokerError, Core};
+use super::{BrokerError, Core, blocking};
 use crate::status::EventPlace;
 
 /// Bytes that one read of a log takes at most.
@@ -86,7 +86,7 @@ impl Lookup {
         }
         // After the tails: what went from one to the index meanwhile is met twice, and not missed.
         let ids = Arc::clone(&self.ids);
-        let of_topics = tokio::task::spawn_blocking(move || {
+        let of_topics = blocking::run(self.index.may_block(), move || {
             for (topic, _, candidates) in of_topics.iter_mut().filter(|(_, is_indexed, _)| *is_indexed) {
                 candidates.extend(ids.candidates(topic.name.as_str(), hash)?);
                 candidates.sort_unstable();
@@ -139,7 +139,7 @@ impl Lookup {
             // Asked anew should it fail.
             tail.from = None;
             let (ids, log) = (Arc::clone(&self.ids), topic.name.to_string());
-            tokio::task::spawn_blocking(move || ids.add_block(&log, from, &hashes)).await??;
+            blocking::run(self.index.may_block(), move || ids.add_block(&log, from, &hashes)).await??;
             tail.from = Some(from.plus(event_ids::BLOCK));
         }
         Ok(true)
@@ -150,12 +150,12 @@ impl Lookup {
         let (ids, log) = (Arc::clone(&self.ids), topic.name.to_string());
         let mut from = match tail.from {
             Some(from) => from,
-            None => tokio::task::spawn_blocking(move || ids.indexed_to(&log)).await??,
+            None => blocking::run(self.index.may_block(), move || ids.indexed_to(&log)).await??,
         };
         if from > end.max(topic.end()) {
             // Another log is in the place of the one that was indexed.
             let (ids, log) = (Arc::clone(&self.ids), topic.name.to_string());
-            tokio::task::spawn_blocking(move || ids.forget(&log)).await??;
+            blocking::run(self.index.may_block(), move || ids.forget(&log)).await??;
             (from, tail.hashes) = (Offset(0), Vec::new());
         }
         let start = topic.start();
@@ -192,7 +192,7 @@ impl Lookup {
             drop(tail);
             if let Some(indexed) = indexed {
                 let (ids, log) = (Arc::clone(&self.ids), topic.name.to_string());
-                tokio::task::spawn_blocking(move || ids.merge(&log, indexed)).await??;
+                blocking::run(self.index.may_block(), move || ids.merge(&log, indexed)).await??;
             }
         }
         Ok(())
@@ -240,7 +240,7 @@ impl Core {
         let (ids, index) = (Arc::clone(&self.lookup.ids), Arc::clone(&self.lookup.index));
         let starts: Vec<_> =
             self.topics.all().iter().map(|topic| (topic.name.clone(), topic.start())).collect();
-        let tidied = tokio::task::spawn_blocking(move || {
+        let tidied = blocking::run(index.may_block(), move || {
             for (topic, start) in starts.iter().filter(|(_, start)| *start > Offset(0)) {
                 ids.trim(topic.as_str(), *start)?;
                 Letters::forget_before(index.as_ref(), topic, *start)?;
@@ -264,8 +264,9 @@ impl Core {
 async fn index(core: Weak<Core>, mut ended: tokio::sync::watch::Receiver<bool>) {
     let Some(alive) = core.upgrade() else { return };
     let (ids, wake) = (Arc::clone(&alive.lookup.ids), Arc::clone(&alive.lookup.wake));
+    let may_block = alive.lookup.index.may_block();
     drop(alive);
-    match tokio::task::spawn_blocking(move || ids.forget_old_layouts()).await {
+    match blocking::run(may_block, move || ids.forget_old_layouts()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "event ids of an earlier version stay in the index"),
         Err(error) => tracing::warn!(%error, "event ids of an earlier version stay in the index"),
@@ -282,6 +283,7 @@ async fn index(core: Weak<Core>, mut ended: tokio::sync::watch::Receiver<bool>) 
         with_rest = false;
         drop(alive);
         tokio::select! {
+            biased;
             () = wake.notified() => {}
             _ = ended.wait_for(|ended| *ended) => return,
         }

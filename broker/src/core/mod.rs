@@ -5,6 +5,7 @@
 
 mod assembly;
 mod backups;
+mod blocking;
 mod callbacks;
 mod certificates;
 mod delayed;
@@ -237,6 +238,7 @@ impl Broker {
             let mut stop = self.core.stop.subscribe();
             // Running out of time is an answer too: an empty page.
             tokio::select! {
+                biased;
                 _ = tokio::time::timeout(wait, end.wait_for(|end| *end > from)) => {}
                 _ = stop.wait_for(|stopped| *stopped) => {}
             }

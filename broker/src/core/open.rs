@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use eventail_storage::DiskStore;
+use eventail_storage::disk::Steps;
 use eventail_storage::disk_io::{Disk, OsDisk};
+use eventail_storage::index::Index;
 use eventail_storage::log::{Durability, Log, LogOptions};
 use eventail_wire::{Clock, TopicName};
 use rand::RngCore;
@@ -26,7 +28,7 @@ use super::schedules::{SCHEDULES_LOG, Schedules};
 use super::starting::{Marker, StartProgress, watched};
 use super::timeline::Timeline;
 use super::topic::{Topic, log_options};
-use super::{Broker, BrokerError, Core};
+use super::{Broker, BrokerError, Core, blocking};
 use crate::auth::Gate;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigSource};
@@ -39,11 +41,16 @@ const INDEX_DIR: &str = "index";
 /// The topic that is always there.
 const DEFAULT_TOPIC: &str = "default";
 
+/// Takes the work of the store over.
+type StoreWorker = Box<dyn FnOnce(Arc<Steps>) + Send>;
+
 /// Collects what a broker needs before it opens.
 pub struct BrokerBuilder {
     config: Config,
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
+    index: Option<Arc<dyn Index>>,
+    worker: Option<StoreWorker>,
     observer: Option<Arc<dyn Observer>>,
     seed: Option<u64>,
     source: Option<Arc<dyn ConfigSource>>,
@@ -62,6 +69,8 @@ impl BrokerBuilder {
             config,
             clock: Arc::new(SystemClock),
             disk: Arc::new(OsDisk),
+            index: None,
+            worker: None,
             observer: None,
             seed: None,
             source: None,
@@ -87,6 +96,21 @@ impl BrokerBuilder {
     #[must_use]
     pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
         self.disk = disk;
+        self
+    }
+
+    /// Keeps what is looked up by key in `index` instead of a folder of the data folder.
+    #[must_use]
+    pub fn index(mut self, index: Arc<dyn Index>) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// Has `worker` do what the storage's threads do else: it is given the work when the store is opened. A simulation does it step by
+    /// step on its one thread.
+    #[must_use]
+    pub fn store_worker(mut self, worker: impl FnOnce(Arc<Steps>) + Send + 'static) -> Self {
+        self.worker = Some(Box::new(worker));
         self
     }
 
@@ -116,7 +140,7 @@ impl BrokerBuilder {
     /// # Errors
     /// Where the data folder cannot be used or is corrupt, or a trigger cannot be made.
     pub async fn open(self) -> Result<Broker, BrokerError> {
-        let Self { config, clock, disk, observer, seed, source, progress } = self;
+        let Self { config, clock, disk, index, worker, observer, seed, source, progress } = self;
         let config = Arc::new(config);
         if crate::backup::is_half_restored(&*disk, &config.data_dir) {
             return Err(BrokerError::HalfRestored { dir: config.data_dir.clone() });
@@ -127,13 +151,16 @@ impl BrokerBuilder {
         progress.set_certificates(certificates.clone());
         let logs_dir = config.data_dir.join(LOGS_DIR);
         let watched = watched(Arc::clone(&disk), logs_dir.clone(), progress.clone());
-        let store = open_store(logs_dir.clone(), watched, Arc::clone(&clock)).await?;
+        let store = open_store(logs_dir.clone(), watched, Arc::clone(&clock), worker).await?;
         let (marker, was_clean) = survey(disk, &config.data_dir, logs_dir, &store, &progress).await?;
         progress.enter(StartPhase::Recovering);
         let (ledger, schedules, journal, journal_task) = open_books(&store, &config, &*clock).await?;
         progress.enter(StartPhase::Indexing);
         progress.at(INDEX_DIR);
-        let index = super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?;
+        let index = match index {
+            Some(index) => index,
+            None => super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?,
+        };
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
         let timeline =
             Timeline::open(&store, Arc::clone(&index), &config.timeline, Arc::clone(&clock)).await?;
@@ -179,21 +206,7 @@ impl BrokerBuilder {
             gate,
         });
         core.tasks.spawn_below("journal", journal_task.run(core.ended.subscribe()));
-        progress.enter(StartPhase::Recovering);
-        core.open_topics().await?;
-        progress.enter(StartPhase::Indexing);
-        progress.at("dead letters");
-        core.letters.catch_up(&core).await?;
-        progress.enter(StartPhase::Starting);
-        let prepared = core.prepare(config).await?;
-        core.install(prepared).await;
-        core.start_replays();
-        core.start_upkeep();
-        core.start_certificates();
-        core.start_ledger();
-        core.start_indexing();
-        core.start_timeline();
-        super::delayed::start(&core);
+        core.start(config, &progress).await?;
         let broker = Broker { core };
         progress.end(was_clean, &broker.topics());
         Ok(broker)
@@ -201,6 +214,30 @@ impl BrokerBuilder {
 }
 
 impl Core {
+    /// Opens the topics, looks at what the index lacks, and lets everything run.
+    async fn start(
+        self: &Arc<Self>,
+        config: Arc<Config>,
+        progress: &StartProgress,
+    ) -> Result<(), BrokerError> {
+        progress.enter(StartPhase::Recovering);
+        self.open_topics().await?;
+        progress.enter(StartPhase::Indexing);
+        progress.at("dead letters");
+        self.letters.catch_up(self).await?;
+        progress.enter(StartPhase::Starting);
+        let prepared = self.prepare(config).await?;
+        self.install(prepared).await;
+        self.start_replays();
+        self.start_upkeep();
+        self.start_certificates();
+        self.start_ledger();
+        self.start_indexing();
+        self.start_timeline();
+        super::delayed::start(self);
+        Ok(())
+    }
+
     /// Opens every topic that is on disk or in the configuration.
     async fn open_topics(&self) -> Result<(), BrokerError> {
         let on_disk = self.store.names()?;
@@ -242,7 +279,7 @@ async fn survey(
     progress: &StartProgress,
 ) -> Result<(Marker, bool), BrokerError> {
     let (names, progress, data_dir) = (store.names()?, progress.clone(), data_dir.to_owned());
-    let marked = tokio::task::spawn_blocking(move || {
+    let marked = blocking::run(store.may_block(), move || {
         // A closed segment is believed by its sidecar; the newest one is read through.
         let newest = |name: &String| {
             let dir = logs_dir.join(name);
@@ -260,9 +297,17 @@ async fn open_store(
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
+    worker: Option<StoreWorker>,
 ) -> Result<Arc<DiskStore>, BrokerError> {
     let tails_bytes = crate::resources::tails_bytes(crate::resources::memory().bytes);
-    let (store, report) = tokio::task::spawn_blocking(move || DiskStore::open(&dir, disk, clock)).await??;
+    let (store, report) = match worker {
+        Some(worker) => {
+            let (store, report, steps) = DiskStore::open_in_steps(&dir, disk, clock)?;
+            worker(steps);
+            (store, report)
+        }
+        None => tokio::task::spawn_blocking(move || DiskStore::open(&dir, disk, clock)).await??,
+    };
     tracing::debug!(?report, "data folder opened");
     store.set_tails_bytes_max(tails_bytes);
     Ok(Arc::new(store))
@@ -294,5 +339,5 @@ pub(super) async fn open_log(
     options: LogOptions,
 ) -> Result<Arc<dyn Log>, BrokerError> {
     let store = Arc::clone(store);
-    Ok(tokio::task::spawn_blocking(move || store.open_or_create(&name, options)).await??)
+    Ok(blocking::run(store.may_block(), move || store.open_or_create(&name, options)).await??)
 }

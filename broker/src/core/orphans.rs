@@ -81,6 +81,7 @@ impl Core {
                 put_to_sleep(&core, &lane).await;
             };
             tokio::select! {
+                biased;
                 () = leave => {}
                 // It is kept awake until its state is written, with those of all the others.
                 _ = stop.wait_for(|stopped| *stopped) => {}
@@ -104,6 +105,7 @@ impl Core {
             let (core, mut stop) = (Arc::downgrade(self), self.stop.subscribe());
             self.tasks.spawn_lane("rename", async move {
                 tokio::select! {
+                    biased;
                     () = move_when_asleep(&core, &old, &new) => {}
                     _ = stop.wait_for(|stopped| *stopped) => {}
                 }

@@ -11,7 +11,7 @@ use eventail_wire::{Offset, TriggerName};
 use super::lane::Lane;
 use super::orphans::redrive_lane_name;
 use super::triggers::Trigger;
-use super::{BrokerError, Core};
+use super::{BrokerError, Core, blocking};
 
 /// What one read of a log that is moved takes at most.
 const READ_LIMIT: ReadLimit = ReadLimit { records: 1024, bytes: 1 << 20 };
@@ -125,7 +125,7 @@ impl Core {
 
     pub(super) async fn remove_redrive_log(&self, trigger: &TriggerName) -> Result<(), BrokerError> {
         let (store, name) = (Arc::clone(&self.store), redrive_log_name(trigger));
-        tokio::task::spawn_blocking(move || store.remove(&name)).await??;
+        blocking::run(store.may_block(), move || store.remove(&name)).await??;
         Ok(())
     }
 }

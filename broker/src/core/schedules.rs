@@ -334,6 +334,7 @@ async fn keep(core: Weak<Core>, slot: Arc<Slot>, mut stop: tokio::sync::watch::R
             }
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(time) => {}
             () = slot.changed.notified() => {}
             _ = stop.wait_for(|stopped| *stopped) => return,

@@ -1,6 +1,6 @@
 //! Subscribers: lanes that somebody outside empties, a client or the program that embeds the broker.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -114,7 +114,7 @@ impl Subscribers {
 /// The receiving end of a subscription. Dropping it hands its leases back.
 pub struct Subscriber {
     core: Arc<Core>,
-    leased: Mutex<HashMap<u64, Offset>>,
+    leased: Mutex<BTreeMap<u64, Offset>>,
     shared: Arc<Shared>,
     /// Goes last: the lane sleeps when its leases are back.
     lane_use: Use,
@@ -227,6 +227,7 @@ impl Subscriber {
             let due = lane.next_wakeup().map_or(most, |at| Duration::from_millis(at.since_ms(now)).min(most));
             let due = if filled == Filled::Failed || lane.refusal().is_some() { RETRY } else { due };
             tokio::select! {
+                biased;
                 () = &mut rung => {}
                 changed = durable_end.changed(), if filled == Filled::AtEnd => if changed.is_err() { return None },
                 () = tokio::time::sleep(due) => {}
@@ -320,7 +321,7 @@ impl Subscriber {
         });
     }
 
-    fn leased(&self) -> MutexGuard<'_, HashMap<u64, Offset>> {
+    fn leased(&self) -> MutexGuard<'_, BTreeMap<u64, Offset>> {
         self.leased.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -341,7 +342,7 @@ impl Drop for Unclaimed<'_> {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let tokens: Vec<u64> = self.leased().drain().map(|(token, _)| token).collect();
+        let tokens: Vec<u64> = std::mem::take(&mut *self.leased()).into_keys().collect();
         self.shared.lane.release(tokens);
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::{BrokerError, Core};
+use super::{BrokerError, Core, blocking};
 use crate::panics::{REST, contained};
 
 /// How often retention is applied.
@@ -162,7 +162,7 @@ impl Core {
         let mut below = std::mem::take(&mut *self.tasks.below.lock().unwrap_or_else(PoisonError::into_inner));
         join(&mut below).await;
         let store = Arc::clone(&self.store);
-        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        let closed = blocking::run(store.may_block(), move || store.close()).await;
         self.clear_marker().await;
         self.closed.send_replace(true);
         tracing::info!("the broker has stopped");
@@ -174,7 +174,7 @@ impl Core {
 impl Core {
     async fn clear_marker(&self) {
         let marker = self.marker.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || marker.clear()).await {
+        if let Err(error) = blocking::run(self.store.may_block(), move || marker.clear()).await {
             tracing::debug!(%error, "the next start will take this stop for a crash");
         }
     }
@@ -185,6 +185,7 @@ async fn keep_up(core: Weak<Core>, mut ended: watch::Receiver<bool>) {
     retention.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             _ = retention.tick() => {}
             _ = ended.wait_for(|ended| *ended) => return,
         }

@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::core::{LogId, Request};
 use super::shared::Shared;
-use super::threads::{ReadMessage, Senders, WriteMessage};
+use super::threads::{ReadMessage, Senders};
 use crate::log::{AppendError, Appended, BoxFuture, Log, LogStatus, NewRecord, ReadError, ReadLimit, Record};
 
 /// A log in segment files.
@@ -24,8 +24,7 @@ impl DiskLog {
         request: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Request,
     ) -> BoxFuture<'static, Result<T, AppendError>> {
         let (answer, answered) = oneshot::channel();
-        // A thread that is gone drops the answer, which is an answer as well.
-        let _ = self.senders.writer.send(WriteMessage::Log(self.id, request(answer)));
+        self.senders.write(self.id, request(answer));
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             // Where the thread panicked the log knows why it takes no more.
@@ -56,7 +55,7 @@ impl Log for DiskLog {
         }
         let (answer, answered) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
-        let _ = self.senders.reader(self.id).send(ReadMessage::Read { shared, from, limit, answer });
+        self.senders.read(self.id, ReadMessage::Read { shared, from, limit, answer });
         Box::pin(async move { answered.await.unwrap_or(Err(ReadError::Closed)) })
     }
 
@@ -67,7 +66,7 @@ impl Log for DiskLog {
     fn offset_at(&self, time: Timestamp) -> BoxFuture<'static, Result<Offset, ReadError>> {
         let (answer, answered) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
-        let _ = self.senders.reader(self.id).send(ReadMessage::OffsetAt { shared, time, answer });
+        self.senders.read(self.id, ReadMessage::OffsetAt { shared, time, answer });
         Box::pin(async move { answered.await.unwrap_or(Err(ReadError::Closed)) })
     }
 

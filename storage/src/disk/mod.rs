@@ -16,6 +16,7 @@ mod scan;
 mod segment;
 pub(crate) mod shared;
 mod sidecar;
+mod steps;
 mod store;
 mod survey;
 mod tail;
@@ -28,6 +29,7 @@ pub use files::Checked;
 pub use format::{FORMAT, mark as mark_format};
 pub use moment::{LogAtMoment, Moment, SegmentAtMoment};
 pub use repair::{QUARANTINE, Repair, RepairError, repair};
+pub use steps::Steps;
 pub use store::{DiskStore, OpenError, OpenReport};
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! A folder of logs, and the threads that serve them.
+//! A folder of logs, and those who serve them: threads, or whoever opened it.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use eventail_wire::Clock;
@@ -14,7 +13,8 @@ use super::handle::DiskLog;
 use super::moment::{Holds, Moment};
 use super::names;
 use super::recovery::{At, DiskError};
-use super::threads::{ReadMessage, Senders, Threads, WriteMessage, start};
+use super::steps::Steps;
+use super::threads::{Senders, Workers, start};
 use super::writer::Writer;
 use crate::disk_io::{Disk, DiskLock};
 use crate::log::{Log, LogOptions};
@@ -125,7 +125,7 @@ pub struct DiskStore {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     senders: Senders,
-    threads: Mutex<Option<(Threads, Box<dyn DiskLock>)>>,
+    workers: Mutex<Option<(Workers, Box<dyn DiskLock>)>>,
     logs: Mutex<Logs>,
     /// Signalled when a log was opened, or could not be.
     opened: Condvar,
@@ -151,6 +151,34 @@ impl DiskStore {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, OpenReport), OpenError> {
+        Self::open_with(dir, disk, clock, |disk, clock, holds| {
+            start(disk, clock, holds).map_err(|cause| OpenError::Thread { cause })
+        })
+    }
+
+    /// The same without threads: the caller does the store's work, step by step.
+    ///
+    /// # Errors
+    /// As [`DiskStore::open`].
+    pub fn open_in_steps(
+        dir: &Path,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, OpenReport, Arc<Steps>), OpenError> {
+        let mut steps = None;
+        let (store, report) = Self::open_with(dir, disk, clock, |disk, clock, holds| {
+            let steps = steps.insert(Steps::new(disk, clock, holds));
+            Ok((Senders::Steps(Arc::clone(steps)), Workers::Steps))
+        })?;
+        Ok((store, report, steps.ok_or(OpenError::Closed)?))
+    }
+
+    fn open_with(
+        dir: &Path,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        start: impl FnOnce(&Arc<dyn Disk>, Arc<dyn Clock>, Holds) -> Result<(Senders, Workers), OpenError>,
+    ) -> Result<(Self, OpenReport), OpenError> {
         create_durably(&*disk, dir)?;
         let lock_path = dir.join(names::LOCK);
         let lock = match disk.lock(&lock_path) {
@@ -165,14 +193,13 @@ impl DiskStore {
         }
         let removals_completed = complete_removals(&*disk, dir)?;
         let holds = Holds::default();
-        let (senders, threads) =
-            start(&disk, Arc::clone(&clock), holds.clone()).map_err(|cause| OpenError::Thread { cause })?;
+        let (senders, workers) = start(&disk, Arc::clone(&clock), holds.clone())?;
         let store = Self {
             dir: dir.to_owned(),
             disk,
             clock,
             senders,
-            threads: Mutex::new(Some((threads, lock))),
+            workers: Mutex::new(Some((workers, lock))),
             logs: Mutex::default(),
             opened: Condvar::new(),
             holds,
@@ -183,14 +210,19 @@ impl DiskStore {
 
     /// Has the tails of all logs, from which followers read without the disk, keep so many bytes together at most.
     pub fn set_tails_bytes_max(&self, bytes: usize) {
-        // The thread is there until the store is closed, and after that there is nothing to be done.
-        let _ = self.senders.writer.send(WriteMessage::TailsBytesMax(bytes));
+        self.senders.set_tails_bytes_max(bytes);
     }
 
     /// The disk that it is on.
     #[must_use]
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
+    }
+
+    /// Whether calls may block: without threads nobody is waited for.
+    #[must_use]
+    pub fn may_block(&self) -> bool {
+        matches!(self.senders, Senders::Threads { .. })
     }
 
     /// The log, if it is open.
@@ -220,7 +252,7 @@ impl DiskStore {
                 None => break,
                 Some(Some(log)) => {
                     let log = Arc::clone(log);
-                    self.send(log.id, Request::Options(options));
+                    self.senders.write(log.id, Request::Options(options));
                     return Ok(log);
                 }
                 Some(None) => logs = self.opened.wait(logs).unwrap_or_else(PoisonError::into_inner),
@@ -235,7 +267,7 @@ impl DiskStore {
         let outcome = match opened {
             Ok(writer) => {
                 let shared = Arc::clone(&writer.shared);
-                self.send(id, Request::Adopt(Box::new(writer)));
+                self.senders.write(id, Request::Adopt(Box::new(writer)));
                 let log = Arc::new(DiskLog { id, shared, senders: self.senders.clone() });
                 logs.by_name.insert(name.to_owned(), Some(Arc::clone(&log)));
                 Ok(log as Arc<dyn Log>)
@@ -269,9 +301,7 @@ impl DiskStore {
                 self.open_or_create(&name, LogOptions::default())?;
             }
         }
-        let (answer, answered) = channel();
-        self.senders.writer.send(WriteMessage::Moment { answer }).map_err(|_| OpenError::Closed)?;
-        let logs = answered.recv().map_err(|_| OpenError::Closed)?;
+        let logs = self.senders.moment().ok_or(OpenError::Closed)?;
         Ok(Moment { logs, _hold: hold })
     }
 
@@ -302,16 +332,7 @@ impl DiskStore {
         if !names::is_log_name(name) || !self.names()?.iter().any(|found| found == name) {
             return Ok(false);
         }
-        if let Some(log) = log {
-            let (answer, answered) = channel();
-            self.send(log.id, Request::Remove { answer });
-            let _ = answered.recv();
-        }
-        for reader in self.senders.readers() {
-            let (answer, answered) = channel();
-            let _ = reader.send(ReadMessage::Forget { log: name.to_owned(), answer });
-            let _ = answered.recv();
-        }
+        self.senders.forget(log.map(|log| log.id), name);
         let removed = self.dir.join(format!("{}{name}", names::REMOVED_PREFIX));
         self.disk.rename(&self.dir.join(name), &removed).at(&removed)?;
         self.disk.sync_dir(&self.dir).at(&self.dir)?;
@@ -329,16 +350,11 @@ impl DiskStore {
             logs = self.opened.wait(logs).unwrap_or_else(PoisonError::into_inner);
         }
         drop(logs);
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((threads, lock)) = threads.take() {
-            threads.close(&self.senders);
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((workers, lock)) = workers.take() {
+            workers.close(&self.senders);
             drop(lock);
         }
-    }
-
-    fn send(&self, log: LogId, request: Request) {
-        // The thread is there until the store is closed, and after that there is nothing to be done.
-        let _ = self.senders.writer.send(WriteMessage::Log(log, request));
     }
 
     fn lock_logs(&self) -> MutexGuard<'_, Logs> {
@@ -353,13 +369,36 @@ impl Drop for DiskStore {
 }
 
 fn create_durably(disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
+    let is_missing =
+        |dir: &Path| matches!(disk.list(dir), Err(error) if error.kind() == io::ErrorKind::NotFound);
     if disk.list(dir).is_err() {
+        let missing: Vec<&Path> = dir.ancestors().take_while(|above| is_missing(above)).collect();
         disk.create_dir(dir).at(dir)?;
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        disk.sync_dir(parent).at(parent)?;
+        // Each of them is only as safe as its name in the one above.
+        for parent in missing.into_iter().chain([dir]).filter_map(parent_of) {
+            disk.sync_dir(parent).at(parent)?;
+        }
     }
-    // Folders of logs that a killed process created may not be safe yet.
+    // A process that was killed may have created folders and not made their names safe. Those further up need not be ours to sync.
+    for above in std::iter::successors(parent_of(dir), |above| parent_of(above)) {
+        match disk.sync_dir(above) {
+            Err(cause) if is_not_ours(&cause) => break,
+            synced => synced.at(above)?,
+        }
+    }
     disk.sync_dir(dir).at(dir)
+}
+
+/// Whether a folder cannot be synced because it belongs to others, or to a file system that knows no such thing.
+fn is_not_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), InvalidInput | NotFound | PermissionDenied | ReadOnlyFilesystem | Unsupported)
+}
+
+/// The folder that has the name of this one; `None` of the root, and of where the process stands.
+fn parent_of(dir: &Path) -> Option<&Path> {
+    let parent = dir.parent()?;
+    Some(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }).filter(|parent| *parent != dir)
 }
 
 /// The folders of logs, in order.

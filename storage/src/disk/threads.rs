@@ -1,6 +1,6 @@
-//! The threads of a store: one that writes and syncs, two that read.
+//! Who does the work of a store: threads, one that writes and syncs and two that read, or whoever opened it.
 //!
-//! None of them ends because of a panic, and nobody waits for ever because of one. One while writing leaves every log poisoned: what
+//! No thread ends because of a panic, and nobody waits for ever because of one. One while writing leaves every log poisoned: what
 //! stands on disk is not known any more. One while reading fails that read.
 
 use std::io;
@@ -17,6 +17,7 @@ use super::core::{Core, LogId, Request};
 use super::moment::{Holds, LogAtMoment};
 use super::reader::Reader;
 use super::shared::Shared;
+use super::steps::Steps;
 use crate::dedup::SnapshotJob;
 use crate::disk_io::Disk;
 use crate::log::{ReadError, ReadLimit, Record};
@@ -64,28 +65,81 @@ pub(crate) enum ReadMessage {
 
 pub(crate) type ReadAnswer<T> = Result<T, ReadError>;
 
-/// How the threads are reached.
+/// How those who do the work are reached.
 #[derive(Clone, Debug)]
-pub(crate) struct Senders {
-    pub(crate) writer: Sender<WriteMessage>,
-    readers: [Sender<ReadMessage>; READERS],
+pub(crate) enum Senders {
+    Threads {
+        writer: Sender<WriteMessage>,
+        /// A log has always the same reader, which has its files at hand.
+        readers: [Sender<ReadMessage>; READERS],
+    },
+    Steps(Arc<Steps>),
 }
 
 impl Senders {
-    /// The reader of a log: always the same one, which has its files at hand.
-    pub(crate) fn reader(&self, log: LogId) -> &Sender<ReadMessage> {
-        &self.readers[log.0 % READERS]
+    /// Hands a request to the writer. Where there is none any more the answer is dropped, which is an answer as well.
+    pub(crate) fn write(&self, log: LogId, request: Request) {
+        self.tell_writer(WriteMessage::Log(log, request));
     }
 
-    pub(crate) fn readers(&self) -> &[Sender<ReadMessage>] {
-        &self.readers
+    fn tell_writer(&self, message: WriteMessage) {
+        match self {
+            Self::Threads { writer, .. } => drop(writer.send(message)),
+            Self::Steps(steps) => steps.ask_writer(message),
+        }
+    }
+
+    /// Has the tails of all logs keep so many bytes together at most.
+    pub(crate) fn set_tails_bytes_max(&self, bytes: usize) {
+        self.tell_writer(WriteMessage::TailsBytesMax(bytes));
+    }
+
+    /// Where every log stands behind what was asked for so far; `None` where nobody writes any more. Blocks.
+    pub(crate) fn moment(&self) -> Option<Vec<LogAtMoment>> {
+        let (answer, answered) = channel();
+        self.tell_writer(WriteMessage::Moment { answer });
+        self.catch_up();
+        answered.recv().ok()
+    }
+
+    /// Hands a request to the log's reader, with the same answer where it is gone.
+    pub(crate) fn read(&self, log: LogId, message: ReadMessage) {
+        match self {
+            Self::Threads { readers, .. } => drop(readers[log.0 % READERS].send(message)),
+            Self::Steps(steps) => steps.ask_reader(message),
+        }
+    }
+
+    /// Lets go of a log and of all its files. Blocks.
+    pub(crate) fn forget(&self, id: Option<LogId>, name: &str) {
+        if let Some(id) = id {
+            let (answer, answered) = channel();
+            self.write(id, Request::Remove { answer });
+            self.catch_up();
+            let _ = answered.recv();
+        }
+        for reader in 0..READERS {
+            let (answer, answered) = channel();
+            self.read(LogId(reader), ReadMessage::Forget { log: name.to_owned(), answer });
+            self.catch_up();
+            let _ = answered.recv();
+        }
+    }
+
+    /// Does what was asked where no thread will.
+    fn catch_up(&self) {
+        match self {
+            Self::Threads { .. } => {}
+            Self::Steps(steps) => steps.catch_up(),
+        }
     }
 }
 
+/// What has to end when a store is closed.
 #[derive(Debug)]
-pub(crate) struct Threads {
-    writer: JoinHandle<()>,
-    readers: Vec<JoinHandle<()>>,
+pub(crate) enum Workers {
+    Threads { writer: JoinHandle<()>, readers: Vec<JoinHandle<()>> },
+    Steps,
 }
 
 /// Starts the threads.
@@ -93,7 +147,7 @@ pub(crate) fn start(
     disk: &Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     holds: Holds,
-) -> io::Result<(Senders, Threads)> {
+) -> io::Result<(Senders, Workers)> {
     let mut readers = Vec::with_capacity(READERS);
     let mut spawn_reader = || {
         let (sender, receiver) = channel();
@@ -103,23 +157,80 @@ pub(crate) fn start(
     };
     let reader_senders = [spawn_reader()?, spawn_reader()?];
     let (writer, receiver) = channel();
-    let senders = Senders { writer, readers: reader_senders };
-    let own_senders = senders.readers.clone();
+    let own_senders = reader_senders.clone();
+    let senders = Senders::Threads { writer, readers: reader_senders };
     let writer = spawn("eventail-storage", move || {
         write_loop(Core::new(holds), &receiver, &own_senders, &*clock);
     })?;
-    Ok((senders, Threads { writer, readers }))
+    Ok((senders, Workers::Threads { writer, readers }))
 }
 
-impl Threads {
-    /// Lets the threads finish what was asked of them, and waits for it.
+impl Workers {
+    /// Finishes what was asked for, and waits for it.
     pub(crate) fn close(self, senders: &Senders) {
-        let _ = senders.writer.send(WriteMessage::Close);
-        join(self.writer);
-        for (sender, reader) in senders.readers.iter().zip(self.readers) {
-            let _ = sender.send(ReadMessage::Close);
-            join(reader);
+        match (self, senders) {
+            (
+                Self::Threads { writer, readers },
+                Senders::Threads { writer: to_writer, readers: to_readers },
+            ) => {
+                let _ = to_writer.send(WriteMessage::Close);
+                join(writer);
+                for (sender, reader) in to_readers.iter().zip(readers) {
+                    let _ = sender.send(ReadMessage::Close);
+                    join(reader);
+                }
+            }
+            (_, Senders::Steps(steps)) => steps.close(),
+            (Self::Steps, Senders::Threads { .. }) => {}
         }
+    }
+}
+
+/// What the writer does between two looks at what waits.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    requests: Vec<(LogId, Request)>,
+    bytes: usize,
+    tails_bytes_max: Option<usize>,
+    moment: Option<Sender<Vec<LogAtMoment>>>,
+    is_last: bool,
+}
+
+impl Turn {
+    pub(crate) fn add(&mut self, message: WriteMessage) {
+        match message {
+            WriteMessage::Log(log, request) => {
+                self.bytes += request.bytes();
+                self.requests.push((log, request));
+            }
+            WriteMessage::TailsBytesMax(bytes) => self.tails_bytes_max = Some(bytes),
+            WriteMessage::Moment { answer } => self.moment = Some(answer),
+            WriteMessage::Close => self.is_last = true,
+        }
+    }
+
+    /// Whether another message may join. What was asked for before a moment belongs to it, what comes after does not.
+    pub(crate) fn has_room(&self) -> bool {
+        let is_full = self.bytes >= GROUP_BYTES_MAX || self.requests.len() >= GROUP_REQUESTS_MAX;
+        !is_full && self.moment.is_none() && !self.is_last
+    }
+
+    /// Writes and syncs, and tells which snapshots are to be written now. `elapsed_ms` is of a clock that only moves forward.
+    pub(crate) fn perform(
+        self,
+        core: &mut Core,
+        clock: &dyn Clock,
+        elapsed_ms: u64,
+    ) -> Vec<(LogId, SnapshotJob)> {
+        if let Some(bytes) = self.tails_bytes_max {
+            core.set_tails_bytes_max(bytes);
+        }
+        core.apply(self.requests, clock.now(), elapsed_ms);
+        core.sync_due(elapsed_ms);
+        if let Some(answer) = self.moment {
+            let _ = answer.send(core.moment());
+        }
+        core.take_jobs()
     }
 }
 
@@ -141,79 +252,69 @@ fn write_loop(
 ) {
     let started = Instant::now();
     let elapsed_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut group = Vec::new();
-    loop {
-        let first = match core.next_due_ms() {
+    let mut is_open = true;
+    while is_open {
+        let mut next = match core.next_due_ms() {
             None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(due_ms) => receiver.recv_timeout(Duration::from_millis(due_ms.saturating_sub(elapsed_ms()))),
         };
-        let mut open = !matches!(first, Err(RecvTimeoutError::Disconnected));
-        let mut next = first.ok();
-        let (mut bytes, mut moment) = (0, None);
-        while let Some(message) = next {
-            match message {
-                WriteMessage::Log(log, request) => {
-                    bytes += request.bytes();
-                    group.push((log, request));
-                }
-                WriteMessage::TailsBytesMax(bytes) => core.set_tails_bytes_max(bytes),
-                WriteMessage::Moment { answer } => {
-                    // What was asked for before belongs to it, what comes after does not.
-                    moment = Some(answer);
-                    break;
-                }
-                WriteMessage::Close => {
-                    open = false;
+        let mut turn = Turn::default();
+        loop {
+            match next {
+                Ok(message) => turn.add(message),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    turn.is_last = true;
                     break;
                 }
             }
-            let full = bytes >= GROUP_BYTES_MAX || group.len() >= GROUP_REQUESTS_MAX;
-            next = if full { None } else { receiver.try_recv().ok() };
+            if !turn.has_room() {
+                break;
+            }
+            next = receiver.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            });
         }
-        let group = std::mem::take(&mut group);
-        let turn = catch_unwind(AssertUnwindSafe(|| {
-            core.apply(group, clock.now(), elapsed_ms());
-            core.sync_due(elapsed_ms());
-            if let Some(answer) = moment {
-                let _ = answer.send(core.moment());
-            }
-            for (log, job) in core.take_jobs() {
+        is_open = !turn.is_last;
+        let performed = catch_unwind(AssertUnwindSafe(|| {
+            for (log, job) in turn.perform(&mut core, clock, elapsed_ms()) {
                 let _ = readers[log.0 % READERS].send(ReadMessage::Snapshot(job));
             }
-            if !open {
+            if !is_open {
                 core.close();
             }
         }));
-        if turn.is_err() {
+        if performed.is_err() {
             core.poison_all();
-        }
-        if !open {
-            return;
         }
     }
 }
 
 fn read_loop(mut reader: Reader, receiver: &Receiver<ReadMessage>) {
     while let Ok(message) = receiver.recv() {
-        match message {
-            ReadMessage::Read { shared, from, limit, answer } => {
-                let read = contained(&mut reader, &shared, |reader| reader.read(&shared, from, limit));
-                let _ = answer.send(read);
-            }
-            ReadMessage::OffsetAt { shared, time, answer } => {
-                let found = contained(&mut reader, &shared, |reader| reader.offset_at(&shared, time));
-                let _ = answer.send(found);
-            }
-            ReadMessage::Snapshot(job) => {
-                // Its file costs time at the next start, and nothing else.
-                let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
-            }
-            ReadMessage::Forget { log, answer } => {
-                reader.forget(&log);
-                let _ = answer.send(());
-            }
-            ReadMessage::Close => return,
+        if matches!(message, ReadMessage::Close) {
+            return;
         }
+        perform_read(&mut reader, message);
+    }
+}
+
+/// Does what a reader was asked for.
+pub(crate) fn perform_read(reader: &mut Reader, message: ReadMessage) {
+    match message {
+        ReadMessage::Read { shared, from, limit, answer } => {
+            let _ = answer.send(reader.read(&shared, from, limit));
+        }
+        ReadMessage::OffsetAt { shared, time, answer } => {
+            let _ = answer.send(reader.offset_at(&shared, time));
+        }
+        ReadMessage::Snapshot(job) => job.run(),
+        ReadMessage::Forget { log, answer } => {
+            reader.forget(&log);
+            let _ = answer.send(());
+        }
+        ReadMessage::Close => {}
     }
 }
 

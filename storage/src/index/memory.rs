@@ -13,6 +13,10 @@ pub struct MemoryIndex {
 }
 
 impl Index for MemoryIndex {
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
         Ok(self.rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }

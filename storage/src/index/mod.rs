@@ -102,6 +102,11 @@ pub type RowVisitor<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
 /// An ordered map from bytes to bytes. Calls may block: keep them off async threads unless they are few and small.
 pub trait Index: Send + Sync + std::fmt::Debug + 'static {
+    /// Whether calls may block at all: one that is in memory needs no other thread.
+    fn may_block(&self) -> bool {
+        true
+    }
+
     /// The value of a key.
     ///
     /// # Errors

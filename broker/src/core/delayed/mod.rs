@@ -30,7 +30,7 @@ use eventail_storage::log::{Appended, Log, ReadLimit, Record, read_what_is_left}
 use eventail_wire::{Code, Event, HeldId, Offset, Timestamp, TopicName};
 use tokio::sync::Notify;
 
-use super::{Broker, BrokerError, Core};
+use super::{Broker, BrokerError, Core, blocking};
 use crate::metrics::DelayedMetrics;
 use crate::status::{DelayedEvent, DelayedFilter, DelayedState, DelayedStatus};
 use book::{Book, Entry};
@@ -61,6 +61,8 @@ impl Default for Tuning {
 /// The events that are held.
 pub(crate) struct Delayed {
     log: Arc<dyn Log>,
+    /// Whether questions to the book may block.
+    may_block: bool,
     book: Arc<Book>,
     tuning: Tuning,
     /// How far the log is in the book. Held while more is applied, also by a thread whose caller has gone.
@@ -90,7 +92,8 @@ impl Delayed {
         tuning: Tuning,
     ) -> Result<Self, BrokerError> {
         let end = *log.durable_end().borrow();
-        let (book, state) = tokio::task::spawn_blocking(move || {
+        let may_block = index.may_block();
+        let (book, state) = blocking::run(may_block, move || {
             let opened = Book::new(Timers::open(index)?);
             let state = opened.state()?;
             if state.applied > end {
@@ -105,6 +108,7 @@ impl Delayed {
         let book = Arc::new(book);
         let delayed = Self {
             log,
+            may_block,
             book,
             tuning,
             applied: Arc::new(tokio::sync::Mutex::new(state)),
@@ -138,7 +142,7 @@ impl Delayed {
             }
             let (book, totals) = (Arc::clone(&self.book), Arc::clone(&self.totals));
             // The guard goes along: nobody else applies these records if this call is dropped meanwhile.
-            let (guard, outcome) = tokio::task::spawn_blocking(move || {
+            let (guard, outcome) = blocking::run(self.may_block, move || {
                 let outcome = book.apply(&records).map(|state| {
                     *applied = state;
                     *lock(&totals) = state;
@@ -169,7 +173,7 @@ impl Delayed {
         question: impl FnOnce(&Book) -> Result<T, eventail_storage::index::IndexError> + Send + 'static,
     ) -> Result<T, BrokerError> {
         let book = Arc::clone(&self.book);
-        Ok(tokio::task::spawn_blocking(move || question(&book)).await??)
+        Ok(blocking::run(self.may_block, move || question(&book)).await??)
     }
 
     /// The event that an entry is about, as long as its record is there.

@@ -58,6 +58,7 @@ async fn run(weak: Weak<Core>, mut stop: watch::Receiver<bool>) {
         let pause = if has_more { Duration::ZERO } else { pause };
         let wake = core.delayed.wake.notified();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = wake => {}
             _ = stop.wait_for(|stopped| *stopped) => return,

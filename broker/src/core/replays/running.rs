@@ -316,6 +316,7 @@ impl Core {
             };
             tracing::error!(replay = %replay.id, %error, "the end of a replay cannot be kept; it is tried again");
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(RETRY) => {}
                 // After the restart it ends again.
                 _ = stop.wait_for(|stopped| *stopped) => return,
@@ -351,6 +352,7 @@ async fn run(core: Weak<Core>, mut stop: watch::Receiver<bool>, replay: Arc<Repl
                 tracing::warn!(replay = %replay.id, reason, "replay waits");
                 replay.state().waits_for = Some(reason);
                 tokio::select! {
+                    biased;
                     _ = stop.wait_for(|stopped| *stopped) => return,
                     changed = orders.changed() => if changed.is_err() { return },
                 }
@@ -398,6 +400,7 @@ async fn drive(
     let lane = Arc::clone(&driver.lane);
     let mut driving = pin!(Arc::new(driver).run(own_stop.subscribe()));
     let driven = tokio::select! {
+        biased;
         () = &mut driving => return if lane.is_over() { Driven::Over } else { Driven::Stopping },
         _ = stop.wait_for(|stopped| *stopped) => Driven::Stopping,
         _ = orders.wait_for(|now| *now != order) => Driven::Ordered,

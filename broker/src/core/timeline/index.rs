@@ -39,6 +39,11 @@ pub(super) struct PageIndex {
 }
 
 impl PageIndex {
+    /// Whether calls may block.
+    pub(super) fn may_block(&self) -> bool {
+        self.index.may_block()
+    }
+
     pub(super) fn new(index: Arc<dyn Index>) -> Self {
         Self { index }
     }

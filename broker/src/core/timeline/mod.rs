@@ -32,7 +32,7 @@ use self::index::{BUCKET, Block, LANE_BUCKET, PageIndex, Touched};
 use self::page::Placed;
 use self::track::Shared;
 use super::open::open_log;
-use super::{BrokerError, Core};
+use super::{BrokerError, Core, blocking};
 use crate::config::TimelineOptions;
 
 pub(crate) use step::Step;
@@ -202,7 +202,7 @@ impl Timeline {
         let Some(kept) = &self.kept else { return Ok(Vec::new()) };
         self.append().await;
         let (index, topic, range) = (Arc::clone(&kept.index), topic.to_string(), kept.log.status().range);
-        tokio::task::spawn_blocking(move || {
+        blocking::run(index.may_block(), move || {
             // First what is indexed: what is added between is read twice by nobody, since blocks end there.
             let applied = index.applied()?.clamp(range.start, range.end);
             let mut blocks = index.blocks(range.start..applied, &topic, bucket)?;
@@ -246,7 +246,7 @@ impl Timeline {
         for _ in 0..INDEX_TURN {
             let range = kept.log.status().range;
             let index = Arc::clone(&kept.index);
-            let from = tokio::task::spawn_blocking(move || index.applied()).await??;
+            let from = blocking::run(index.may_block(), move || index.applied()).await??;
             // A log that was put in this one's place begins anew.
             let from = if from > range.end { range.start } else { from.max(range.start) };
             let mut pages = kept.read(from, range.end).await?;
@@ -256,7 +256,7 @@ impl Timeline {
             // Damaged pages count: a block is a range of offsets.
             let count = pages.last().map_or(0, |last| last.offset.plus(1).since(from));
             let add = move || index.add(from, count, &touched(&pages));
-            tokio::task::spawn_blocking(add).await??;
+            blocking::run(kept.index.may_block(), add).await??;
         }
         Ok(true)
     }
@@ -271,7 +271,7 @@ impl Timeline {
         self.shared.metrics.disk_bytes.set(kept.log.status().bytes as f64);
         if start > before {
             let index = Arc::clone(&kept.index);
-            tokio::task::spawn_blocking(move || index.trim(start)).await??;
+            blocking::run(index.may_block(), move || index.trim(start)).await??;
         }
         Ok(())
     }
@@ -384,12 +384,14 @@ async fn run(timeline: Arc<Timeline>, mut ended: watch::Receiver<bool>) {
         }
         if !has_more {
             tokio::select! {
+                biased;
                 () = timeline.shared.wake.notified() => {}
                 _ = ended.wait_for(|ended| *ended) => continue,
             }
         }
         timeline.append().await;
         tokio::select! {
+            biased;
             () = tokio::time::sleep(GATHER), if !has_more => {}
             _ = ended.wait_for(|ended| *ended) => {}
             () = std::future::ready(()), if has_more => {}

@@ -12,4 +12,5 @@ mod panics;
 mod reads;
 mod repair;
 mod rig;
+mod steps;
 mod store;

@@ -44,6 +44,38 @@ fn a_name_that_is_no_folder_is_refused() {
 }
 
 #[tokio::test]
+async fn a_data_folder_and_those_above_it_are_safe_before_the_first_answer() {
+    for seed in 0..20 {
+        let disk = SimDisk::new();
+        let dir = Path::new("/new/data/logs");
+        let store = open(dir, disk.clone());
+        let log = store.open_or_create("log", LogOptions::default()).unwrap();
+        log.append(vec![record("x")]).await.unwrap();
+        disk.power_cut(seed);
+        drop((store, log));
+        let log = open(dir, disk).open_or_create("log", LogOptions::default()).unwrap();
+        assert_eq!(*log.durable_end().borrow(), Offset(1), "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn folders_that_a_killed_process_created_are_safe_before_the_first_answer() {
+    for seed in 0..20 {
+        let disk = SimDisk::new();
+        let dir = Path::new("/new/data/logs");
+        disk.create_dir(dir).unwrap();
+        disk.process_kill();
+        let store = open(dir, disk.clone());
+        let log = store.open_or_create("log", LogOptions::default()).unwrap();
+        log.append(vec![record("x")]).await.unwrap();
+        disk.power_cut(seed);
+        drop((store, log));
+        let log = open(dir, disk).open_or_create("log", LogOptions::default()).unwrap();
+        assert_eq!(*log.durable_end().borrow(), Offset(1), "seed {seed}");
+    }
+}
+
+#[tokio::test]
 async fn logs_are_found_again_and_a_removed_one_is_gone() {
     let disk = SimDisk::new();
     let dir = Path::new("/data");
