@@ -1,7 +1,7 @@
 //! Eventail as a library: the broker that the `eventail` binary runs, in the process of whoever opens it.
 
-pub mod backup;
 pub mod auth;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -3,8 +3,8 @@
 
 mod abuse;
 mod abuse_targets;
-mod backup;
 mod auth;
+mod backup;
 mod bad_frames;
 mod bad_input;
 mod batches;
@@ -33,6 +33,7 @@ mod reload;
 mod replay;
 mod replies;
 mod schedules;
+mod secrets;
 mod signatures;
 mod support;
 mod targets;

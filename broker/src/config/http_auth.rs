@@ -18,6 +18,8 @@ pub(super) fn read(reader: &mut Reader<'_>, target: &Section<'_>) -> Option<Http
         return None;
     };
     if let Some((second, found)) = given.next() {
+        // What is not read masks nothing, and the line is shown: a secret may stand in it all the same.
+        reader.masks.extend(target.get("auth").map(|auth| auth.span));
         let problem = Problem::SecondAuth { section: section.title(), first, second };
         reader.note(problem, &found.key_span);
     }

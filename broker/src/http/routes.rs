@@ -14,8 +14,8 @@ use http::Method;
 use super::api::{Api, Call, Subject};
 use super::problem::{Problem, Reply};
 use super::{
-    backups, config, dead_letters, delayed, deliveries, events, functions, guard, health, invoke, publish, replays,
-    schedules, timeline, topics, triggers,
+    backups, config, dead_letters, delayed, deliveries, events, functions, guard, health, invoke, publish,
+    replays, schedules, timeline, topics, triggers,
 };
 use crate::auth::Need;
 use crate::auth::Scope::{Admin, Metrics, Operate, Publish, Read};

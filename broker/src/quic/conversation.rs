@@ -21,8 +21,8 @@ use super::callbacks::Callbacks;
 use super::connection::InFlight;
 use super::deliveries::{Deliveries, refusal};
 use super::end::End;
-use super::halves::Half;
 use super::guard::Guard;
+use super::halves::Half;
 use super::screen::Screen;
 use crate::peer::Peer;
 

@@ -11,8 +11,8 @@ use eventail_wire::Clock;
 use tokio::sync::Notify;
 
 use super::core::Core;
+use super::moment::Holds;
 use super::reader::Reader;
-use super::holds::Holds;
 use super::threads::{ReadMessage, Turn, WriteMessage, perform_read};
 use crate::disk_io::Disk;
 
@@ -42,8 +42,7 @@ struct Worker {
 
 impl Steps {
     pub(crate) fn new(disk: &Arc<dyn Disk>, clock: Arc<dyn Clock>, holds: Holds) -> Arc<Self> {
-        let worker =
-            Worker { core: Core::new(holds), reader: Reader::new(Arc::clone(disk)), elapsed_ms: 0 };
+        let worker = Worker { core: Core::new(holds), reader: Reader::new(Arc::clone(disk)), elapsed_ms: 0 };
         Arc::new(Self {
             clock,
             queues: Mutex::default(),
