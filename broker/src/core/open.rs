@@ -175,21 +175,7 @@ impl BrokerBuilder {
             tasks: super::upkeep::Tasks::default(),
         });
         core.tasks.spawn_below("journal", journal_task.run(core.ended.subscribe()));
-        progress.enter(StartPhase::Recovering);
-        core.open_topics().await?;
-        progress.enter(StartPhase::Indexing);
-        progress.at("dead letters");
-        core.letters.catch_up(&core).await?;
-        progress.enter(StartPhase::Starting);
-        let prepared = core.prepare(config).await?;
-        core.install(prepared).await;
-        core.start_replays();
-        core.start_upkeep();
-        core.start_certificates();
-        core.start_ledger();
-        core.start_indexing();
-        core.start_timeline();
-        super::delayed::start(&core);
+        core.start(config, &progress).await?;
         let broker = Broker { core };
         progress.end(was_clean, &broker.topics());
         Ok(broker)
@@ -197,6 +183,30 @@ impl BrokerBuilder {
 }
 
 impl Core {
+    /// Opens the topics, looks at what the index lacks, and lets everything run.
+    async fn start(
+        self: &Arc<Self>,
+        config: Arc<Config>,
+        progress: &StartProgress,
+    ) -> Result<(), BrokerError> {
+        progress.enter(StartPhase::Recovering);
+        self.open_topics().await?;
+        progress.enter(StartPhase::Indexing);
+        progress.at("dead letters");
+        self.letters.catch_up(self).await?;
+        progress.enter(StartPhase::Starting);
+        let prepared = self.prepare(config).await?;
+        self.install(prepared).await;
+        self.start_replays();
+        self.start_upkeep();
+        self.start_certificates();
+        self.start_ledger();
+        self.start_indexing();
+        self.start_timeline();
+        super::delayed::start(self);
+        Ok(())
+    }
+
     /// Opens every topic that is on disk or in the configuration.
     async fn open_topics(&self) -> Result<(), BrokerError> {
         let on_disk = self.store.names()?;
