@@ -40,7 +40,6 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stderr, reason = "a failure needs its seed")]
 async fn kills_under_all_that_a_broker_does_lose_nothing_and_leave_every_account_complete() {
     let (rounds, seed) = (setting("ROUNDS", ROUNDS), setting("SEED", SEED));
     eprintln!("ROUNDS={rounds} SEED={seed}");

@@ -1,6 +1,6 @@
 //! Signed requests, checked by the reference libraries of Standard Webhooks, and the keys that sign them.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 
 use eventail_tests::binary::root;
@@ -96,7 +96,7 @@ async fn the_reference_libraries_believe_each_key_while_keys_change() {
 }
 
 /// `eventail webhooks verify` on a request: its exit code, and what it said.
-async fn verified(home: &Home, key: &[&str], request: &Received, body: &PathBuf) -> (Option<i32>, String) {
+async fn verified(home: &Home, key: &[&str], request: &Received, body: &Path) -> (Option<i32>, String) {
     let body = body.display().to_string();
     let [id, timestamp, signature] = HEADERS.map(|name| request.header(name));
     let given =

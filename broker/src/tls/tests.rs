@@ -184,5 +184,5 @@ fn a_key_may_be_a_secret() {
     let key = TlsKey::Secret(eventail_triggers::http::Secret::new(key));
     let options = TlsOptions { key, ..files.options() };
     assert_eq!(options.files(), [files.path("server.pem")]);
-    assert!(Certificates::open(options, files.clock.clone()).is_ok());
+    assert!(Certificates::open(options, files.clock).is_ok());
 }

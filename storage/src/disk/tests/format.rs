@@ -10,7 +10,7 @@ use eventail_wire::Code;
 use super::engine::TestClock;
 use crate::disk::{DiskStore, FORMAT, OpenError, RepairError, check, mark_format, repair};
 use crate::disk_io::{Disk, SimDisk};
-use crate::log::{Log, LogOptions, NewRecord};
+use crate::log::{LogOptions, NewRecord};
 
 fn open(disk: &SimDisk) -> Result<DiskStore, OpenError> {
     DiskStore::open(Path::new("/data"), Arc::new(disk.clone()), TestClock::new()).map(|(store, _)| store)
