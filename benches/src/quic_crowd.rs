@@ -69,7 +69,7 @@ impl QuicPublisher {
         let (send, receive) = connection.open_bi().await?;
         let decoder = FrameDecoder::new(limits::FRAME_BYTES_MAX);
         let mut publisher = Self { send, receive, decoder, request: 0, connection };
-        let hello = Hello { version: PROTOCOL_VERSION, client: "crowd".to_owned() };
+        let hello = Hello { version: PROTOCOL_VERSION, client: "crowd".to_owned(), token: None };
         publisher.write(&Frame::Hello(hello)).await?;
         let welcome = publisher.next().await?;
         ensure!(matches!(welcome, Frame::Welcome(_)), "{welcome:?} instead of a welcome");

@@ -129,7 +129,7 @@ pub(crate) fn config(
     let clicks = TopicOptions {
         durability: Durability::Buffered,
         retention_bytes: plan.retention.then_some(4 * plan.segment_bytes),
-        ..defaults.clone()
+        ..defaults
     };
     config.topics.named.insert(topic(CLICKS), clicks);
     config.topics.named.insert(topic(ORDERS), defaults.clone());

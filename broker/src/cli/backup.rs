@@ -121,7 +121,7 @@ pub(super) fn run(arguments: Arguments, screen: &mut Screen) -> Result<Exit, Cli
     }
     let options = BackupOptions { copies: arguments.copy, secrets: arguments.secrets };
     if !arguments.place.is_told() {
-        return block_on(ask(arguments.connection.api(), dir, options, format, screen));
+        return block_on(ask(arguments.connection.api()?, dir, options, format, screen));
     }
     let data_dir = arguments.place.data_dir()?;
     let manifest = watched(|progress| make(&data_dir, &dir, options, progress))?;

@@ -190,7 +190,7 @@ pub enum CliError {
         /// Its folder.
         data_dir: PathBuf,
         /// Why.
-        source: BrokerError,
+        source: Box<BrokerError>,
     },
     /// A schedule that a configuration does not have.
     #[error("there is no schedule `{schedule}` in {}", file.display())]
@@ -431,27 +431,6 @@ impl CliError {
             Self::Stopped { published, lines: (first, last), .. } => {
                 format!("{published} events were published before; nothing of lines {first} to {last} was")
             }
-            Self::Open { source: BrokerError::Open(OpenError::Locked { .. }), .. } => {
-                "another broker runs on it; stop that one, or choose another folder with --data-dir"
-                    .to_owned()
-            }
-            Self::Backup { source: BackupError::Storage(OpenError::Locked { .. }) } => {
-                "a broker runs on it; let that one make the backup, with --url and without --config"
-                    .to_owned()
-            }
-            Self::Backup { source: BackupError::NotEmpty { .. } } => {
-                "name a folder that does not exist yet".to_owned()
-            }
-            Self::Backup { source: BackupError::DataThere { .. } } => {
-                "move what is there away, or name another folder with --data-dir".to_owned()
-            }
-            Self::BackupGone { .. } => {
-                "it was restarted; the folder is a backup only if it has a manifest.json".to_owned()
-            }
-            Self::Check { source: OpenError::Locked { .. }, .. }
-            | Self::Repair { source: RepairError::Open(OpenError::Locked { .. }), .. } => {
-                "stop the broker that runs on it".to_owned()
-            }
             Self::TortureFolder { .. } => "name an empty folder, or one that is not there yet".to_owned(),
             Self::Http { source } if source.is_retryable() => {
                 "another process listens there; stop it, or choose another address with --http".to_owned()
@@ -461,6 +440,30 @@ impl CliError {
             }
             Self::RuntimeApi { source: RuntimeApiError::NoAddress } => {
                 "let a broker start it: make it the `command` of a function in its configuration".to_owned()
+            }
+            _ => return self.help_with_folders().map(str::to_owned),
+        })
+    }
+
+    /// What to do about folders that cannot be used.
+    fn help_with_folders(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Open { source, .. } if matches!(**source, BrokerError::Open(OpenError::Locked { .. })) => {
+                "another broker runs on it; stop that one, or choose another folder with --data-dir"
+            }
+            Self::Backup { source: BackupError::Storage(OpenError::Locked { .. }) } => {
+                "a broker runs on it; let that one make the backup, with --url and without --config"
+            }
+            Self::Backup { source: BackupError::NotEmpty { .. } } => "name a folder that does not exist yet",
+            Self::Backup { source: BackupError::DataThere { .. } } => {
+                "move what is there away, or name another folder with --data-dir"
+            }
+            Self::BackupGone { .. } => {
+                "it was restarted; the folder is a backup only if it has a manifest.json"
+            }
+            Self::Check { source: OpenError::Locked { .. }, .. }
+            | Self::Repair { source: RepairError::Open(OpenError::Locked { .. }), .. } => {
+                "stop the broker that runs on it"
             }
             _ => return None,
         })

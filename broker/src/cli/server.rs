@@ -53,7 +53,7 @@ impl Server {
         }
         let broker = builder.open().await.map_err(|source| match source {
             BrokerError::Tls(source) => CliError::Certificate { source },
-            source => CliError::Open { data_dir, source },
+            source => CliError::Open { data_dir, source: Box::new(source) },
         })?;
         let mut server = Self { broker, http: None, quic: None };
         if let Err(error) = server.listen(starting, quic_at, exposition).await {

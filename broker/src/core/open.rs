@@ -157,10 +157,7 @@ impl BrokerBuilder {
         let (ledger, schedules, journal, journal_task) = open_books(&store, &config, &*clock).await?;
         progress.enter(StartPhase::Indexing);
         progress.at(INDEX_DIR);
-        let index = match index {
-            Some(index) => index,
-            None => super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await?,
-        };
+        let index = open_index(index, &config).await?;
         let letters = Letters::open(&store, Arc::clone(&index)).await?;
         let timeline =
             Timeline::open(&store, Arc::clone(&index), &config.timeline, Arc::clone(&clock)).await?;
@@ -311,6 +308,13 @@ async fn open_store(
     tracing::debug!(?report, "data folder opened");
     store.set_tails_bytes_max(tails_bytes);
     Ok(Arc::new(store))
+}
+
+async fn open_index(given: Option<Arc<dyn Index>>, config: &Config) -> Result<Arc<dyn Index>, BrokerError> {
+    match given {
+        Some(index) => Ok(index),
+        None => super::lookup::open_index(config.data_dir.join(INDEX_DIR)).await,
+    }
 }
 
 /// Opens what the broker writes down of its own work.

@@ -65,7 +65,7 @@ impl Problem {
         Self { code, detail: detail.into(), limit: Some(Exceeded { limit, value }), retry_after_ms: None }
     }
 
-    /// The same, when a retry makes sense.
+    /// Says when to come again, if ever.
     #[must_use]
     pub(super) const fn retry_after_ms(mut self, milliseconds: Option<u64>) -> Self {
         self.retry_after_ms = milliseconds;
@@ -78,13 +78,6 @@ impl Problem {
 
     pub(super) fn detail(&self) -> &str {
         &self.detail
-    }
-
-    /// Says when to come again.
-    #[must_use]
-    pub(super) const fn retry_after_ms(mut self, milliseconds: u64) -> Self {
-        self.retry_after_ms = Some(milliseconds);
-        self
     }
 
     /// Says where the problem is: `event 3: …`.

@@ -176,7 +176,7 @@ fn answer(path: &str, progress: &StartProgress) -> Result<Reply, Problem> {
         "/readyz" => json(StatusCode::SERVICE_UNAVAILABLE, &progress.status()),
         _ => {
             let told = "the broker is starting; /readyz tells how far it is";
-            Err(Problem::new(Code::Starting, told).retry_after_ms(RETRY_AFTER_MS))
+            Err(Problem::new(Code::Starting, told).retry_after_ms(Some(RETRY_AFTER_MS)))
         }
     }
 }

@@ -304,12 +304,17 @@ fn read_loop(mut reader: Reader, receiver: &Receiver<ReadMessage>) {
 pub(crate) fn perform_read(reader: &mut Reader, message: ReadMessage) {
     match message {
         ReadMessage::Read { shared, from, limit, answer } => {
-            let _ = answer.send(reader.read(&shared, from, limit));
+            let read = contained(reader, &shared, |reader| reader.read(&shared, from, limit));
+            let _ = answer.send(read);
         }
         ReadMessage::OffsetAt { shared, time, answer } => {
-            let _ = answer.send(reader.offset_at(&shared, time));
+            let found = contained(reader, &shared, |reader| reader.offset_at(&shared, time));
+            let _ = answer.send(found);
         }
-        ReadMessage::Snapshot(job) => job.run(),
+        ReadMessage::Snapshot(job) => {
+            // Its file costs time at the next start, and nothing else.
+            let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+        }
         ReadMessage::Forget { log, answer } => {
             reader.forget(&log);
             let _ = answer.send(());
