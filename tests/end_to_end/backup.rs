@@ -85,7 +85,7 @@ async fn what_is_restored_at_rest_is_all_that_can_be_observed() {
     let kinds = ["order.created", "order.refused", "other"];
     let all: Vec<_> = (0..600_usize).map(|n| event(&format!("e{n}"), kinds[n % 3])).collect();
     api.publish_all("orders", &all).await;
-    let later = json!({"specversion": "1.0", "id": "later", "source": "/shop", "type": "order.created", "deliverafter": "P1D"});
+    let later = json!({"specversion": "1.0", "id": "later", "source": "/shop", "type": "order.created", "deliverafter": "24h"});
     let headers = [("content-type", "application/cloudevents+json")];
     let held =
         api.request(http::Method::POST, "/v1/topics/orders/events", &headers, later.to_string().into()).await;

@@ -35,6 +35,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The arguments of `certificates`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Action,

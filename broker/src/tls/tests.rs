@@ -1,3 +1,5 @@
+//! Certificates from files: what is taken, what is refused, and how they are exchanged.
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
