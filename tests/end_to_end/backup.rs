@@ -117,7 +117,8 @@ async fn what_is_restored_at_rest_is_all_that_can_be_observed() {
     let after = (observed(api).await, events(api, "orders").await, events(api, "dead-letters").await);
     assert_eq!(after, before);
     let found = api.get_json("/v1/events/e7").await;
-    assert_eq!(found["places"][0]["offset"], 7, "{found}");
+    let places = found["places"].as_array().unwrap();
+    assert!(places.iter().any(|place| place["topic"] == "orders" && place["offset"] == 7), "{found}");
     assert!(api.publish("orders", &event("e7", "order.created")).await.1, "repeats are known");
     // Nothing that was settled is delivered again.
     let delivered = shipped(&receiver).len();
