@@ -79,11 +79,13 @@ async fn heads_that_come_byte_by_byte_are_cut_off_and_counted() {
     let home = Home::new(QUICK_LIMITS);
     let server = home.start().await;
     let mut silent = Vec::new();
-    for part in ["", "P", "POST /v1/top", "GET /healthz HTTP/1.1\r\nhost: x\r\n", "PRI * HTTP/2.0\r\n\r\n"] {
+    for part in
+        ["", "P", "POST /v1/top", "GET /healthz HTTP/1.1\r\nhost: localhost\r\n", "PRI * HTTP/2.0\r\n\r\n"]
+    {
         silent.push(open(&server, part.as_bytes()).await);
     }
     let pace = Duration::from_millis(20);
-    let said = drip(&server, "GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: ", "a", pace).await;
+    let said = drip(&server, "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ", "a", pace).await;
     assert!(!said.starts_with("HTTP/1.1 2"), "{said}");
     others_go_on(server.api(), "1").await;
     for mut stream in silent {
@@ -100,7 +102,7 @@ async fn bodies_that_do_not_end_are_refused_and_counted() {
     let home =
         Home::new(&format!("{QUICK_LIMITS}\nevent_bytes_max = \"64KiB\"\nbatch_bytes_max = \"64KiB\""));
     let server = home.start().await;
-    let head = |more: &str| format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{more}\r\n\r\n");
+    let head = |more: &str| format!("POST {PATH} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n\r\n");
     let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
     for (what, head, piece, pace, status) in [
         ("a slow body", head("content-length: 1000"), "x", 20, "408"),
@@ -126,7 +128,7 @@ async fn a_flood_of_headers_is_cut_off_and_counted() {
     let home = Home::new(QUICK_LIMITS);
     let server = home.start().await;
     let flood = "x-flood: 0123456789\r\n".repeat(100);
-    let head = "GET /healthz HTTP/1.1\r\nhost: x\r\n";
+    let head = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n";
     let said = drip(&server, head, &flood, Duration::from_millis(1)).await;
     assert!(said.is_empty() || said.starts_with("HTTP/1.1 431"), "{said}");
     others_go_on(server.api(), "1").await;
@@ -147,7 +149,7 @@ async fn one_that_asks_and_never_reads_is_cut_off_and_counted() {
     let home = Home::new(QUICK_LIMITS);
     let server = home.start().await;
     large_events(server.api(), "large", 8).await;
-    let request = "GET /v1/topics/large/events HTTP/1.1\r\nhost: x\r\n\r\n";
+    let request = "GET /v1/topics/large/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let deaf = open(&server, request.repeat(100).as_bytes()).await;
     cut(server.api(), "http", "unread", 1.0).await;
     others_go_on(server.api(), "1").await;

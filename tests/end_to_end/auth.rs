@@ -178,6 +178,8 @@ impl Furniture {
             "POST /v1/triggers/{trigger}/skip-to" => {
                 Sample::post("/v1/triggers/ship/skip-to", json!({ "latest": true }))
             }
+            "POST /v1/backups" => Sample::post("/v1/backups", json!({ "dir": "not absolute" })),
+            "GET /v1/backups" => path("/v1/backups"),
             "GET /v1/config" => path("/v1/config"),
             "GET /v1/config/plan" => path("/v1/config/plan"),
             "POST /v1/config/reload" => Sample::post("/v1/config/reload", json!({})),
