@@ -177,7 +177,7 @@ async fn reload(api: Api, home: &std::path::Path, text: &str) {
 }
 
 /// Publishes more than the topic keeps.
-pub(crate) async fn fill(api: Api, ledger: &Ledger, round: u64) {
+async fn fill(api: Api, ledger: &Ledger, round: u64) {
     for n in 0..TRIMMED_EVENTS {
         let id = format!("t{round}-{n}");
         ledger.sent(&id);

@@ -15,6 +15,9 @@ const STUBBORN_EVERY: usize = 7;
 /// What a target takes that does not keep up with what is trimmed.
 const SLOW: Duration = Duration::from_millis(30);
 
+/// What the topic `short` keeps.
+pub(crate) const RETENTION_BYTES: u64 = 256 << 10;
+
 const TOPICS: &str = r#"
 [topics.load]
 segment_bytes = "1MiB"
