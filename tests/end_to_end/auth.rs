@@ -129,6 +129,8 @@ struct Furniture {
     letter: String,
     held: String,
     replay: String,
+    /// Where a backup may go.
+    backup: String,
 }
 
 impl Furniture {
@@ -149,13 +151,14 @@ impl Furniture {
             letter: "dead-letters/0".to_owned(),
             held: held["results"][0]["held"].to_string(),
             replay: replay["id"].as_str().unwrap().to_owned(),
+            backup: house.home.path().join("backup").display().to_string(),
         }
     }
 
     /// A request for each route. A route that is not here is a route that nobody tried.
     fn sample(&self, route: &str) -> Sample {
         let path = |path: &str| Sample::get(path);
-        let Self { letter, held, replay } = self;
+        let Self { letter, held, replay, backup } = self;
         match route {
             "POST /v1/topics/{topic}/events" => Sample::publish("orders", "", "again"),
             "GET /v1/topics/{topic}/events" => path("/v1/topics/orders/events"),
@@ -178,7 +181,7 @@ impl Furniture {
             "POST /v1/triggers/{trigger}/skip-to" => {
                 Sample::post("/v1/triggers/ship/skip-to", json!({ "latest": true }))
             }
-            "POST /v1/backups" => Sample::post("/v1/backups", json!({ "dir": "not absolute" })),
+            "POST /v1/backups" => Sample::post("/v1/backups", json!({ "dir": backup })),
             "GET /v1/backups" => path("/v1/backups"),
             "GET /v1/config" => path("/v1/config"),
             "GET /v1/config/plan" => path("/v1/config/plan"),
