@@ -67,7 +67,10 @@ impl Model {
     fn check_call(&self, now: u64, batch: &BatchPolicy, ready: &[u64], offsets: &[u64]) {
         assert!(ready.contains(&offsets[0]));
         if let Some(half) = self.halves.iter().find(|half| half[0] == offsets[0]) {
-            assert_eq!(offsets, self.still(half), "a half goes as it is");
+            // What expired behind another one of its key waits for its turn to be settled.
+            let is_sent = |offset: &u64| self.pending[offset].expires_at.is_none_or(|at| at > now);
+            let expected: Vec<u64> = self.still(half).into_iter().filter(is_sent).collect();
+            assert_eq!(offsets, expected, "a half goes as it is, without what expired");
             return;
         }
         assert!(offsets.len() == 1 || offsets.iter().all(|offset| !self.pending[offset].alone));
