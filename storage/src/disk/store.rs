@@ -151,8 +151,10 @@ impl DiskStore {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, OpenReport), OpenError> {
-        Self::open_with(dir, disk, clock, |disk, clock, holds| {
-            start(disk, clock, holds).map_err(|cause| OpenError::Thread { cause })
+        let holds = Holds::default();
+        let of_writer = holds.clone();
+        Self::open_with(dir, disk, clock, holds, |disk, clock| {
+            start(disk, clock, of_writer).map_err(|cause| OpenError::Thread { cause })
         })
     }
 
@@ -165,19 +167,19 @@ impl DiskStore {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, OpenReport, Arc<Steps>), OpenError> {
-        let mut steps = None;
-        let (store, report) = Self::open_with(dir, disk, clock, |disk, clock, holds| {
-            let steps = steps.insert(Steps::new(disk, clock, holds));
-            Ok((Senders::Steps(Arc::clone(steps)), Workers::Steps))
-        })?;
-        Ok((store, report, steps.ok_or(OpenError::Closed)?))
+        let holds = Holds::default();
+        let steps = Steps::new(&disk, Arc::clone(&clock), holds.clone());
+        let senders = Senders::Steps(Arc::clone(&steps));
+        let (store, report) = Self::open_with(dir, disk, clock, holds, |_, _| Ok((senders, Workers::Steps)))?;
+        Ok((store, report, steps))
     }
 
     fn open_with(
         dir: &Path,
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
-        start: impl FnOnce(&Arc<dyn Disk>, Arc<dyn Clock>, Holds) -> Result<(Senders, Workers), OpenError>,
+        holds: Holds,
+        start: impl FnOnce(&Arc<dyn Disk>, Arc<dyn Clock>) -> Result<(Senders, Workers), OpenError>,
     ) -> Result<(Self, OpenReport), OpenError> {
         create_durably(&*disk, dir)?;
         let lock_path = dir.join(names::LOCK);
@@ -192,8 +194,7 @@ impl DiskStore {
             format::mark(&*disk, dir, super::FORMAT)?;
         }
         let removals_completed = complete_removals(&*disk, dir)?;
-        let holds = Holds::default();
-        let (senders, workers) = start(&disk, Arc::clone(&clock), holds.clone())?;
+        let (senders, workers) = start(&disk, Arc::clone(&clock))?;
         let store = Self {
             dir: dir.to_owned(),
             disk,
