@@ -72,14 +72,16 @@ struct State {
 }
 
 impl Replays {
-    /// Reads back what was kept. States of lanes in the journal that belong to no replay that goes on are taken for what they came
-    /// to, and are forgotten.
+    /// Reads back what was kept. A replay that was cancelled and stopped before it was kept what it came to is taken for what its lane
+    /// had come to; states of lanes in the journal that belong to no replay that goes on are forgotten.
     pub(crate) async fn open(log: Arc<dyn Log>, journal: &Journal) -> Result<Self, BrokerError> {
         let (mut records, kept) = Records::open(log).await?;
         let mut known = BTreeMap::new();
         for (id, mut record) in kept {
             let lane_name = lane_name(&record);
+            // What was kept with the end is all of it; the journal may have come less far, since nobody waits for it.
             if record.state.is_final()
+                && record.outcome.is_none()
                 && let Some(snapshot) = journal.state_of(&lane_name)
             {
                 record.outcome = Some(outcome_of_snapshot(&snapshot));

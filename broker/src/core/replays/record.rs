@@ -140,8 +140,12 @@ mod tests {
     use eventail_storage::DiskStore;
     use eventail_storage::disk_io::OsDisk;
     use eventail_storage::log::LogOptions;
+    use eventail_triggers::subscription::Snapshot;
+    use tokio::sync::watch;
 
+    use super::super::{Replays, lane_name};
     use super::*;
+    use crate::core::journal::{JOURNAL_LOG, Journal};
 
     fn record(id: &str, state: ReplayState) -> Record {
         Record {
@@ -160,6 +164,38 @@ mod tests {
             ended_at: None,
             outcome: Some(Outcome::default()),
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_with_the_end_counts_more_than_a_journal_that_came_less_far() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(crate::clock::SystemClock);
+        let (store, _) = DiskStore::open(dir.path(), Arc::new(OsDisk), clock).unwrap();
+        let log = store.open_or_create(REPLAYS_LOG, LogOptions::default()).unwrap();
+        let (mut records, _) = Records::open(Arc::clone(&log)).await.unwrap();
+        let ended = Outcome { cursor: Offset(2), scanned: Offset(2), ..Outcome::default() };
+        let completed = Record { outcome: Some(ended.clone()), ..record("a", ReplayState::Completed) };
+        let cancelled = Record { outcome: None, ..record("b", ReplayState::Cancelled) };
+        records.keep(&completed).await.unwrap();
+        records.keep(&cancelled).await.unwrap();
+        // As a kill leaves it that came before the last settlements were written.
+        let settlements = store.open_or_create(JOURNAL_LOG, LogOptions::default()).unwrap();
+        let (journal, task) = Journal::open(Arc::clone(&settlements)).await.unwrap();
+        let stop = watch::Sender::new(false);
+        let task = tokio::spawn(task.run(stop.subscribe()));
+        for record in [&completed, &cancelled] {
+            journal.hand_over_snapshot(&lane_name(record).into(), Snapshot::new(Offset(1)));
+        }
+        journal.written().await.unwrap();
+        stop.send_replace(true);
+        task.await.unwrap();
+
+        let (journal, _task) = Journal::open(settlements).await.unwrap();
+        let replays = Replays::open(log, &journal).await.unwrap();
+        let cursor_of = |id: &str| replays.get(id).unwrap().status().cursor;
+        assert_eq!((cursor_of("a"), cursor_of("b")), (Offset(2), Offset(1)));
+        assert!(!journal.knows(&lane_name(&completed)) && !journal.knows(&lane_name(&cancelled)));
+        store.close();
     }
 
     #[tokio::test]
