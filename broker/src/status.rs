@@ -316,6 +316,9 @@ pub struct DeadLetterFilter {
     /// Exactly this one (with `topic`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<Offset>,
+    /// Whose event came from this topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin_topic: Option<TopicName>,
     /// Given up by this trigger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<TriggerName>,

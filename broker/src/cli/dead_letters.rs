@@ -96,6 +96,9 @@ struct Filter {
     /// Dead-lettered before this time (RFC 3339)
     #[arg(long, value_parser = parse_time, value_name = "TIME")]
     until: Option<Timestamp>,
+    /// The topic that the event came from
+    #[arg(long, value_name = "TOPIC")]
+    origin_topic: Option<TopicName>,
     /// The id of the event
     #[arg(long, value_name = "ID")]
     event_id: Option<String>,
@@ -142,6 +145,7 @@ impl Filter {
             .with("trigger", self.trigger.as_ref())
             .with("reason", self.reason.map(word))
             .with("topic", self.topic.as_ref())
+            .with("origin_topic", self.origin_topic.as_ref())
             .with("since", self.since)
             .with("until", self.until)
             .with("event_id", self.event_id.as_ref())
@@ -155,6 +159,7 @@ impl Filter {
         DeadLetterFilter {
             topic,
             offset,
+            origin_topic: self.origin_topic,
             trigger: self.trigger,
             reason: self.reason,
             event_id: self.event_id,
@@ -212,6 +217,7 @@ impl Filter {
             trigger: None,
             reason: None,
             topic: None,
+            origin_topic: None,
             since: None,
             until: None,
             event_id: None,

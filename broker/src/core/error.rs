@@ -52,6 +52,14 @@ pub enum BrokerError {
         "topic `{0}` takes only invocations that were signed: use the Invoke API, or remove `invoke.keys`"
     )]
     ReservedTopic(TopicName),
+    /// An event has an attribute that the broker alone gives.
+    #[error("event `{id}` has the attribute `{name}`, which the broker alone gives: leave it away")]
+    ReservedAttribute {
+        /// The event's id.
+        id: String,
+        /// The attribute.
+        name: &'static str,
+    },
     /// The trigger does not exist.
     #[error("there is no trigger `{0}`")]
     UnknownTrigger(TriggerName),
@@ -322,6 +330,7 @@ impl BrokerError {
             Self::Read { source, .. } => source.code(),
             Self::UnknownTopic(_) => Code::UnknownTopic,
             Self::ReservedTopic(_) => Code::ReservedTopic,
+            Self::ReservedAttribute { .. } => Code::InvalidEvent,
             Self::TooManyTopics { .. } => Code::TooManyTopics,
             Self::TooManySubscriptions { .. } => Code::TooManySubscriptions,
             Self::UnknownTrigger(_) => Code::UnknownTrigger,

@@ -16,6 +16,8 @@ use crate::status::{DeadLetter, DeadLetterSummary};
 /// Counts replies to replies. It belongs to the event itself, so it stays when the others are taken away.
 pub(crate) const HOPS_ATTRIBUTE: &str = "eventailhops";
 
+/// How all names of ours begin.
+const PREFIX: &str = "eventail";
 const TRIGGER: &str = "eventailtrigger";
 const TOPIC: &str = "eventailtopic";
 const OFFSET: &str = "eventailoffset";
@@ -129,8 +131,15 @@ pub(crate) fn read(topic: &TopicName, offset: Offset, at: Timestamp, letter: &Ev
     Some(DeadLetter { summary, event })
 }
 
+/// What an event from outside may not have: it would pass for a dead letter, or lose it when it becomes one.
+pub(crate) fn reserved(event: &Event) -> Option<&'static str> {
+    let of_ours = event.optional_attributes().filter(|attribute| attribute.name.starts_with(PREFIX));
+    of_ours.filter_map(|attribute| OURS.iter().copied().find(|&name| attribute.name == name)).next()
+}
+
 /// Where a dead letter's event came from.
 pub(crate) fn origin_of(letter: &Event) -> Option<Origin> {
+    letter.attribute(DELIVERY_ATTRIBUTE)?;
     Some(Origin {
         trigger: TriggerName::new(letter.attribute(TRIGGER)?).ok()?,
         topic: TopicName::new(letter.attribute(TOPIC)?).ok()?,
@@ -149,7 +158,7 @@ pub(crate) fn is_of_no_trigger(letter: &Event) -> bool {
 
 /// The event of a dead letter, as it was published.
 pub(crate) fn event_of(letter: &Event) -> Option<Event> {
-    letter.attribute(TRIGGER)?;
+    letter.attribute(DELIVERY_ATTRIBUTE)?;
     OURS.iter().fold(letter.to_builder(), |builder, name| builder.without(name)).build_annotated().ok()
 }
 

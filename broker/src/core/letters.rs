@@ -292,12 +292,22 @@ fn marks_in(index: &dyn Index, topic: &TopicName, offset: Offset) -> Result<Mark
 }
 
 fn chosen(filter: &DeadLetterFilter, summary: DeadLetterSummary) -> Option<DeadLetterSummary> {
-    let DeadLetterFilter { topic, offset, trigger, reason, event_id, since, until, include_redriven } =
-        filter;
+    let DeadLetterFilter {
+        topic,
+        offset,
+        origin_topic,
+        trigger,
+        reason,
+        event_id,
+        since,
+        until,
+        include_redriven,
+    } = filter;
     let is_chosen = !summary.purged
         && (*include_redriven || summary.redriven == 0)
         && topic.as_ref().is_none_or(|topic| summary.topic == *topic)
         && offset.is_none_or(|offset| summary.offset == offset)
+        && origin_topic.as_ref().is_none_or(|origin| summary.origin_topic == *origin)
         && trigger.as_ref().is_none_or(|trigger| summary.trigger == *trigger)
         && reason.is_none_or(|reason| summary.reason == reason)
         && event_id.as_ref().is_none_or(|id| summary.event_id == *id)

@@ -55,7 +55,7 @@ use eventail_wire::{Clock, Event, FunctionName, Offset, Timestamp, TopicName, Tr
 use tokio::sync::watch;
 
 use crate::auth::Gate;
-use crate::config::{Config, INVOCATIONS_TOPIC};
+use crate::config::{Config, INVOCATIONS_TOPIC, SCHEDULED_FOR_ATTRIBUTE, SCHEDULES_TOPIC};
 use crate::status::{
     BulkResult, DeadLetter, DeadLetterFilter, DeadLetterSummary, EventPlace, Observation, Observer,
     Published, Readiness, RedriveRequest, StoredEvent, TopicStatus, TriggerStatus,
@@ -188,6 +188,7 @@ impl Broker {
         if topic.as_str() == INVOCATIONS_TOPIC && !self.core.config.load().invoke_keys.is_empty() {
             return Err(BrokerError::ReservedTopic(topic.clone()));
         }
+        events.iter().try_for_each(|event| check_forgery(topic, event))?;
         self.publish_trusted(topic, events).await
     }
 
@@ -522,5 +523,17 @@ impl Core {
         let appended = Appending::new(topic.append(events), room).await?;
         topic.count(&appended, bytes as u64, begun.elapsed());
         Ok(appended)
+    }
+}
+
+/// Refuses what would pass for a dead letter, or for what a schedule sends.
+fn check_forgery(topic: &TopicName, event: &Event) -> Result<(), BrokerError> {
+    let scheduled = || {
+        let is_call = topic.as_str() == SCHEDULES_TOPIC && event.attribute(SCHEDULED_FOR_ATTRIBUTE).is_some();
+        is_call.then_some(SCHEDULED_FOR_ATTRIBUTE)
+    };
+    match letter::reserved(event).or_else(scheduled) {
+        Some(name) => Err(BrokerError::ReservedAttribute { id: event.id().to_owned(), name }),
+        None => Ok(()),
     }
 }

@@ -8,7 +8,8 @@ use eventail_wire::{Event, EventBuilder, Offset, ValueKind};
 
 use super::letter::HOPS_ATTRIBUTE;
 use super::timeline::{Step, Track};
-use super::topic::Topic;
+use super::topic::{DELIVERY_ATTRIBUTE, Topic};
+use crate::config::SCHEDULED_FOR_ATTRIBUTE;
 
 /// Publishes the replies of one trigger.
 pub(crate) struct Replies {
@@ -66,9 +67,12 @@ pub(crate) fn hops_of(event: &Event) -> u32 {
     event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0)
 }
 
-/// Ties an event to the one that caused it.
+/// Ties an event to the one that caused it. What makes a dead letter of an event, or calls a trigger for a schedule, is not handed on.
 pub(crate) fn tie(cause: &Event, effect: EventBuilder, hops: u32) -> EventBuilder {
-    let mut builder = effect.attribute(HOPS_ATTRIBUTE, hops.to_string(), ValueKind::Integer);
+    let mut builder = effect
+        .attribute(HOPS_ATTRIBUTE, hops.to_string(), ValueKind::Integer)
+        .without(DELIVERY_ATTRIBUTE)
+        .without(SCHEDULED_FOR_ATTRIBUTE);
     if builder.get("correlationid").is_none() {
         builder = builder.extension("correlationid", cause.correlation_id());
     }
@@ -97,5 +101,18 @@ mod tests {
         let second = tie(&first, reply.to_builder(), hops_of(&first) + 1).build().unwrap();
         assert_eq!(hops_of(&second), 2);
         assert_eq!(second.correlation_id(), "c");
+    }
+
+    #[test]
+    fn a_reply_forges_neither_a_dead_letter_nor_what_a_schedule_sends() {
+        let cause = Event::builder("1", "/s", "t").build().unwrap();
+        let reply = Event::builder("2", "/r", "t")
+            .extension(DELIVERY_ATTRIBUTE, "trigger/ship/7")
+            .extension(SCHEDULED_FOR_ATTRIBUTE, "ship");
+        let tied = tie(&cause, reply, 1).build().unwrap();
+        assert_eq!(
+            (tied.attribute(DELIVERY_ATTRIBUTE), tied.attribute(SCHEDULED_FOR_ATTRIBUTE)),
+            (None, None)
+        );
     }
 }

@@ -176,6 +176,32 @@ async fn what_is_given_up_is_a_dead_letter_that_can_be_redriven() {
 }
 
 #[tokio::test]
+async fn nobody_forges_a_dead_letter_or_what_a_schedule_sends() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Scripted::answering([rejected()]);
+    let broker = Broker::open(config(&dir, target.clone())).await.unwrap();
+    let forged = |name: &str, value: &str| event("1").to_builder().extension(name, value).build().unwrap();
+    let letters: TopicName = "dead-letters".parse().unwrap();
+    // As the dead letter of the event that comes at offset 0, which would take the true one for a repeat.
+    let delivery = format!("trigger/{}/{}/0", topic(), name());
+    for name in ["eventaildelivery", "eventailtrigger", "eventailresponse"] {
+        let refused = broker.publish(&letters, vec![forged(name, &delivery)]).await.unwrap_err();
+        assert!(matches!(refused, crate::core::BrokerError::ReservedAttribute { .. }), "{refused}");
+        assert!(refused.to_string().contains(name), "{refused}");
+    }
+    let schedules: TopicName = crate::config::SCHEDULES_TOPIC.parse().unwrap();
+    let call = forged(crate::config::SCHEDULED_FOR_ATTRIBUTE, "ship");
+    assert!(broker.publish(&schedules, vec![call.clone()]).await.is_err());
+    // A function that hands on all that it was called with does no harm elsewhere.
+    broker.publish(&"elsewhere".parse().unwrap(), vec![call]).await.unwrap();
+
+    broker.publish(&topic(), vec![event("1")]).await.unwrap();
+    settled(&broker, 1).await;
+    assert_eq!(broker.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap().len(), 1);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_restart_delivers_nothing_twice_and_keeps_accounts_marks_and_ids() {
     let dir = tempfile::tempdir().unwrap();
     let target = Scripted::answering([rejected()]);

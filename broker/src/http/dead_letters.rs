@@ -31,6 +31,8 @@ struct Selection {
     #[serde(default)]
     offset: Option<Offset>,
     #[serde(default)]
+    origin_topic: Option<TopicName>,
+    #[serde(default)]
     trigger: Option<TriggerName>,
     #[serde(default)]
     reason: Option<RejectReason>,
@@ -57,6 +59,7 @@ impl Selection {
         let filter = DeadLetterFilter {
             topic: self.topic,
             offset: self.offset,
+            origin_topic: self.origin_topic,
             trigger: self.trigger,
             reason: self.reason,
             event_id: self.event_id,
@@ -77,6 +80,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
         "trigger",
         "reason",
         "topic",
+        "origin_topic",
         "since",
         "until",
         "event_id",
@@ -88,6 +92,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
     let filter = DeadLetterFilter {
         topic: query.parsed("topic", "a topic's name", |text| TopicName::new(text).ok())?,
         offset: None,
+        origin_topic: query.parsed("origin_topic", "a topic's name", |text| TopicName::new(text).ok())?,
         trigger: query.parsed("trigger", "a trigger's name", |text| TriggerName::new(text).ok())?,
         reason: query.parsed("reason", reasons, parse_reason)?,
         event_id: query.get("event_id").map(str::to_owned),
@@ -119,16 +124,46 @@ fn check(principal: &Principal, scope: Scope, letter: &DeadLetterSummary) -> Res
 }
 
 /// Whether who asks may do what he asks with all that he selects: with one dead letter, with all of one trigger, or else with everything.
-async fn check_selection(api: &Api, principal: &Principal, filter: &DeadLetterFilter) -> Result<(), Problem> {
+/// Of a trigger's dead letters only those are meant then whose events came from its topic, for a trigger and a subscription of another
+/// topic may have the same name.
+async fn check_selection(
+    api: &Api,
+    principal: &Principal,
+    filter: &mut DeadLetterFilter,
+    act: Act,
+) -> Result<(), Problem> {
     let broker = &api.broker;
+    if principal.may(Scope::Operate, Place::Everywhere) {
+        return Ok(());
+    }
+    let trigger_of = |name: &TriggerName| broker.trigger(name).ok();
     if let (Some(topic), Some(offset)) = (&filter.topic, filter.offset) {
-        let letter = broker.dead_letter(topic, offset).await?;
-        return check(principal, Scope::Operate, &letter.summary);
+        let letter = broker.dead_letter(topic, offset).await?.summary;
+        check(principal, Scope::Operate, &letter)?;
+        // What is redriven calls the trigger's target, whatever topic the trigger reads by now.
+        return match trigger_of(&letter.trigger).filter(|_| act == Act::Redrive) {
+            Some(trigger) => guard::demand(principal, Scope::Operate, &trigger.topic),
+            None => Ok(()),
+        };
     }
-    match filter.trigger.as_ref().and_then(|name| broker.trigger(name).ok()) {
-        Some(trigger) => guard::demand(principal, Scope::Operate, &trigger.topic),
-        None => guard::demand_everywhere(principal, Scope::Operate),
+    let Some(trigger) = filter.trigger.as_ref().and_then(trigger_of) else {
+        return guard::demand_everywhere(principal, Scope::Operate);
+    };
+    guard::demand(principal, Scope::Operate, &trigger.topic)?;
+    match &filter.origin_topic {
+        Some(origin) => guard::demand(principal, Scope::Operate, origin),
+        None => {
+            filter.origin_topic = Some(trigger.topic);
+            Ok(())
+        }
     }
+}
+
+/// What is done with dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Redrive,
+    Purge,
 }
 
 /// What is selected, in the words of the audit log.
@@ -169,9 +204,9 @@ pub(super) async fn redrive(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
     let (principal, subject) = (call.principal.clone(), call.subject.clone());
     let (api, selection) = call.json::<Selection>().await?;
-    let request = selection.request()?;
+    let mut request = selection.request()?;
     subject.is(told(&request.filter));
-    check_selection(&api, &principal, &request.filter).await?;
+    check_selection(&api, &principal, &mut request.filter, Act::Redrive).await?;
     json(StatusCode::OK, &api.broker.redrive(&request).await?)
 }
 
@@ -180,9 +215,9 @@ pub(super) async fn purge(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
     let (principal, subject) = (call.principal.clone(), call.subject.clone());
     let (api, selection) = call.json::<Selection>().await?;
-    let request = selection.request()?;
+    let mut request = selection.request()?;
     subject.is(told(&request.filter));
-    check_selection(&api, &principal, &request.filter).await?;
+    check_selection(&api, &principal, &mut request.filter, Act::Purge).await?;
     if request.per_second.is_some() {
         return Err(Problem::parameter("`per_second` is for a redrive: a purge has no rate"));
     }

@@ -30,12 +30,16 @@ pub(super) async fn start(call: Call) -> Result<Reply, Problem> {
     json(StatusCode::CREATED, &api.broker.start_replay(&request).await?)
 }
 
-/// Whether who asks may operate the topic whose events are meant, and publish to the one that they go to.
+/// Whether who asks may operate the topic whose events are meant, and publish to the one that they go to. An address that is no trigger's
+/// is nothing that a topic's operators have to say: whoever names one reads the events, and has the broker call what it can reach.
 fn check_start(api: &Api, principal: &Principal, request: &ReplayRequest) -> Result<(), Problem> {
     let of_trigger = request.trigger.as_ref().map(|name| api.broker.trigger(name)).transpose()?;
     let topics = of_trigger.iter().map(|trigger| &trigger.topic).chain(&request.topic);
     for topic in topics {
         guard::demand(principal, Scope::Operate, topic)?;
+    }
+    if request.to_url.is_some() {
+        guard::demand_everywhere(principal, Scope::Operate)?;
     }
     request.to_topic.as_ref().map_or(Ok(()), |to| guard::demand(principal, Scope::Publish, to))
 }

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::api::Call;
 use super::problem::{Problem, Reply, json};
-use crate::auth::Scope;
+use crate::auth::{Place, Scope};
 use crate::status::TimelineRequest;
 
 /// `GET /v1/events/{id}/timeline?topic=&source=&trigger=`
@@ -18,8 +18,9 @@ pub(super) async fn answer(call: Call) -> Result<Reply, Problem> {
         source: query.get("source").map(str::to_owned),
         trigger: trigger.map(|trigger| trigger.to_string()),
     };
-    let mut told = call.api.broker.timeline(&request).await?;
-    told.events.retain(|event| call.may(Scope::Read, &event.topic));
+    let principal = call.principal.clone();
+    let may_read = |topic: &TopicName| principal.may(Scope::Read, Place::Topic(topic.as_str()));
+    let told = call.api.broker.timeline_where(&request, may_read).await?;
     if told.events.is_empty() {
         return Err(unknown(&call, &request));
     }

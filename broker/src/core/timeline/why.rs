@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eventail_storage::log::ReadLimit;
 use eventail_triggers::pattern::Explanation;
-use eventail_wire::{Event, Timestamp};
+use eventail_wire::{Event, Timestamp, TopicName};
 
 use super::story::{Facts, Present, Stands, tell};
 use super::{Found, Step};
@@ -29,10 +29,20 @@ impl Broker {
     /// # Errors
     /// Where the index or a log cannot be read. An id that nobody knows is no error: the answer has no events.
     pub async fn timeline(&self, request: &TimelineRequest) -> Result<EventTimelines, BrokerError> {
+        self.timeline_where(request, |_| true).await
+    }
+
+    /// The same, of those topics whose events who asks may read.
+    pub(crate) async fn timeline_where(
+        &self,
+        request: &TimelineRequest,
+        may_read: impl Fn(&TopicName) -> bool,
+    ) -> Result<EventTimelines, BrokerError> {
         let core = &self.core;
         let mut places = core.lookup.find(core, &request.id).await?;
         places.retain(|place| {
-            request.topic.as_ref().is_none_or(|topic| place.topic == *topic)
+            may_read(&place.topic)
+                && request.topic.as_ref().is_none_or(|topic| place.topic == *topic)
                 && request.source.as_ref().is_none_or(|source| place.source == *source)
         });
         let events_left_out = places.len().saturating_sub(EVENTS_MAX);

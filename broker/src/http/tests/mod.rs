@@ -7,6 +7,7 @@ mod invoke;
 mod limits;
 mod openapi;
 mod publishing;
+mod reach;
 mod reading;
 mod replays;
 mod serving;

@@ -375,6 +375,7 @@ fn what_a_redrive_may_be_asked_is_what_is_described() {
     let filter = DeadLetterFilter {
         topic: TopicName::new("a").ok(),
         offset: Some(Offset(1)),
+        origin_topic: TopicName::new("a").ok(),
         trigger: TriggerName::new("a").ok(),
         reason: Some(RejectReason::Permanent),
         event_id: Some(String::new()),
