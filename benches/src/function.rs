@@ -102,9 +102,15 @@ impl FunctionRun {
     /// The function's table, with more keys.
     #[must_use]
     pub fn table(&self, keys: &str) -> String {
+        self.table_as(NAME, keys)
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn table_as(&self, name: &str, keys: &str) -> String {
         let variables = self.environment().map(|(name, value)| format!("{name} = {value:?}")).join(", ");
         let command = self.binary.display().to_string();
-        format!("[functions.{NAME}]\ncommand = [{command:?}]\nenvironment = {{ {variables} }}\n{keys}\n")
+        format!("[functions.{name}]\ncommand = [{command:?}]\nenvironment = {{ {variables} }}\n{keys}\n")
     }
 
     /// What the processes took before they asked for their first call.

@@ -28,8 +28,13 @@ const SAMPLE_EVERY_MIN: Duration = Duration::from_millis(500);
 const WARM_UP_SHARE: f64 = 0.2;
 /// Memory that an hour may add: less than a broker at rest has, in a week.
 const SLOPE_BYTES_PER_HOUR: f64 = 1024.0 * 1024.0;
-/// Instances of the function.
+/// Instances of the function that a trigger calls itself.
 const INSTANCES: u64 = 2;
+/// The function behind the Invoke API. It is another one: where triggers wait for an instance, the API answers 429, so that it would
+/// get what they leave.
+const INVOKED: &str = "invoked";
+/// Its instances: one for each call of its trigger, as the cloud has them.
+const INVOKED_INSTANCES: u64 = 16;
 /// How long the HTTP target stands still.
 const STALL: Duration = Duration::from_secs(3);
 /// All triggers, and how many events each gets of every published one.
@@ -65,6 +70,7 @@ struct House {
     broker: BrokerProcess,
     target: TargetProcess,
     function: FunctionRun,
+    invoked: FunctionRun,
     http: SocketAddr,
     payloads: Payloads,
 }
@@ -180,19 +186,20 @@ impl House {
     async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let options = TargetOptions { run: RUN, data_bytes: settings.data_bytes, keep_arrivals: false };
         let target = TargetProcess::start(options).await?;
-        let function = FunctionRun::new(&settings.dir, RUN, settings.data_bytes)?;
+        let run = || FunctionRun::new(&settings.dir, RUN, settings.data_bytes);
+        let (function, invoked) = (run()?, run()?);
         let folder = BrokerFolder::new(&settings.dir)?;
         // Its own Invoke API is a target, so its address has to be known before it starts.
         let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let payloads = Payloads::new(RUN, settings.data_bytes)?;
-        let tables = tables(settings, &function, &target.url(), http, 16);
+        let tables = tables(settings, [&function, &invoked], &target.url(), http, INVOKED_INSTANCES);
         let credentials = [
             ("AWS_ACCESS_KEY_ID", "soak"),
             ("AWS_SECRET_ACCESS_KEY", "soak"),
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ];
         let broker = folder.start_at(http, &tables, &credentials).await?;
-        Ok(Self { folder, broker, target, function, http, payloads })
+        Ok(Self { folder, broker, target, function, invoked, http, payloads })
     }
 
     /// Waits until every trigger has settled its events, and proves that all of them arrived everywhere.
@@ -216,8 +223,10 @@ impl House {
         }
         let report = self.target.report().await?;
         ensure!(report.distinct == count && report.wrong == 0, "{count} events, the target saw {report:?}");
-        let arrived = self.function.arrived()?.tally;
-        ensure!(arrived.distinct == count, "{count} events, the function saw {}", arrived.distinct);
+        for function in [&self.function, &self.invoked] {
+            let arrived = function.arrived()?.tally;
+            ensure!(arrived.distinct == count, "{count} events, a function saw {}", arrived.distinct);
+        }
         Ok(told.join(", "))
     }
 
@@ -240,7 +249,7 @@ impl House {
 /// Every kind of target; retries without end, so that a fault costs no event.
 fn tables(
     settings: &Settings,
-    function: &FunctionRun,
+    [function, invoked]: [&FunctionRun; 2],
     url: &str,
     http: SocketAddr,
     concurrency: u64,
@@ -251,11 +260,11 @@ fn tables(
         )
     };
     let (load, copy) = (keys(topic().as_str()), keys("copy"));
-    let instances = format!("min_instances = {INSTANCES}\nmax_instances = {INSTANCES}");
+    let instances = |count: u64| format!("min_instances = {count}\nmax_instances = {count}");
     format!(
         r#"{topics}retention_bytes = "2GiB"
 dedup_window = "1m"
-{function}
+{function}{invoked}
 [triggers.http]
 {load}[triggers.http.target.http]
 url = "{url}"
@@ -265,7 +274,7 @@ name = "{NAME}"
 payload = "raw"
 [triggers.lambda]
 {load}[triggers.lambda.target.lambda]
-function = "{NAME}"
+function = "{INVOKED}"
 region = "eu-west-1"
 endpoint = "http://{http}"
 payload = "raw"
@@ -277,7 +286,8 @@ topic = "copy"
 url = "{url}"
 "#,
         topics = topics(settings),
-        function = function.table(&instances),
+        function = function.table(&instances(INSTANCES)),
+        invoked = invoked.table_as(INVOKED, &instances(INVOKED_INSTANCES)),
     )
 }
 
@@ -322,7 +332,8 @@ async fn disturb(house: &House, settings: &Settings, duration: Duration) -> anyh
 impl House {
     /// Another concurrency for all triggers: each gets another lane.
     async fn reload(&self, settings: &Settings, concurrency: u64) -> anyhow::Result<()> {
-        let tables = tables(settings, &self.function, &self.target.url(), self.http, concurrency);
+        let tables =
+            tables(settings, [&self.function, &self.invoked], &self.target.url(), self.http, concurrency);
         self.folder.configure(self.http, &tables)?;
         let request = post("/v1/config/reload", "{}".into());
         let (status, body) = Connection::open(self.http).await?.exchange(request).await?;
