@@ -1,10 +1,9 @@
 //! A client: one connection at a time, renewed when it is lost, and streams on it.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{Connection, Endpoint, TransportConfig, VarInt};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rustls::pki_types::ServerName;
@@ -29,8 +28,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 const SEND_WINDOW_BYTES: u64 = 4 << 20;
 /// How long the server may take to hear that the client is gone.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
-/// What the socket should hold: a burst of packets that comes while the program is busy. The system may give less.
-const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// A connection to a broker. Cheap to clone; all clones share it.
 ///
@@ -74,12 +71,13 @@ impl Client {
         let mut config =
             quinn::ClientConfig::new(Arc::new(trust::crypto(&options.trust, options.identity.as_ref())?));
         config.transport_config(Arc::new(transport(&options)));
+        let seed = options.network.seed();
         let shared = Shared {
             options,
             server_name,
             config,
             connection: Mutex::new(None),
-            seeds: std::sync::Mutex::new(SmallRng::from_os_rng()),
+            seeds: std::sync::Mutex::new(SmallRng::seed_from_u64(seed)),
             closed: watch::Sender::new(false),
         };
         shared.connection().await?;
@@ -175,7 +173,11 @@ impl Shared {
         let found = tokio::net::lookup_host(address).await.map_err(resolve)?.next();
         let remote =
             found.ok_or_else(|| resolve(std::io::Error::other("the name has no address of any kind")))?;
-        let endpoint = endpoint(remote).map_err(|cause| ClientError::Socket { cause: Arc::new(cause) })?;
+        let endpoint = self
+            .options
+            .network
+            .endpoint(remote)
+            .map_err(|cause| ClientError::Socket { cause: Arc::new(cause) })?;
         let connecting = endpoint
             .connect_with(self.config.clone(), remote, &self.server_name)
             .map_err(|cause| ClientError::Connect { address: address.clone(), cause })?;
@@ -183,20 +185,6 @@ impl Shared {
         tracing::debug!(server = %remote, "connected");
         Ok((endpoint, connection))
     }
-}
-
-/// A socket for one connection: a new connection then also gets over a changed network.
-fn endpoint(remote: SocketAddr) -> std::io::Result<Endpoint> {
-    let local: SocketAddr = match remote {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = std::net::UdpSocket::bind(local)?;
-    let sized = socket2::SockRef::from(&socket);
-    // The system's own size will do where it gives no more.
-    let _ = sized.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = sized.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-    Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
 }
 
 fn transport(options: &ClientOptions) -> TransportConfig {

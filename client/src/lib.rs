@@ -34,6 +34,7 @@ mod delivery;
 mod error;
 mod identity;
 mod link;
+mod network;
 mod options;
 mod publisher;
 mod subscription;
@@ -48,6 +49,7 @@ pub use eventail_wire::{
     ValueKind,
 };
 pub use identity::Identity;
+pub use network::Network;
 pub use options::{ClientOptions, Token};
 pub use publisher::{BatchHandle, PublishAck, PublishHandle, Publisher, PublisherOptions};
 pub use subscription::{Delivery, SubscribeOptions, Subscription};

@@ -1,8 +1,10 @@
 //! What a client is told when it connects.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::identity::Identity;
+use crate::network::{Network, SystemNetwork};
 use crate::trust::{Fingerprint, Trust};
 
 /// A token of a broker. It never prints.
@@ -66,6 +68,8 @@ pub struct ClientOptions {
     pub reconnect_delay: Duration,
     /// The most that it grows to. Default 5 s.
     pub reconnect_delay_max: Duration,
+    /// The network that it is on. Default the system's.
+    pub network: Arc<dyn Network>,
 }
 
 impl ClientOptions {
@@ -84,6 +88,7 @@ impl ClientOptions {
             keep_alive: Duration::from_secs(3),
             reconnect_delay: Duration::from_millis(50),
             reconnect_delay_max: Duration::from_secs(5),
+            network: Arc::new(SystemNetwork),
         }
     }
 
@@ -154,6 +159,13 @@ impl ClientOptions {
     pub const fn reconnect_delay(mut self, initial: Duration, max: Duration) -> Self {
         self.reconnect_delay = initial;
         self.reconnect_delay_max = max;
+        self
+    }
+
+    /// Sets another network than the system's.
+    #[must_use]
+    pub fn network(mut self, network: Arc<dyn Network>) -> Self {
+        self.network = network;
         self
     }
 

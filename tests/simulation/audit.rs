@@ -46,6 +46,22 @@ impl World {
     }
 }
 
+impl World {
+    /// Whether an event of the topic of orders is what a publisher sent, where the broker said that it is.
+    pub(crate) fn is_sent_at(&self, event: &Event, offset: u64) -> Result<(), String> {
+        let state = self.state();
+        let id = event.id();
+        let sent = state.ledger.get(id).ok_or_else(|| format!("{id} comes from afar, and nobody sent it"))?;
+        same(sent, event)?;
+        match sent.offset {
+            Some(known) if known != offset => {
+                Err(format!("{id} comes from {offset}, acknowledged at {known}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 fn same(sent: &Sent, event: &Event) -> Result<(), String> {
     let key = |event: &Event| event.attribute("partitionkey").map(str::to_owned);
     let is_same = sent.event.event_type() == event.event_type()

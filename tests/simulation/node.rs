@@ -1,9 +1,11 @@
 //! One life of the broker's host: it opens the broker on its disk, looks at what it recovered, and lets everybody at it.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use eventail_broker::Broker;
+use eventail_broker::quic::{self, QuicServer};
 use eventail_storage::disk::Steps;
 use eventail_triggers::target::Target;
 use tokio::time::Instant;
@@ -12,10 +14,13 @@ use crate::disk::{Process, ProcessDisk};
 use crate::setup::{SCRIPTS, Script, config};
 use crate::target::Scripted;
 use crate::world::World;
-use crate::{audit, operator, publisher};
+use crate::{audit, network, operator, publisher};
 
 /// How often the broker is asked whether it is well.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long connections may take to end in order.
+const DRAIN: Duration = Duration::from_millis(500);
 
 /// The targets: they outlive every broker.
 #[derive(Clone)]
@@ -69,11 +74,12 @@ async fn run(world: &Arc<World>, targets: &Targets, broker: Broker) {
     for number in 0..world.plan.publishers {
         tokio::spawn(publisher::run(Arc::clone(world), broker.clone(), number));
     }
+    let server = (world.plan.remotes > 0).then(|| listen(world, &broker));
     tokio::spawn(operator::run(Arc::clone(world), broker.clone(), targets.clone()));
     let mut is_auditing = false;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        if world.is_healing() && !is_auditing {
+        if world.is_healing() && world.state().remotes == 0 && !is_auditing {
             is_auditing = true;
             let (world, broker) = (Arc::clone(world), broker.clone());
             tokio::spawn(async move { audit::at_rest(&world, &broker).await });
@@ -91,11 +97,23 @@ async fn run(world: &Arc<World>, targets: &Targets, broker: Broker) {
             break;
         }
     }
+    if let Some(server) = server {
+        server.shutdown(DRAIN).await;
+    }
     let ended = broker.shutdown().await;
     world.note(format_args!("the broker stopped: {ended:?}"));
     let mut state = world.state();
     state.broker = None;
     state.is_over = true;
+}
+
+/// Lets those in who come from afar.
+fn listen(world: &Arc<World>, broker: &Broker) -> QuicServer {
+    let certificate = network::certificate();
+    let address = (Ipv4Addr::UNSPECIFIED, network::PORT).into();
+    let files = (certificate.certificate.as_path(), certificate.key.as_path());
+    let bind = |address, config| network::serve(world, address, config);
+    quic::serve_on(broker.clone(), address, files, bind).expect("the simulated network has room")
 }
 
 /// Does the work of the store's threads, as slowly as the disk is.

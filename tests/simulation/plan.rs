@@ -5,6 +5,8 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::network::Weather;
+
 /// How a target behaves towards everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -39,7 +41,7 @@ const MOODS: [Mood; 8] = [
 ];
 
 /// What goes wrong, or what an operator does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
     /// The process is killed.
     Kill { down_ms: u64 },
@@ -69,6 +71,8 @@ pub(crate) enum Fault {
     Replay { trigger: usize },
     /// Events that wait for their time are taken back.
     CancelDelayed,
+    /// The network turns bad.
+    Weather { weather: Weather, for_ms: u64 },
 }
 
 /// Everything that a seed decides.
@@ -94,6 +98,8 @@ pub(crate) struct Plan {
     pub(crate) delayed: bool,
     pub(crate) calls_back: bool,
     pub(crate) retention: bool,
+    /// Clients over the network.
+    pub(crate) remotes: usize,
     pub(crate) faults: Vec<(u64, Fault)>,
 }
 
@@ -129,10 +135,16 @@ impl Plan {
             delayed: dice.random_bool(0.5),
             calls_back: dice.random_bool(0.5),
             retention: dice.random_bool(0.3),
+            remotes: 0,
             faults: Vec::new(),
         };
-        let faults = faults(&mut dice, active_ms);
-        Self { faults, ..plan }
+        let mut faults = faults(&mut dice, active_ms);
+        let remotes = if dice.random_bool(0.5) { dice.random_range(2..4) } else { 0 };
+        if remotes > 0 {
+            faults.extend(weathers(&mut dice, active_ms));
+            faults.sort_by_key(|(at, _)| *at);
+        }
+        Self { faults, remotes, ..plan }
     }
 }
 
@@ -157,6 +169,33 @@ fn faults(dice: &mut SmallRng, active_ms: u64) -> Vec<(u64, Fault)> {
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+/// How the network changes, for those who are on it.
+fn weathers(dice: &mut SmallRng, active_ms: u64) -> Vec<(u64, Fault)> {
+    let count = dice.random_range(0..1 + active_ms / 2_000);
+    let mut weathers = Vec::new();
+    for _ in 0..count {
+        let mut share = |most: f64| if dice.random_bool(0.5) { dice.random_range(0.0..most) } else { 0.0 };
+        let mut weather = Weather {
+            lost_there: share(0.5),
+            lost_back: share(0.5),
+            twice: share(0.5),
+            late: share(0.8),
+            late_ms: 0,
+        };
+        weather.late_ms = dice.random_range(1..400);
+        // Cut off, in one direction or in both.
+        match dice.random_range(0..6) {
+            0 => (weather.lost_there, weather.lost_back) = (1.0, 1.0),
+            1 => weather.lost_there = 1.0,
+            2 => weather.lost_back = 1.0,
+            _ => {}
+        }
+        let for_ms = dice.random_range(200..6_000);
+        weathers.push((dice.random_range(0..active_ms), Fault::Weather { weather, for_ms }));
+    }
+    weathers
 }
 
 fn fault(dice: &mut SmallRng, kind: usize) -> Fault {

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const BATCH_MAX: usize = 6;
 
 /// The event of this id, as its publisher makes it.
-fn event(dice: &mut SmallRng, world: &World, id: &str, may_wait: bool) -> Event {
+pub(crate) fn event(dice: &mut SmallRng, world: &World, id: &str, may_wait: bool) -> Event {
     let key = format!("k{}", dice.random_range(0..world.plan.keys));
     let kind = TYPES[dice.random_range(0..TYPES.len())];
     let filler = match dice.random_range(0..20) {

@@ -7,13 +7,15 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngCore};
 use turmoil::{Builder, Sim};
 
+use crate::network::Weather;
 use crate::node::{self, Targets};
 use crate::plan::{Fault, Mood, Plan, dice};
+use crate::remote;
 use crate::setup::SCRIPTS;
 use crate::world::{Order, Phase, World};
 
 /// The host of the broker.
-const BROKER: &str = "broker";
+pub(crate) const BROKER: &str = "broker";
 /// How long one simulation may take at most, in its own time.
 const MOST_MS: u64 = 600_000;
 /// How long a host is down whose broker could not start.
@@ -33,6 +35,7 @@ enum Undo {
     Pace,
     Mood(&'static str),
     Pause(&'static str),
+    Weather,
 }
 
 /// Lets things go wrong.
@@ -68,6 +71,20 @@ pub(crate) fn run(seed: u64) -> Outcome {
             Ok(())
         }
     });
+    for number in 1..world.plan.remotes {
+        let world = Arc::clone(&world);
+        sim.client(format!("remote-{number}"), async move {
+            remote::publish(world, number).await;
+            Ok(())
+        });
+    }
+    if world.plan.remotes > 0 {
+        let world = Arc::clone(&world);
+        sim.client(remote::SUBSCRIPTION, async move {
+            remote::subscribe(world).await;
+            Ok(())
+        });
+    }
     let mut chaos = Chaos {
         dice: dice(seed, "chaos"),
         world: Arc::clone(&world),
@@ -244,6 +261,10 @@ impl Chaos {
             Fault::Redrive => world.order(Order::Redrive),
             Fault::Replay { trigger } => world.order(Order::Replay(SCRIPTS[trigger % SCRIPTS.len()].name)),
             Fault::CancelDelayed => world.order(Order::CancelDelayed),
+            Fault::Weather { weather, for_ms } => {
+                world.state().weather = weather;
+                self.undos.push((now_ms + for_ms, Undo::Weather));
+            }
         }
     }
 
@@ -262,6 +283,7 @@ impl Chaos {
                     }
                 }
                 Undo::Mood(name) => drop(self.world.state().moods.insert(name, Mood::Fine)),
+                Undo::Weather => self.world.state().weather = Weather::default(),
                 Undo::Pause(name) => self.world.order(Order::Resume(name)),
             }
         }

@@ -13,8 +13,10 @@ use tokio::sync::Notify;
 use crate::attempts::{Attempts, Delivery};
 use crate::clock::SimClock;
 use crate::disk::Process;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Sent};
+use crate::network::Weather;
 use crate::plan::{Mood, Plan, dice};
+use crate::setup::ORDERS;
 
 /// What an operator is to do.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +74,9 @@ pub(crate) struct State {
     pub(crate) variant: u32,
     pub(crate) orders: VecDeque<Order>,
     pub(crate) moods: BTreeMap<&'static str, Mood>,
+    pub(crate) weather: Weather,
+    /// Those from afar who are not done.
+    pub(crate) remotes: usize,
     pub(crate) ledger: Ledger,
     pub(crate) attempts: Attempts,
     /// Origins of events that were redriven: they may be under way twice.
@@ -86,6 +91,7 @@ pub(crate) struct State {
 
 impl World {
     pub(crate) fn new(plan: Plan) -> Arc<Self> {
+        let remotes = plan.remotes;
         let state = State {
             dice: dice(plan.seed, "targets"),
             trace: String::new(),
@@ -104,6 +110,8 @@ impl World {
             variant: 0,
             orders: VecDeque::new(),
             moods: BTreeMap::new(),
+            weather: Weather::default(),
+            remotes,
             ledger: Ledger::default(),
             attempts: Attempts::default(),
             redriven: BTreeSet::new(),
@@ -150,6 +158,26 @@ impl World {
 
     pub(crate) fn mood(&self, trigger: &'static str) -> Mood {
         self.state().moods.get(trigger).copied().unwrap_or(Mood::Fine)
+    }
+
+    pub(crate) fn weather(&self) -> Weather {
+        self.state().weather
+    }
+
+    /// One from afar is done.
+    pub(crate) fn leave(&self) {
+        self.state().remotes -= 1;
+    }
+
+    /// Whether everybody else is done, and everything that is known to be in the topic of orders was settled.
+    pub(crate) fn has_settled(&self, settled: &BTreeMap<u64, String>) -> bool {
+        let state = self.state();
+        let is_settled = |sent: &Sent| {
+            sent.topic != ORDERS || sent.offset.is_none_or(|offset| settled.contains_key(&offset))
+        };
+        state.phase == Phase::Healing
+            && state.remotes == 1
+            && state.ledger.all().all(|(_, sent)| is_settled(sent))
     }
 
     pub(crate) fn order(&self, order: Order) {

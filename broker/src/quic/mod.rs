@@ -23,20 +23,20 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use eventail_wire::frame::PeerLimits;
 use eventail_wire::limits;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, VarInt};
+use quinn::{Endpoint, ServerConfig, VarInt};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::Broker;
 use crate::config::Config;
-use crate::tls::{self, Failures, TlsError};
+use crate::tls::{self, Failures, Material, Served, TlsError};
 use halves::Halves;
 
 /// How long the endpoint may take to tell its clients that it is gone.
@@ -163,11 +163,40 @@ pub async fn serve(broker: Broker, address: SocketAddr) -> Result<QuicServer, Qu
     let endpoint = transport::endpoint(address, transport::server_config(crypto))
         .map_err(|source| QuicError::Bind { address, source })?;
     let address = endpoint.local_addr().map_err(|source| QuicError::Bind { address, source })?;
+    Ok(begin(broker, endpoint, address, fingerprint, renewals))
+}
+
+/// Serves `broker` on an endpoint that `bind` makes, for instance on a simulated network, with the certificate and key of these files.
+/// Must be called within a tokio runtime.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_on(
+    broker: Broker,
+    address: SocketAddr,
+    (certificate, key): (&Path, &Path),
+    bind: impl FnOnce(SocketAddr, ServerConfig) -> io::Result<Endpoint>,
+) -> Result<QuicServer, QuicError> {
+    let material = Material::of_files(certificate, key)?;
+    let crypto = tls::quic(&material, broker.clock())?;
+    let endpoint = bind(address, transport::server_config(crypto))
+        .map_err(|source| QuicError::Bind { address, source })?;
+    Ok(begin(broker, endpoint, address, material.fingerprint(), None))
+}
+
+/// Lets connections in.
+fn begin(
+    broker: Broker,
+    endpoint: Endpoint,
+    address: SocketAddr,
+    fingerprint: String,
+    renewals: Option<watch::Receiver<Arc<Served>>>,
+) -> QuicServer {
     let (stopping, watching) = watch::channel(false);
     let context = Arc::new(Context::new(broker, watching));
     let accepting = tokio::spawn(connection::accept(endpoint.clone(), context, renewals));
     tracing::info!(%address, %fingerprint, "quic listening");
-    Ok(QuicServer { endpoint, address, fingerprint, stopping, accepting })
+    QuicServer { endpoint, address, fingerprint, stopping, accepting }
 }
 
 /// The certificate that is made here, where the configuration names none.
