@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod core;
+mod crowd;
 mod file_watch;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -222,7 +222,7 @@ table! {
     REFUSED_CONNECTIONS = Counter Count "eventail_refused_connections_total",
         "Connections refused because there were as many as there may be, by listener (http, quic)";
     CUT_CONNECTIONS = Counter Count "eventail_cut_connections_total",
-        "Connections and streams that were closed for what their peer did or left undone, by listener (http, quic) and reason (silent, unread, malformed, overloaded, needed)";
+        "Connections and streams that were closed for what their peer did or left undone, by listener (http, quic) and reason (silent, stranger, unread, malformed, overloaded, needed)";
     TLS_CERTIFICATE_EXPIRY = Gauge Seconds "eventail_tls_certificate_expiry_seconds",
         "When the certificate of the listeners ends, in seconds since 1970; absent where they speak no TLS";
     TLS_RELOADS = Counter Count "eventail_tls_certificate_reloads_total",

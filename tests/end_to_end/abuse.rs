@@ -212,6 +212,82 @@ async fn half_open_connections_make_room_for_others() {
     server.stop().await;
 }
 
+/// A broker that asks who somebody is, and lets nobody do more than look at the metrics.
+fn asking(limits: &str) -> Home {
+    Home::new(&format!("{limits}\n[auth]\nanonymous = [\"metrics\"]"))
+}
+
+/// Has the server say once what it says to this.
+async fn ask(stream: &mut TcpStream, request: &str) -> Option<String> {
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut said = vec![0; 4096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut said)).await.expect("an answer or an end");
+    read.ok().filter(|read| *read > 0).map(|read| String::from_utf8_lossy(&said[..read]).into_owned())
+}
+
+#[tokio::test]
+async fn one_that_is_never_admitted_is_closed_however_often_it_asks() {
+    let home = asking(QUICK_LIMITS);
+    let server = home.start().await;
+    for (path, status) in [("/v1/topics", "401"), ("/healthz", "200"), ("/nothing", "404")] {
+        let mut stream = open(&server, b"").await;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let asking = async {
+            let mut answers = 0;
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
+            while let Some(said) = ask(&mut stream, &request).await {
+                assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{said}");
+                answers += 1;
+                pace.tick().await;
+            }
+            answers
+        };
+        let answers = tokio::time::timeout(PATIENCE, asking).await.expect("the server ends the connection");
+        assert!(answers > 0, "{path}");
+    }
+    cut(server.api(), "http", "stranger", 3.0).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn those_who_are_not_admitted_make_room_for_others() {
+    let home = asking("[limits]\nconnections_max = 4\nrequest_timeout = \"1h\"");
+    let server = home.start().await;
+    let mut strangers = Vec::new();
+    for _ in 0..4 {
+        let mut stream = open(&server, b"").await;
+        let said = ask(&mut stream, "GET /v1/topics HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert!(said.is_some_and(|said| said.starts_with("HTTP/1.1 401")));
+        strangers.push(stream);
+    }
+    within(PATIENCE, "somebody to be served", async || {
+        (server.api().get("/healthz").await.status == 200).then_some(())
+    })
+    .await;
+    cut(server.api(), "http", "needed", 1.0).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_quic_connection_that_is_never_admitted_is_closed_however_often_it_asks() {
+    let home = asking(QUICK_LIMITS);
+    let server = home.start().await;
+    let connection = connect(server.quic(), ALPN).await.unwrap();
+    let asking = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        while let Ok((mut send, _receive)) = connection.open_bi().await {
+            let hello = eventail_tests::raw_quic::hello(eventail_wire::frame::PROTOCOL_VERSION);
+            if send.write_all(&encoded(&hello)).await.is_err() {
+                break;
+            }
+            pace.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the server ends the connection");
+    cut(server.api(), "quic", "stranger", 1.0).await;
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_quic_connection_that_says_nothing_is_closed_and_counted() {
     let home = Home::new(QUICK_LIMITS);

@@ -28,6 +28,8 @@ pub const TOPICS_MAX: usize = 10_000;
 pub const SUBSCRIPTIONS_MAX: usize = 50_000;
 /// Connections at once, HTTP and QUIC each.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// The part of all connections that one address may have, unless the configuration says how many: three that agree still leave room.
+pub const CONNECTIONS_PER_ADDRESS_PART: usize = 4;
 /// TLS handshakes under way at once, HTTP and QUIC each: some ten KiB of memory each, for as long as the client takes.
 pub const TLS_HANDSHAKES_MAX: usize = 1_024;
 /// Bytes of published events that wait for their sync, over all publishers; past it publishers are held back.

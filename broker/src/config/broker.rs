@@ -137,6 +137,9 @@ fn read_limits(reader: &mut Reader<'_>, section: &Section<'_>, limits: &mut Limi
         &mut limits.connections_max,
         count(section.amount(reader, "connections_max", Count(1)..=Count(CONNECTIONS_CEILING))),
     );
+    let per_address =
+        section.amount(reader, "connections_per_address_max", Count(1)..=Count(CONNECTIONS_CEILING));
+    limits.connections_per_address_max = count(per_address).or(limits.connections_per_address_max);
     let in_flight =
         count(section.amount(reader, "in_flight_bytes_max", bytes(1 << 20, IN_FLIGHT_BYTES_CEILING)));
     limits.in_flight_is_told |= in_flight.is_some();

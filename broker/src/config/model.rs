@@ -224,6 +224,8 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Connections per listener.
     pub connections_max: usize,
+    /// Of these from one address at most; `None`: a part of them. See [`Limits::per_address`].
+    pub connections_per_address_max: Option<usize>,
     /// Bytes that wait for their sync.
     pub in_flight_bytes_max: usize,
     /// Whether the configuration says that, and not the memory of the machine.
@@ -421,6 +423,15 @@ impl std::fmt::Debug for TargetOptions {
     }
 }
 
+impl Limits {
+    /// Connections from one address at most, for each listener.
+    #[must_use]
+    pub fn per_address(&self) -> usize {
+        let part = || (self.connections_max / limits::CONNECTIONS_PER_ADDRESS_PART).max(1);
+        self.connections_per_address_max.unwrap_or_else(part)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -428,6 +439,7 @@ impl Default for Limits {
             batch_events_max: limits::BATCH_EVENTS_MAX,
             batch_bytes_max: limits::BATCH_BYTES_MAX,
             connections_max: limits::CONNECTIONS_MAX,
+            connections_per_address_max: None,
             in_flight_bytes_max: limits::IN_FLIGHT_BYTES_MAX,
             in_flight_is_told: false,
             header_bytes_max: limits::HEADER_BYTES_MAX,

@@ -33,6 +33,7 @@ pub(super) const LIMITS: &[&str] = &[
     "batch_events_max",
     "batch_bytes_max",
     "connections_max",
+    "connections_per_address_max",
     "in_flight_bytes_max",
     "header_bytes_max",
     "topics_max",

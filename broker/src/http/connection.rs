@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -33,9 +34,10 @@ use super::door::Seat;
 use super::guard;
 use super::problem::{Problem, Reply};
 use super::publish;
-use super::routes::{PUBLISH, publish_topic, router};
+use super::routes::{PUBLISH, ROUTES, publish_topic, router};
 use super::server::Phase;
 use super::stall::StallGuard;
+use crate::auth::Need;
 use crate::metrics::{CUT_CONNECTIONS, HTTP_PANICS};
 use crate::peer::Peer;
 
@@ -85,11 +87,14 @@ where
     let mut cut = api.phase.clone();
     let builder = builder(api, time);
     let untaken = Arc::new(Untaken::default());
+    let has_asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let (seat, ways, untaken) = (seat.clone(), ways.clone(), untaken.clone());
+        let has_asked = has_asked.clone();
         move |mut request: Request<Incoming>| {
-            seat.keep();
+            has_asked.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(seat.clone());
             answer(ways.clone(), request, untaken.clone())
         }
     });
@@ -98,10 +103,14 @@ where
     // hyper's own timer begins when it knows which protocol is spoken, so silence before that is cut off here.
     let mut look = pin!(tokio::time::sleep(time));
     let mut told = false;
+    let mut is_unwanted = false;
     loop {
         tokio::select! {
             biased;
             result = connection.as_mut() => {
+                if is_unwanted && !seat.is_kept() {
+                    return cut_for("stranger");
+                }
                 if let Err(error) = result {
                     if let Some(reason) = reason_of(&*error) {
                         cut_for(reason);
@@ -117,7 +126,13 @@ where
             _ = cut.wait_for(|phase| *phase == Phase::Cut) => return,
             () = look.as_mut() => {
                 if !seat.is_kept() {
-                    return cut_for("silent");
+                    let reason = if has_asked.load(Ordering::Relaxed) { "stranger" } else { "silent" };
+                    if is_unwanted || reason == "silent" {
+                        return cut_for(reason);
+                    }
+                    // What he asked last is still answered.
+                    is_unwanted = true;
+                    connection.as_mut().graceful_shutdown();
                 }
                 if untaken.oldest().is_some_and(|since| since.elapsed() > time.saturating_mul(ANSWER_TIMES)) {
                     return cut_for("unread");
@@ -187,6 +202,9 @@ async fn answer(
     if let Err(problem) = guard::check_site(api, &request) {
         return Ok(refuse(api, None, problem));
     }
+    if api.broker.config().auth.is_none() {
+        guard::keep(request.extensions());
+    }
     if publish_topic(request.method(), request.uri().path()).is_none() {
         return Ok(Box::pin(route(&ways, request, &untaken)).await);
     }
@@ -206,10 +224,16 @@ async fn publish_directly(api: &Api, request: Request<Incoming>) -> Result<Reply
 }
 
 async fn route(ways: &Ways, request: Request<Incoming>, untaken: &Untaken) -> Outgoing {
+    let seat =
+        (!is_open(request.uri().path())).then(|| request.extensions().get::<Arc<Seat>>().cloned()).flatten();
     let (head, body) = match unwinding(ways.router.clone().call(request)).await {
         Ok(Ok(response)) => response.into_parts(),
         Err(panic) => return refuse(&ways.api, None, panicked(&panic)),
     };
+    // What only its handler could judge: a signature, or the token of a delivery.
+    if let Some(seat) = seat.filter(|_| head.status.is_success()) {
+        seat.keep();
+    }
     match ways.api.answers.guard(Either::Right(body), untaken) {
         Ok(body) => Response::from_parts(head, body),
         Err(NoRoom { bytes, limit }) => {
@@ -217,6 +241,11 @@ async fn route(ways: &Ways, request: Request<Incoming>, untaken: &Untaken) -> Ou
             refuse(&ways.api, None, Problem::over_limit(Code::Overloaded, what, bytes as u64, limit as u64))
         }
     }
+}
+
+/// Whether everybody is answered there.
+fn is_open(path: &str) -> bool {
+    ROUTES.iter().any(|route| route.need == Need::Nothing && route.path == path)
 }
 
 fn refuse(api: &Api, route: Option<usize>, problem: Problem) -> Outgoing {

@@ -9,6 +9,7 @@ use metrics::counter;
 
 use super::api::{Api, Call, Subject};
 use super::cross_site::{self, Foreign};
+use super::door::Seat;
 use super::problem::Problem;
 use super::routes::Route;
 use crate::auth::{Act, Decision, Denied, Need, Permission, Place, Principal, Scope, Who};
@@ -44,6 +45,13 @@ pub(super) fn peer(extensions: &Extensions) -> Peer {
     let nowhere =
         || Peer { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), certificate_names: Arc::from([]) };
     extensions.get().cloned().unwrap_or_else(nowhere)
+}
+
+/// Notes that the request was admitted: its connection keeps its place.
+pub(super) fn keep(extensions: &Extensions) {
+    if let Some(seat) = extensions.get::<Arc<Seat>>() {
+        seat.keep();
+    }
 }
 
 /// Who asks. A token that is wrong is refused, whatever else would let him in.
@@ -90,12 +98,20 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 /// The short way of a publish: who asks, and whether he may publish there.
 pub(super) fn check_publish(api: &Api, parts: &request::Parts, topic: &str) -> Result<(), Problem> {
     let principal = admit(api, &peer(&parts.extensions), &parts.headers)?;
-    decided(principal.decide(Scope::Publish, Place::Topic(topic)))
+    decided(principal.decide(Scope::Publish, Place::Topic(topic)))?;
+    keep(&parts.extensions);
+    Ok(())
 }
 
 /// Whether who asks may have what the route needs. Of [`Need::Each`] the handler checks the rest.
 pub(super) fn check(call: &Call, need: Need) -> Result<(), Problem> {
     let Some(scope) = need.scope() else { return Ok(()) };
+    check_scope(call, need, scope)?;
+    keep(&call.parts.extensions);
+    Ok(())
+}
+
+fn check_scope(call: &Call, need: Need, scope: Scope) -> Result<(), Problem> {
     if matches!(need, Need::All(_)) {
         return decided(call.principal.decide(scope, Place::Everywhere));
     }

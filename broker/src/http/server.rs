@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::api::Api;
 use super::connection;
-use super::door::{Door, Seat};
+use super::door::{Door, Seat, Turned};
 use super::handshake::Handshakes;
 use crate::Broker;
 use crate::auth::exposure::is_loopback;
@@ -31,11 +31,6 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 const REFUSALS_MAX: usize = 64;
 /// How long a refused connection may take to ask and to read why not.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
-/// What a connection over the cap reads.
-const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
-    content-type: application/problem+json\r\ncontent-length: 150\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
-    {\"type\":\"/errors/overloaded\",\"title\":\"Overloaded\",\"status\":429,\
-    \"detail\":\"there are as many connections as limits.connections_max\",\"code\":\"overloaded\"}";
 
 /// Whether the server takes connections and requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +170,7 @@ async fn upkeep(exposition: PrometheusHandle, mut phase: watch::Receiver<Phase>)
 
 async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
     let ways = connection::Ways::new(api.clone());
-    let mut door = Door::new(slots);
+    let mut door = Door::new(slots, api.limits.per_address());
     let handshakes =
         api.broker.certificates().map(|certificates| Arc::new(Handshakes::new(certificates.clone())));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
@@ -198,15 +193,15 @@ async fn accept(listener: TcpListener, api: Api, slots: Arc<Semaphore>) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot set TCP_NODELAY");
         }
-        match door.enter().await {
-            Some(seat) => {
+        match door.enter(address).await {
+            Ok(seat) => {
                 let serving = greet(ways.clone(), handshakes.clone(), stream, address, seat.clone());
                 tokio::spawn(hold(seat, serving));
             }
-            None => {
+            Err(turned) => {
                 refused.increment(1);
                 if let Ok(permit) = refusals.clone().try_acquire_owned() {
-                    tokio::spawn(turn_away(handshakes.clone(), stream, address, permit));
+                    tokio::spawn(turn_away(handshakes.clone(), stream, (address, turned), permit));
                 }
             }
         }
@@ -255,14 +250,14 @@ async fn hold(seat: Arc<Seat>, serving: impl Future<Output = ()>) {
 async fn turn_away(
     handshakes: Option<Arc<Handshakes>>,
     stream: TcpStream,
-    address: SocketAddr,
+    (address, turned): (SocketAddr, Turned),
     _permit: OwnedSemaphorePermit,
 ) {
     let telling = async {
         match handshakes {
-            None => refuse(stream).await,
+            None => refuse(stream, turned).await,
             Some(handshakes) => match handshakes.accept(stream, address).await {
-                Some((stream, _)) => refuse(stream).await,
+                Some((stream, _)) => refuse(stream, turned).await,
                 None => Ok(()),
             },
         }
@@ -271,13 +266,31 @@ async fn turn_away(
     let _told = tokio::time::timeout(REFUSAL_TIME, telling).await;
 }
 
-async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+/// What a connection over the cap reads.
+fn refusal(turned: Turned) -> String {
+    let detail = match turned {
+        Turned::Full => "there are as many connections as limits.connections_max",
+        Turned::Crowded => {
+            "there are as many connections from this address as limits.connections_per_address_max"
+        }
+    };
+    let body = format!(
+        "{{\"type\":\"/errors/overloaded\",\"title\":\"Overloaded\",\"status\":429,\"detail\":\"{detail}\",\"code\":\"overloaded\"}}"
+    );
+    format!(
+        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nretry-after: 1\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, turned: Turned) -> io::Result<()> {
     let mut ignored = [0; 1024];
     // Clients take an answer that comes before their request for a broken connection.
     if stream.read(&mut ignored).await? == 0 {
         return Ok(());
     }
-    stream.write_all(REFUSAL).await?;
+    stream.write_all(refusal(turned).as_bytes()).await?;
     stream.shutdown().await?;
     // Closing on bytes that were not read would reset the connection before the peer has read why.
     while stream.read(&mut ignored).await? > 0 {}
@@ -289,11 +302,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_refusal_is_a_whole_answer() {
-        let text = std::str::from_utf8(REFUSAL).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
-        let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!(parsed["code"], "overloaded");
+    fn a_refusal_is_a_whole_answer_that_names_the_limit() {
+        for (turned, limit) in [
+            (Turned::Full, "limits.connections_max"),
+            (Turned::Crowded, "limits.connections_per_address_max"),
+        ] {
+            let text = refusal(turned);
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+            let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(parsed["code"], "overloaded");
+            assert!(parsed["detail"].as_str().unwrap().ends_with(limit), "{body}");
+        }
     }
 }

@@ -15,8 +15,10 @@ use tokio::task::{JoinError, JoinSet};
 use super::Context;
 use super::conversation::Conversation;
 use super::end::End;
+use super::guard::Admission;
 use super::strangers::{Stranger, Strangers};
 use super::transport::{server_config, window_beside};
+use crate::crowd::Guest;
 use crate::metrics::{CONNECTIONS, CUT_CONNECTIONS, REFUSED_CONNECTIONS};
 use crate::peer::Peer;
 use crate::tls::{self, Failure, HANDSHAKE_TIME, Served};
@@ -138,6 +140,7 @@ async fn serve(incoming: Incoming, stranger: Stranger, window: VarInt, context: 
     let remote = incoming.remote_address();
     let Some(connection) = shake(incoming, &context).await else { return };
     drop(stranger);
+    let Some(_guest) = seat(&connection, &context) else { return };
     connection.set_receive_window(window);
     let peer = peer(&connection);
     tracing::debug!(remote = %peer.address, names = ?peer.certificate_names, "quic connection opened");
@@ -147,23 +150,31 @@ async fn serve(incoming: Incoming, stranger: Stranger, window: VarInt, context: 
     let mut streams = JoinSet::new();
     let mut stopping = context.stopping.clone();
     let mut silence = std::pin::pin!(tokio::time::sleep(context.hello_time));
-    let mut has_asked = false;
+    let admission = Admission::default();
+    let mut is_silent = true;
+    let mut is_looked_at = false;
     let reason = loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
-                    has_asked = true;
+                    is_silent = false;
                     let (context, in_flight) = (context.clone(), in_flight.clone());
-                    let conversation = Conversation::new(send, receive, context, in_flight, peer.clone());
+                    let conversation = Conversation::new(send, receive, context, in_flight, (peer.clone(), admission.clone()));
                     streams.spawn(converse(connection.clone(), conversation));
                 }
                 Err(error) => break Some(error),
             },
             Some(ended) = streams.join_next() => report(ended),
-            () = silence.as_mut(), if !has_asked => {
-                cut_for("silent");
-                let limit_ms = context.hello_time.as_millis();
-                let reason = format!("{}: no stream was opened within {limit_ms} ms", Code::RequestTimeout);
+            () = silence.as_mut(), if !is_looked_at => {
+                is_looked_at = true;
+                if admission.is_given() {
+                    continue;
+                }
+                let (cut, what) =
+                    if is_silent { ("silent", "no stream was opened") } else { ("stranger", "nobody was admitted") };
+                cut_for(cut);
+                let reason =
+                    format!("{}: {what} within {} ms", Code::RequestTimeout, context.hello_time.as_millis());
                 return connection.close(VarInt::from_u32(FAULT_CLOSE), reason.as_bytes());
             }
             _ = stopping.wait_for(|&stopping| stopping) => break None,
@@ -176,6 +187,20 @@ async fn serve(incoming: Incoming, stranger: Stranger, window: VarInt, context: 
         Some(reason) => tracing::debug!(%remote, %reason, "quic connection ended"),
         None => connection.close(VarInt::from_u32(0), b"the server is stopping"),
     }
+}
+
+/// The place of a connection among those from its address; `None` where it was closed because there is none. Only now is it known that
+/// the client is there: with addresses that are made up nobody takes another's places.
+fn seat(connection: &Connection, context: &Context) -> Option<Guest> {
+    let guest = context.crowd.come(connection.remote_address());
+    if guest.is_none() {
+        counter!(REFUSED_CONNECTIONS, "listener" => "quic").increment(1);
+        let limit = "limits.connections_per_address_max";
+        let reason =
+            format!("{}: there are as many connections from this address as {limit}", Code::Overloaded);
+        connection.close(VarInt::from_u32(FAULT_CLOSE), reason.as_bytes());
+    }
+    guest
 }
 
 /// A connection after its handshake; `None` where it came to nothing, which was noted.

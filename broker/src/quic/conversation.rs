@@ -21,7 +21,7 @@ use super::callbacks::Callbacks;
 use super::connection::InFlight;
 use super::deliveries::{Deliveries, refusal};
 use super::end::End;
-use super::guard::Guard;
+use super::guard::{Admission, Guard};
 use super::halves::Half;
 use super::screen::Screen;
 use crate::peer::Peer;
@@ -67,13 +67,13 @@ impl Conversation {
         receive: RecvStream,
         context: Arc<Context>,
         in_flight: Arc<InFlight>,
-        peer: Arc<Peer>,
+        (peer, admission): (Arc<Peer>, Admission),
     ) -> Self {
         let frame_bytes_max = usize::try_from(context.limits.frame_bytes_max).unwrap_or(usize::MAX);
         Self {
             send,
             receive,
-            guard: Guard::new(context.broker.clone(), peer),
+            guard: Guard::new(context.broker.clone(), peer, admission),
             answers: Answers::new(in_flight.clone()),
             in_flight,
             pieces: vec![Bytes::new(); PIECES].into_boxed_slice(),
@@ -203,7 +203,10 @@ impl Conversation {
                         self.out.push(answer)?;
                     }
                 }
-                answer = self.callbacks.next(), if may_call_back => self.out.push(&answer)?,
+                answer = self.callbacks.next(), if may_call_back => {
+                    self.guard.called_back(&answer);
+                    self.out.push(&answer)?;
+                }
                 pieces = self.receive.read_chunks(&mut self.pieces), if may_read => self.take_pieces(pieces?)?,
                 deliveries = next(&mut self.deliveries), if may_deliver => match deliveries {
                     Some(batch) => {

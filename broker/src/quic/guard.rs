@@ -5,6 +5,7 @@
 //! every delivery.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use eventail_wire::frame::{Frame, FrameKind};
 use eventail_wire::{Code, TopicName};
@@ -43,6 +44,22 @@ const fn need(kind: FrameKind) -> Need {
     }
 }
 
+/// Whether anybody on a connection was admitted to anything. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admission(Arc<AtomicBool>);
+
+impl Admission {
+    /// Notes that somebody was.
+    fn give(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody was.
+    pub(super) fn is_given(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -52,18 +69,32 @@ pub(super) struct Guard {
     session: Option<Session>,
     /// What the stream subscribed to.
     subscribed: Option<TopicName>,
+    admission: Admission,
 }
 
 impl Guard {
-    pub(super) const fn new(broker: Broker, peer: Arc<Peer>) -> Self {
-        Self { broker, peer, session: None, subscribed: None }
+    pub(super) const fn new(broker: Broker, peer: Arc<Peer>, admission: Admission) -> Self {
+        Self { broker, peer, session: None, subscribed: None, admission }
     }
 
     /// Takes what the hello says of who the client is.
     pub(super) fn admit(&mut self, token: Option<&str>) -> Result<(), Refusal> {
         let (gate, config) = (self.broker.gate(), self.broker.config());
-        self.session = Some(gate.open_session(config, Arc::clone(&self.peer), token).map_err(refused)?);
+        let session = gate.open_session(config, Arc::clone(&self.peer), token).map_err(refused)?;
+        let may = |scope| session.principal().may(scope, Place::Somewhere);
+        // He may take his time with what he may do.
+        if may(Publish) || may(Subscribe) {
+            self.admission.give();
+        }
+        self.session = Some(session);
         Ok(())
+    }
+
+    /// Notes what came of a callback, which needs no more than the token of its delivery.
+    pub(super) fn called_back(&self, answer: &Frame) {
+        if matches!(answer, Frame::CalledBack(_)) {
+            self.admission.give();
+        }
     }
 
     /// Notes what the stream subscribed to.

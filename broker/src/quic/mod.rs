@@ -36,6 +36,7 @@ use tokio::task::JoinHandle;
 
 use crate::Broker;
 use crate::config::Config;
+use crate::crowd::Crowd;
 use crate::tls::{self, Failures, Material, Served, TlsError};
 use halves::Halves;
 
@@ -93,6 +94,7 @@ struct Context {
     broker: Broker,
     limits: PeerLimits,
     connections_max: usize,
+    crowd: Crowd,
     /// How long a stream may take to its hello.
     hello_time: Duration,
     /// Publishes that may be under way on one connection before it is read no further.
@@ -110,6 +112,7 @@ impl Context {
         Self {
             limits: peer_limits(&config),
             connections_max: config.limits.connections_max,
+            crowd: Crowd::new(config.limits.per_address()),
             hello_time: Duration::from_millis(config.limits.request_timeout_ms),
             in_flight_bytes_max: 2 * config.limits.batch_bytes_max,
             halves: Halves::new(config.limits.in_flight_bytes_max),

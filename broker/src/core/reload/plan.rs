@@ -93,6 +93,7 @@ fn settings(running: &Config, new: &Config) -> Vec<ConfigChange> {
         ("limits.batch_events_max", old_limits.batch_events_max != limits.batch_events_max),
         ("limits.batch_bytes_max", old_limits.batch_bytes_max != limits.batch_bytes_max),
         ("limits.connections_max", old_limits.connections_max != limits.connections_max),
+        ("limits.connections_per_address_max", old_limits.per_address() != limits.per_address()),
         ("limits.in_flight_bytes_max", old_limits.in_flight_bytes_max != limits.in_flight_bytes_max),
         ("limits.header_bytes_max", old_limits.header_bytes_max != limits.header_bytes_max),
         ("limits.request_timeout", old_limits.request_timeout_ms != limits.request_timeout_ms),
