@@ -25,6 +25,8 @@ use crate::tls::{self, Failure, HANDSHAKE_TIME, Served};
 
 /// How long the last frame of a stream may take to reach the client.
 const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
+/// How often it is looked whether anybody was admitted on a connection: after the time of a hello, and again after the same.
+const LOOKS: u32 = 2;
 /// The number under which a connection ends for a fault; its reason then is `code: message`.
 const FAULT_CLOSE: u32 = 1;
 
@@ -152,7 +154,7 @@ async fn serve(incoming: Incoming, stranger: Stranger, window: VarInt, context: 
     let mut silence = std::pin::pin!(tokio::time::sleep(context.hello_time));
     let admission = Admission::default();
     let mut is_silent = true;
-    let mut is_looked_at = false;
+    let mut looks = 0;
     let reason = loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
@@ -165,17 +167,16 @@ async fn serve(incoming: Incoming, stranger: Stranger, window: VarInt, context: 
                 Err(error) => break Some(error),
             },
             Some(ended) = streams.join_next() => report(ended),
-            () = silence.as_mut(), if !is_looked_at => {
-                is_looked_at = true;
+            () = silence.as_mut(), if looks < LOOKS => {
+                looks += 1;
                 if admission.is_given() {
-                    continue;
+                    looks = LOOKS;
+                } else if is_silent || looks == LOOKS {
+                    return turn_out(&connection, is_silent, context.hello_time * looks);
+                } else {
+                    // A stream has its own time to its hello, and is told what was wrong.
+                    silence.as_mut().reset(tokio::time::Instant::now() + context.hello_time);
                 }
-                let (cut, what) =
-                    if is_silent { ("silent", "no stream was opened") } else { ("stranger", "nobody was admitted") };
-                cut_for(cut);
-                let reason =
-                    format!("{}: {what} within {} ms", Code::RequestTimeout, context.hello_time.as_millis());
-                return connection.close(VarInt::from_u32(FAULT_CLOSE), reason.as_bytes());
             }
             _ = stopping.wait_for(|&stopping| stopping) => break None,
         }
@@ -187,6 +188,15 @@ async fn serve(incoming: Incoming, stranger: Stranger, window: VarInt, context: 
         Some(reason) => tracing::debug!(%remote, %reason, "quic connection ended"),
         None => connection.close(VarInt::from_u32(0), b"the server is stopping"),
     }
+}
+
+/// Ends a connection on which nobody was admitted to anything.
+fn turn_out(connection: &Connection, is_silent: bool, within: Duration) {
+    let (cut, what) =
+        if is_silent { ("silent", "no stream was opened") } else { ("stranger", "nobody was admitted") };
+    cut_for(cut);
+    let reason = format!("{}: {what} within {} ms", Code::RequestTimeout, within.as_millis());
+    connection.close(VarInt::from_u32(FAULT_CLOSE), reason.as_bytes());
 }
 
 /// The place of a connection among those from its address; `None` where it was closed because there is none. Only now is it known that
