@@ -232,3 +232,41 @@ async fn a_broker_that_is_killed_while_it_makes_a_backup_leaves_none() {
     );
     server.stop().await;
 }
+
+/// Every file and folder in there, with the folder itself.
+fn all_in(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut all = vec![dir.to_owned()];
+    let mut at = 0;
+    while at < all.len() {
+        if all[at].is_dir() {
+            let inside: Vec<_> =
+                std::fs::read_dir(&all[at]).unwrap().map(|entry| entry.unwrap().path()).collect();
+            all.extend(inside);
+        }
+        at += 1;
+    }
+    all
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_the_data_or_a_backup() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let receiver = Receiver::start().await;
+    let home = Home::new(&tables(&receiver));
+    let server = home.start().await;
+    server.api().publish("orders", &event("1", "order.created")).await;
+    let dir = home.path().join("backup");
+    backup(&server, &home, &dir).await;
+    server.stop().await;
+    // The index has files of its own making: nobody else comes into their folder.
+    let index = home.data().join("index");
+    for path in all_in(&home.data()).into_iter().chain(all_in(&dir)) {
+        if path.starts_with(&index) && path.is_file() {
+            continue;
+        }
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o} {}", path.display());
+    }
+    let restored = restore(&home, &dir).await;
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+}

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use eventail_storage::disk_io::create_private_dir;
 use rustix::fs::{FlockOperation, flock};
 
 use super::tokens::{Tokens, TokensError};
@@ -94,7 +95,7 @@ pub(crate) fn change<T>(
     let unwritten = |source| TokensFileError::Write { path: path.to_owned(), source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(folder).map_err(unwritten)?;
+    create_private_dir(folder).map_err(unwritten)?;
     // A lock on the file itself would be one on the file that is about to be replaced. It goes when this handle does.
     let lock = options().open(path.with_extension("lock")).map_err(unwritten)?;
     flock(&lock, FlockOperation::LockExclusive).map_err(|error| unwritten(error.into()))?;

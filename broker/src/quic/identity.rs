@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use eventail_storage::disk_io::create_private_dir;
+
 use super::QuicError;
 use crate::tls::Material;
 
@@ -19,9 +21,9 @@ pub(super) fn load_or_generate(folder: &Path) -> Result<Material, QuicError> {
     if !certificate.exists() {
         let made = rcgen::generate_simple_self_signed(NAMES.map(str::to_owned))?;
         let file = |path: &Path, source| QuicError::File { path: path.to_owned(), source };
-        fs::create_dir_all(folder).map_err(|source| file(folder, source))?;
+        create_private_dir(folder).map_err(|source| file(folder, source))?;
         write(&key, &made.signing_key.serialize_pem(), 0o600).map_err(|source| file(&key, source))?;
-        write(&certificate, &made.cert.pem(), 0o644).map_err(|source| file(&certificate, source))?;
+        write(&certificate, &made.cert.pem(), 0o600).map_err(|source| file(&certificate, source))?;
     }
     Ok(Material::of_files(&certificate, &key)?)
 }

@@ -17,7 +17,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use os::OsDisk;
+pub use os::{OsDisk, create_private_dir};
 pub use sim::{SimDisk, SimFault};
 
 /// A file system, or something that behaves like one.

@@ -1,12 +1,27 @@
 //! The operating system's disk: plain positioned reads and writes, `fdatasync`, and `flock` for the lock.
+//!
+//! What it creates is for its own user only: payloads are private. What is there already keeps its mode.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Disk, DiskFile, DiskLock};
+
+/// The mode of files that are created.
+const FILE_MODE: u32 = 0o600;
+/// The mode of folders that are created.
+const FOLDER_MODE: u32 = 0o700;
+
+/// Creates a folder, and those above it that are missing, for this user only. One that is there is fine, and stays as it is.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(dir)
+}
 
 /// The disk of the machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,7 +46,8 @@ impl Disk for OsDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
         Ok(Arc::new(OsFile(file)))
     }
 
@@ -59,11 +75,11 @@ impl Disk for OsDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        create_private_dir(dir)
     }
 
     fn make_private(&self, path: &Path) -> io::Result<()> {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        fs::set_permissions(path, fs::Permissions::from_mode(FILE_MODE))
     }
 
     #[allow(clippy::disallowed_methods)] // This is the `Disk` that everybody else is sent to.
@@ -72,7 +88,8 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(OsLock(file))),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -100,5 +117,26 @@ impl DiskFile for OsFile {
 
     fn len(&self) -> io::Result<u64> {
         self.0.metadata().map(|metadata| metadata.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_created_is_for_its_own_user_and_what_is_there_keeps_its_mode() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let root = tempfile::tempdir().unwrap();
+        let there = root.path().join("there");
+        fs::create_dir(&there).unwrap();
+        fs::set_permissions(&there, fs::Permissions::from_mode(0o750)).unwrap();
+        let dir = there.join("data/logs");
+        OsDisk.create_dir(&dir).unwrap();
+        OsDisk.create_dir(&there).unwrap();
+        drop(OsDisk.create(&dir.join("a")).unwrap());
+        drop(OsDisk.lock(&dir.join("lock")).unwrap());
+        assert_eq!((mode(&dir), mode(&there.join("data")), mode(&there)), (0o700, 0o700, 0o750));
+        assert_eq!((mode(&dir.join("a")), mode(&dir.join("lock"))), (0o600, 0o600));
     }
 }

@@ -11,6 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::disk_io::create_private_dir;
+
 use super::{Index, IndexBatch, IndexError, RowVisitor};
 
 /// Serialized bytes that sled keeps in memory; the heap that they take is about twice as much.
@@ -66,6 +68,7 @@ impl SledIndex {
 
     fn try_open(dir: &Path) -> Result<Self, IndexError> {
         check_length(dir)?;
+        make_private(dir).map_err(|source| IndexError::Open { dir: dir.into(), source })?;
         guarded(|| {
             let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
             let database = config.open()?;
@@ -82,6 +85,12 @@ impl SledIndex {
             Ok(Self { dir: dir.into(), database, file })
         })
     }
+}
+
+/// sled makes files that everybody may read, so nobody else comes into their folder.
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    create_private_dir(dir)?;
+    std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))
 }
 
 impl Index for SledIndex {
