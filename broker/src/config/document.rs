@@ -13,7 +13,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::error::masks_of_broken;
+use super::error::{is_secret_key, masks_of_broken};
 use super::files;
 use super::problem::Problem;
 use super::reader::Environment;
@@ -45,7 +45,7 @@ pub(super) type Noted = (Problem, Option<Range<usize>>);
 pub(super) struct Document<'t> {
     pub(super) table: DeTable<'t>,
     pub(super) problems: Vec<Noted>,
-    /// What must not be shown of files that are not TOML.
+    /// What must not be shown: of files that are not TOML, and of what stands under the names of secrets.
     pub(super) masks: Vec<Range<usize>>,
     /// Whether a file is not TOML: then the table is guesswork.
     pub(super) is_broken: bool,
@@ -113,7 +113,9 @@ impl Sources {
                     (Problem::Syntax { message: error.message().to_owned() }, span)
                 }));
             }
-            let mut settling = Settling { shift: file.start, environment, problems: &mut document.problems };
+            let (problems, masks) = (&mut document.problems, &mut document.masks);
+            let mut settling =
+                Settling { shift: file.start, environment, problems, masks, in_secret: false, is_root: true };
             let table = settling.table(parsed.into_inner());
             if at == 0 { document.table = table } else { document.join(table) }
         }
@@ -172,19 +174,33 @@ struct Settling<'a> {
     shift: usize,
     environment: Environment<'a>,
     problems: &'a mut Vec<Noted>,
+    masks: &'a mut Vec<Range<usize>>,
+    /// Whether what comes stands under the name of a secret.
+    in_secret: bool,
+    /// Whether it is the file's own table, in which `auth` is a section.
+    is_root: bool,
 }
 
 impl Settling<'_> {
     fn table<'t>(&mut self, table: DeTable<'t>) -> DeTable<'t> {
+        let (was_secret, is_root) = (self.in_secret, std::mem::take(&mut self.is_root));
         let entries = table.into_iter().map(|(key, value)| {
             let key = Spanned::new(shifted(key.span(), self.shift), key.into_inner());
+            let name = key.get_ref().as_ref();
+            let is_section = is_root && name == "auth" && matches!(value.get_ref(), DeValue::Table(_));
+            self.in_secret = was_secret || (is_secret_key(name) && !is_section);
             (key, self.value(value))
         });
-        entries.collect()
+        let table = entries.collect();
+        self.in_secret = was_secret;
+        table
     }
 
     fn value<'t>(&mut self, value: Spanned<DeValue<'t>>) -> Spanned<DeValue<'t>> {
         let span = shifted(value.span(), self.shift);
+        if self.in_secret && !matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_)) {
+            self.masks.push(span.clone());
+        }
         let value = match value.into_inner() {
             DeValue::String(text) => DeValue::String(self.filled(text, &span)),
             DeValue::Array(items) => {

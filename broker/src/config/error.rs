@@ -154,17 +154,33 @@ fn masked(text: &str, masks: &[Range<usize>]) -> String {
 /// What to mask in a file that is not TOML. Where its secrets are cannot be told, so letters and digits of every value in
 /// the sections that may have some are masked; what matters for a mistake of syntax, the punctuation, stays.
 pub(super) fn masks_of_broken(text: &str) -> Vec<Range<usize>> {
-    const MAY_HAVE_SECRETS: [&str; 7] =
-        ["trigger", "secret", "header", "function", "environment", "invoke", "keys"];
+    const MAY_HAVE_SECRETS: [&str; 14] = [
+        "trigger",
+        "secret",
+        "header",
+        "function",
+        "environment",
+        "invoke",
+        "key",
+        "auth",
+        "token",
+        "passw",
+        "credential",
+        "bearer",
+        "basic",
+        "certificate",
+    ];
     let mut masks = Vec::new();
     let (mut start, mut in_secrets) = (0, false);
     for line in text.split_inclusive('\n') {
-        if line.trim_start().starts_with('[') {
+        let section = section_of(line);
+        if section.is_some() {
             in_secrets = false;
         }
-        in_secrets |= MAY_HAVE_SECRETS.iter().any(|word| line.contains(word));
-        if in_secrets && !line.trim_start().starts_with('[') {
-            let value = line.find('=').map_or(0, |equals| equals + 1);
+        let lower = line.to_ascii_lowercase();
+        in_secrets |= MAY_HAVE_SECRETS.iter().any(|word| lower.contains(word));
+        if in_secrets {
+            let value = section.unwrap_or_else(|| line.find('=').map_or(0, |equals| equals + 1));
             let characters = line[value..].char_indices().filter(|(_, c)| c.is_alphanumeric());
             masks.extend(characters.map(|(at, c)| {
                 let at = start + value + at;
@@ -174,6 +190,29 @@ pub(super) fn masks_of_broken(text: &str) -> Vec<Range<usize>> {
         start += line.len();
     }
     masks
+}
+
+/// Where `[section]` ends that a line begins with. What begins with a string is a value: a list may have lines of its own.
+fn section_of(line: &str) -> Option<usize> {
+    let inside = line.trim_start().trim_start_matches('[');
+    let is_section = inside.len() < line.trim_start().len()
+        && inside.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    is_section.then(|| line.find(']').map_or(line.len(), |end| end + 1))
+}
+
+/// Whether what stands under a key is a secret, or meant as one, whatever the section: somebody may have it where it does not belong.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    const PARTS: [&str; 7] =
+        ["secret", "password", "passwd", "token", "credential", "apikey", "authorization"];
+    const WHOLE: [&str; 6] = ["auth", "bearer", "basic", "key", "keys", "pass"];
+    /// Where tokens are.
+    const HARMLESS: [&str; 2] = ["tokens_file", "token_url"];
+    let key = key.to_ascii_lowercase();
+    let bare: String = key.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    !HARMLESS.contains(&key.as_str())
+        && (WHOLE.contains(&bare.as_str())
+            || bare.ends_with("key")
+            || PARTS.iter().any(|part| bare.contains(part)))
 }
 
 #[cfg(test)]

@@ -129,10 +129,10 @@ fn of(sources: &Sources, environment: Environment<'_>) -> Result<Config, ConfigE
     let folder = sources.files.first().and_then(|first| first.path.parent());
     let folder = folder.unwrap_or_else(|| Path::new(""));
     let Document { table, problems, masks, is_broken } = sources.document(environment);
-    let mut reader = Reader { environment, folder, problems: Vec::new(), masks: Vec::new() };
+    let mut reader = Reader { environment, folder, problems: Vec::new(), masks };
     let config = read(&mut reader, &table);
     if is_broken {
-        return Err(ConfigErrors::of(&sources.files, problems, &masks));
+        return Err(ConfigErrors::of(&sources.files, problems, &reader.masks));
     }
     reader.problems.extend(problems);
     if reader.problems.is_empty() {

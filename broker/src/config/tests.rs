@@ -416,6 +416,39 @@ fn no_secret_is_ever_printed() {
 }
 
 #[test]
+fn what_stands_under_the_name_of_a_secret_is_never_shown_wherever_it_stands() {
+    for text in [
+        "[auth]\ntoken = \"hunter2\"",
+        "[auth]\ntokens = [\"hunter2\", { allow = \"hunter2\" }]",
+        "[listen]\nauth = \"hunter2\"",
+        "[listen]\nauth = { bearer = \"hunter2\" }",
+        "[listen]\npassword = \"hunter2\"",
+        "[listen]\nPassword = 'hunter2'",
+        "[listen]\ntls = { key_password = \"hunter2\" }",
+        "[limits]\napi_key = \"\"\"\nhunter2\nhunter2\"\"\"",
+        "[topics.t]\naccess-token = \"hunter2\"",
+        "token = \"hunter2\"",
+        "API_KEY = \"hunter2\"",
+        // None of these is TOML.
+        "[auth]\ntoken = \"hunter2",
+        "[auth]\ntokens = [\n\"hunter2\",\n[\"hunter2\"],\nhunter2\n]",
+        "[auth] token = \"hunter2\"",
+        "[listen]\npassword = hunter2",
+        "[listen]\nhttp = { TOKEN = hunter2",
+        "[listen.tls]\nkey = \"\"\"hunter2\nhunter2",
+        "[limits]\nApi-Key = hunter2",
+        "password: hunter2",
+    ] {
+        let told = parse(text).unwrap_err();
+        for shown in [told.to_string(), told.render(true), format!("{told:?}")] {
+            assert!(!shown.contains("hunter"), "{text}\n{shown}");
+        }
+    }
+    let told = parse("[auth]\ntokens_file = 5").unwrap_err().to_string();
+    assert!(told.contains("tokens_file = 5"), "{told}");
+}
+
+#[test]
 fn errors_are_shown_as_rustc_shows_them() {
     let refused = parse("[listen]\nhtpp = \"off\"\n").unwrap_err();
     assert_eq!(
