@@ -127,6 +127,27 @@ async fn check_tells_every_mistake_at_once_with_its_place() {
 }
 
 #[tokio::test]
+async fn check_refuses_what_serve_refuses_with_the_same_words() {
+    let home = Home::new("");
+    let auth = "[auth]\n";
+    for (tables, word) in [
+        ("[listen]\nhttp = \"0.0.0.0:0\"\nquic = \"off\"\n", "nobody is asked"),
+        (&format!("[listen]\nhttp = \"0.0.0.0:0\"\nquic = \"off\"\n{auth}"), "not encrypted"),
+    ] {
+        std::fs::write(home.path().join("eventail.toml"), format!("data_dir = \"data\"\n{tables}")).unwrap();
+        let (code, _, served) = texts(&home.command(&["serve"]).output().await.unwrap());
+        assert_eq!(code, 1, "{served}");
+        let (code, output, checked) = texts(&home.command(&["check"]).output().await.unwrap());
+        assert_eq!(code, 1, "{output}");
+        let error = |said: &str| {
+            said.lines().skip_while(|line| !line.starts_with("error")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(error(&checked), error(&served));
+        assert!(checked.contains(word), "{checked}");
+    }
+}
+
+#[tokio::test]
 async fn the_printed_configuration_is_the_file_in_the_repository_and_is_valid() {
     let home = Home::new("");
     let printed = done(texts(&home.command(&["serve", "--print-config"]).output().await.unwrap()));

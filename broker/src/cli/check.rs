@@ -15,13 +15,14 @@ use super::exit::Exit;
 use super::probe::{self, Probe};
 use super::screen::{Paint, Screen, visible};
 use super::{Format, Output, block_on};
+use crate::auth::exposure;
 use crate::clock::SystemClock;
 use crate::config::{Config, FILE_NAME};
 use crate::rehearsal::{self, TestFailure};
 
 const EXAMPLES: &str = "\
 With --probe, hosts of HTTP targets are resolved and connected to, under the same rules of egress and without sending anything; AWS
-credentials are looked for; programs and working directories of functions are looked up; and the data folder is written to, unless
+credentials are looked for; programs, working directories and users of functions are looked up; and the data folder is written to, unless
 a broker uses it. Exit code 1 says that something will not work.
 
 Examples:
@@ -53,6 +54,7 @@ pub(super) struct Arguments {
 /// Exit 1 and every error at once, or one line that says what is in the file.
 pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, CliError> {
     let config = Config::load(&arguments.config)?;
+    exposure::check(&config).map_err(|source| CliError::Exposed { source })?;
     let probes = if arguments.probe {
         let path = std::env::var_os("PATH");
         block_on(async { Ok(probe::all(&config, Arc::new(OsDisk), SystemClock.now(), path).await) })?

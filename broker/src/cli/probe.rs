@@ -11,7 +11,7 @@ use std::time::Duration;
 use eventail_storage::OpenError;
 use eventail_storage::disk::try_writing;
 use eventail_storage::disk_io::Disk;
-use eventail_triggers::function::FunctionOptions;
+use eventail_triggers::function::{FunctionOptions, StartError};
 use eventail_triggers::http::{ConnectError, Egress, HttpTarget, HttpTargetError, HttpTargetOptions};
 use eventail_triggers::lambda::{LambdaTarget, LambdaTargetError, LambdaTargetOptions, SigningError};
 use eventail_wire::Timestamp;
@@ -64,6 +64,8 @@ pub(super) enum ProbeError {
     Program { path: PathBuf, source: io::Error },
     #[error("the working directory {} cannot be used: {source}", path.display())]
     Directory { path: PathBuf, source: io::Error },
+    #[error("{}", chain(source))]
+    Account { source: StartError },
     #[error("the data folder cannot be written: {}", chain(source))]
     Data { source: OpenError },
     #[error("{}", .0.message())]
@@ -88,6 +90,9 @@ impl ProbeError {
             Self::Connect(ConnectError::Forbidden { .. }) => {
                 "add its network to `egress.allow`, or name another host"
             }
+            Self::Connect(ConnectError::ForbiddenPort { .. }) => {
+                "add its port to `egress.ports`, or name another in the target's `url`"
+            }
             Self::Connect(_) => "start the target, open the way to it, or correct its `url`",
             Self::Signing(SigningError::NoRegion) => "name a `region` in the target, or set AWS_REGION",
             Self::Signing(_) => {
@@ -96,6 +101,9 @@ impl ProbeError {
             Self::NotInPath { .. } => "install it, or write its whole path in `command`",
             Self::Program { .. } => "correct `command`, or make the file executable",
             Self::Directory { .. } => "make the folder, or correct `directory`",
+            Self::Account { .. } => {
+                "correct `user` and `group`, make the user, or start the broker as one that may become it"
+            }
             Self::Data { .. } => {
                 "give the broker's user the right to write there, or name another `data_dir`"
             }
@@ -230,6 +238,7 @@ fn function(options: &FunctionOptions, path: Option<&OsStr>) -> Result<String, P
         });
         usable.map_err(|source| ProbeError::Directory { path: path.to_owned(), source })?;
     }
+    options.check_account().map_err(|source| ProbeError::Account { source })?;
     let program = options.command.first().map_or("", String::as_str);
     if program.contains('/') {
         let path = directory.map_or_else(|| PathBuf::from(program), |directory| directory.join(program));

@@ -145,7 +145,7 @@ async fn launch(host: &Arc<Host>, id: u64) -> Result<Launched, StartError> {
 }
 
 /// The user that it is to run as, where one is configured.
-fn account(options: &FunctionOptions) -> Result<Option<Account>, StartError> {
+pub(super) fn account(options: &FunctionOptions) -> Result<Option<Account>, StartError> {
     let Some(user) = &options.confinement.user else { return Ok(None) };
     let account = Account::find(user, options.confinement.group.as_deref());
     let account = account.map_err(|source| StartError::Account { source })?;

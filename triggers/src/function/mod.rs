@@ -111,6 +111,16 @@ pub struct FunctionOptions {
     pub idle_timeout_ms: u64,
 }
 
+impl FunctionOptions {
+    /// Looks up the user that it is to run as.
+    ///
+    /// # Errors
+    /// There is none of that name, or this process may not become it: no instance would start.
+    pub fn check_account(&self) -> Result<(), StartError> {
+        instance::account(self).map(drop)
+    }
+}
+
 /// A trigger's use of a local function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionTargetOptions {

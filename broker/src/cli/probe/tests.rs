@@ -133,3 +133,21 @@ async fn credentials_that_are_nowhere_are_a_problem() {
     let told = found(&config(folder.path(), text), "trigger t", None).await.unwrap_err();
     assert!(matches!(told, ProbeError::Signing(_) | ProbeError::Slow { .. }) && !told.next().is_empty());
 }
+
+#[tokio::test]
+async fn a_function_whose_user_is_not_there_is_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[functions.f]\ncommand = [\"/bin/sh\"]\nuser = \"nobody-of-this-name\"\n";
+    let told = found(&config(folder.path(), text), "function f", None).await.unwrap_err();
+    assert!(told.text().contains("there is no user `nobody-of-this-name`"), "{}", told.text());
+    assert!(told.next().contains("`user`"));
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_called_is_told_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        http("http://127.0.0.1:9/", "\"127.0.0.0/8\"").replace("[triggers", "ports = [\"443\"]\n[triggers");
+    let told = found(&config(folder.path(), &text), "trigger t", None).await.unwrap_err();
+    assert!(told.text().contains("port 9") && told.next().contains("egress.ports"), "{}", told.next());
+}
