@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::Config;
+use crate::config::{Config, ListenOptions};
 
 /// Why a broker does not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +72,32 @@ pub fn check(config: &Config) -> Result<(), Exposed> {
     Ok(())
 }
 
+/// What everybody who reaches a broker may do with it because its configuration says `insecure = true`; `None` where that opens nothing.
+#[must_use]
+pub fn opened(config: &Config) -> Option<String> {
+    let closed =
+        Config { listen: ListenOptions { insecure: false, ..config.listen.clone() }, ..config.clone() };
+    check(&closed).err()?;
+    let reached = |listener: &str, address: Option<SocketAddr>| {
+        address.filter(|address| !is_loopback(*address)).map(|address| format!("{listener} {address}"))
+    };
+    let listeners: Vec<String> =
+        [reached("http", config.http), reached("quic", config.quic)].into_iter().flatten().collect();
+    let mut opened = Vec::new();
+    if config.auth.is_none() {
+        let all = listeners.join(" or ");
+        opened.push(format!(
+            "everybody who reaches {all} may do everything: read and publish events, and change the broker"
+        ));
+    }
+    if let (None, Some(http)) = (&config.tls, reached("http", config.http)) {
+        opened.push(format!(
+            "everybody on the way to {http} can read the events and tokens that are sent there"
+        ));
+    }
+    Some(opened.join("; "))
+}
+
 /// Whether only this machine reaches an address.
 pub(crate) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
@@ -124,6 +150,25 @@ mod tests {
             assert_eq!(check(&with_auth(config("127.0.0.1:1", any))), Ok(()), "QUIC is always encrypted");
             assert_eq!(check(&with_tls(with_auth(config(any, any)))), Ok(()));
         }
+    }
+
+    #[test]
+    fn what_is_opened_is_told_in_as_many_words() {
+        let open = |mut config: Config| {
+            config.listen.insecure = true;
+            opened(&config)
+        };
+        assert_eq!(open(config("127.0.0.1:1", "off")), None, "nobody else reaches it");
+        assert_eq!(open(with_tls(with_auth(config("0.0.0.0:1", "0.0.0.0:2")))), None, "nothing is missing");
+        let told = open(config("0.0.0.0:1", "0.0.0.0:2")).unwrap();
+        assert!(
+            told.starts_with("everybody who reaches http 0.0.0.0:1 or quic 0.0.0.0:2 may do everything"),
+            "{told}"
+        );
+        assert!(told.contains("everybody on the way to http 0.0.0.0:1 can read"), "{told}");
+        let told = open(with_auth(config("0.0.0.0:1", "off"))).unwrap();
+        assert!(told.starts_with("everybody on the way to http 0.0.0.0:1"), "{told}");
+        assert!(!open(config("127.0.0.1:1", "0.0.0.0:2")).unwrap().contains("http"));
     }
 
     #[test]

@@ -35,6 +35,9 @@ impl Server {
         source: Option<Arc<dyn ConfigSource>>,
     ) -> Result<Self, CliError> {
         exposure::check(&config).map_err(|source| CliError::Exposed { source })?;
+        if let Some(opened) = exposure::opened(&config) {
+            tracing::warn!("`listen.insecure` is true: {opened}");
+        }
         let data_dir = config.data_dir.clone();
         let (http_at, quic_at) = (config.http, config.quic);
         let progress = StartProgress::default();
