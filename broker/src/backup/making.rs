@@ -1,6 +1,6 @@
 //! Making a backup of a moment.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use eventail_storage::disk::FORMAT as STORAGE_FORMAT;
 use eventail_storage::disk::{LogAtMoment, Moment, SegmentAtMoment, check, files};
@@ -65,7 +65,7 @@ pub fn make(
 }
 
 fn begin(disk: &dyn Disk, data_dir: &Path, dir: &Path) -> Result<(), BackupError> {
-    if dir.starts_with(data_dir) {
+    if resolved(dir).starts_with(resolved(data_dir)) {
         return Err(BackupError::InsideData { dir: dir.to_owned() });
     }
     match names_in(disk, dir)? {
@@ -73,6 +73,25 @@ fn begin(disk: &dyn Disk, data_dir: &Path, dir: &Path) -> Result<(), BackupError
         Some(names) if names.is_empty() => Ok(()),
         Some(_) => Err(BackupError::NotEmpty { dir: dir.to_owned() }),
     }
+}
+
+/// Where a path leads: its links followed as far as it is there, and its dots without them. Texts that differ may be one folder.
+fn resolved(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|above| {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        above.canonicalize().ok().map(|real| (above, real))
+    });
+    let Some((above, mut real)) = found else { return path.to_owned() };
+    let rest = path.strip_prefix(above).unwrap_or(path);
+    for part in rest.components() {
+        match part {
+            Component::ParentDir => drop(real.pop()),
+            Component::Normal(name) => real.push(name),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    // Dots behind a folder that is not there may lead to one that is.
+    if rest.components().any(|part| part == Component::ParentDir) { resolved(&real) } else { real }
 }
 
 fn create(disk: &dyn Disk, dir: &Path) -> Result<(), BackupError> {

@@ -238,3 +238,26 @@ async fn secrets_are_part_of_it_only_where_they_are_asked_for_and_stay_private()
     }
     assert_eq!(std::fs::read_to_string(restored.join("tls/key.pem")).unwrap(), "key");
 }
+
+#[test]
+fn a_folder_inside_the_data_is_known_by_whatever_name() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    std::fs::create_dir_all(data.join("logs")).unwrap();
+    std::fs::create_dir(root.path().join("other")).unwrap();
+    std::os::unix::fs::symlink(&data, root.path().join("link")).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let store = store(&disk, data.to_str().unwrap());
+    let moment = store.moment().unwrap();
+    let made = |data: &Path, dir: &Path| {
+        make(&*disk, data, dir, &moment, Timestamp(7), BackupOptions::default(), &Progress::default())
+    };
+    for dir in ["data/backup", "link/backup", "link/a/b", "other/../data/backup", "missing/../link/backup"] {
+        let told = made(&data, &root.path().join(dir)).unwrap_err();
+        assert!(matches!(told, BackupError::InsideData { .. }), "{dir}: {told:?}");
+    }
+    let told = made(&root.path().join("link"), &data.join("backup")).unwrap_err();
+    assert!(matches!(told, BackupError::InsideData { .. }), "{told:?}");
+    made(&data, &root.path().join("data-backup")).unwrap();
+    assert!(!data.join("backup").exists() && !data.join("a").exists());
+}
