@@ -270,3 +270,29 @@ async fn nobody_else_can_read_the_data_or_a_backup() {
     let restored = restore(&home, &dir).await;
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
 }
+
+#[tokio::test]
+async fn each_backup_has_its_own_status_and_a_second_into_one_folder_harms_no_first() {
+    let receiver = Receiver::start().await;
+    let home = Home::new(&tables(&receiver));
+    let server = home.start().await;
+    server.api().publish("orders", &event("1", "order.created")).await;
+    let dir = home.path().join("backup");
+    backup(&server, &home, &dir).await;
+    let again = json!({"dir": dir, "copies": false, "secrets": false});
+    server.api().post("/v1/backups", &again).await.expect_status(202);
+    let states = eventually("the second to end", async || {
+        let page = server.api().get_json("/v1/backups").await;
+        let states: Vec<String> =
+            page["backups"].as_array()?.iter().map(|one| one["state"].as_str().unwrap().to_owned()).collect();
+        (states.len() != 1 || states[0] != "running")
+            .then_some(states)
+            .filter(|states| states[0] != "running")
+    })
+    .await;
+    assert_eq!(states, ["failed", "complete"], "the last one first");
+    let folder = dir.display().to_string();
+    let verified = home.command(&["backup", "--verify", &folder]).output().await.unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    server.stop().await;
+}

@@ -1,7 +1,8 @@
-//! The backup that is being made, one at a time, beside everything else.
+//! The backup that is being made, one at a time, beside everything else, and those that were made before.
 //!
 //! It goes on whether or not anybody watches, and ends early where the broker stops: a start must not wait for it.
 
+use std::collections::VecDeque;
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,48 +11,56 @@ use crate::backup::{self, BackupError, BackupManifest, BackupOptions, Progress};
 use crate::panics::contained;
 use crate::status::{BackupRequest, BackupState, BackupStatus};
 
-/// The backup that is made, or was made last.
+/// So many of them are told, the last ones.
+const TOLD_MAX: usize = 16;
+
+/// The backups since the start, the last one first.
 #[derive(Default)]
-pub(crate) struct Backups(Mutex<Option<Job>>);
+pub(crate) struct Backups(Mutex<VecDeque<Job>>);
 
 struct Job {
     status: BackupStatus,
     progress: Progress,
 }
 
+impl Job {
+    fn told(&self) -> BackupStatus {
+        let (bytes, bytes_done) = self.progress.bytes();
+        BackupStatus { bytes, bytes_done, ..self.status.clone() }
+    }
+}
+
 impl Backups {
-    /// What is told of it.
-    pub(crate) fn status(&self) -> Option<BackupStatus> {
-        let jobs = self.lock();
-        let job = jobs.as_ref()?;
-        let (bytes, bytes_done) = job.progress.bytes();
-        Some(BackupStatus { bytes, bytes_done, ..job.status.clone() })
+    /// What is told of them.
+    fn all(&self) -> Vec<BackupStatus> {
+        self.lock().iter().map(Job::told).collect()
     }
 
     /// Notes that one begins, unless one is under way.
     fn begin(&self, status: BackupStatus, progress: Progress) -> Result<(), BackupError> {
         let mut jobs = self.lock();
-        if jobs.as_ref().is_some_and(|job| job.status.state == BackupState::Running) {
+        if jobs.front().is_some_and(|job| job.status.state == BackupState::Running) {
             return Err(BackupError::Busy);
         }
-        *jobs = Some(Job { status, progress });
+        jobs.truncate(TOLD_MAX - 1);
+        jobs.push_front(Job { status, progress });
         Ok(())
     }
 
     fn change(&self, change: impl FnOnce(&mut BackupStatus)) {
-        if let Some(job) = &mut *self.lock() {
+        if let Some(job) = self.lock().front_mut() {
             change(&mut job.status);
         }
     }
 
     /// Has the one that is made end early.
     pub(crate) fn cancel(&self) {
-        if let Some(job) = &*self.lock() {
+        if let Some(job) = self.lock().front() {
             job.progress.cancel();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Job>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Job>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,7 +108,13 @@ impl Broker {
     /// The backup that is being made, or was made last since the start.
     #[must_use]
     pub fn backup(&self) -> Option<BackupStatus> {
-        self.core.backups.status()
+        self.backups().into_iter().next()
+    }
+
+    /// The backups since the start, the last one first, each with its own folder. Of many only the last ones are told.
+    #[must_use]
+    pub fn backups(&self) -> Vec<BackupStatus> {
+        self.core.backups.all()
     }
 }
 
@@ -137,7 +152,15 @@ impl Core {
                     tracing::info!(%dir, logs = manifest.logs.len(), bytes = manifest.bytes(), took_ms, damaged = status.damaged, "backup complete");
                 }
                 Err(error) => {
-                    tracing::error!(%dir, %error, "no backup was made; its folder is of no use");
+                    let is_others = matches!(
+                        error,
+                        BackupError::NotEmpty { .. } | BackupError::InsideData { .. }
+                    );
+                    if is_others {
+                        tracing::error!(%dir, %error, "no backup was made, and the folder was left as it is");
+                    } else {
+                        tracing::error!(%dir, %error, "no backup was made; its folder is of no use");
+                    }
                     (status.state, status.code) = (BackupState::Failed, Some(error.code()));
                     status.error = Some(error.to_string());
                 }

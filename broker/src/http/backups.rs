@@ -19,9 +19,9 @@ pub(super) async fn start(call: Call) -> Result<Reply, Problem> {
     json(StatusCode::ACCEPTED, &api.broker.start_backup(&request)?)
 }
 
-/// `GET /v1/backups`: the one that is being made, or was made last.
+/// `GET /v1/backups`: the one that is being made, and those that were made before.
 pub(super) async fn list(call: Call) -> Result<Reply, Problem> {
     call.query(&[])?;
-    let backups = call.api.broker.backup().into_iter().collect();
+    let backups = call.api.broker.backups();
     json(StatusCode::OK, &Page { backups })
 }
