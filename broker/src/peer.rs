@@ -8,6 +8,6 @@ use std::sync::Arc;
 pub(crate) struct Peer {
     /// Its address.
     pub(crate) address: SocketAddr,
-    /// The names in its verified certificate (DNS names, URIs, and the subject's common name); none without mutual TLS.
+    /// The names in its verified certificate (DNS names and URIs, or else the subject's common name); none without mutual TLS.
     pub(crate) certificate_names: Arc<[String]>,
 }

@@ -197,7 +197,7 @@ mod tests {
         let (client, (peer, remote)) = tokio::join!(connecting, accepting);
         assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
         assert_eq!(peer.address, remote);
-        assert_eq!(*peer.certificate_names, ["localhost", "spiffe://test/billing", "billing"]);
+        assert_eq!(*peer.certificate_names, ["localhost", "spiffe://test/billing"]);
     }
 
     #[tokio::test(start_paused = true)]

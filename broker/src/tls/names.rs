@@ -16,7 +16,8 @@ pub(crate) fn of_peer(chain: Option<&[CertificateDer<'_>]>) -> Arc<[String]> {
     chain.and_then(|chain| chain.first()).map(|leaf| of(leaf)).unwrap_or_default().into()
 }
 
-/// The DNS names (in lower case) and URIs of a certificate, then the common name of its subject. Each once.
+/// The DNS names (in lower case) and URIs of a certificate. The common name of its subject stands for them only in one that has no
+/// alternative names at all (RFC 6125, section 6.4.4): whoever issues it checks those. Each once.
 fn of(der: &[u8]) -> Vec<String> {
     let mut names = Vec::new();
     let Some(certificate) = read(der) else { return names };
@@ -26,7 +27,9 @@ fn of(der: &[u8]) -> Vec<String> {
             names.push(name);
         }
     };
-    if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
+    // One that cannot be read has names of which nothing is known: then nothing is.
+    let Ok(alternatives) = certificate.subject_alternative_name() else { return Vec::new() };
+    if let Some(alternatives) = alternatives {
         for name in &alternatives.value.general_names {
             match name {
                 GeneralName::DNSName(name) => add(name.to_ascii_lowercase()),
@@ -34,6 +37,7 @@ fn of(der: &[u8]) -> Vec<String> {
                 _ => {}
             }
         }
+        return names;
     }
     for name in certificate.subject().iter_common_name() {
         if let Ok(name) = name.as_str() {
@@ -66,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn dns_names_uris_and_the_common_name_are_names_and_addresses_are_not() {
+    fn dns_names_and_uris_are_names_and_addresses_are_not() {
         let der = certificate(|parameters| {
             parameters.subject_alt_names = vec![
                 SanType::DnsName("Billing.Example.com".try_into().unwrap()),
@@ -79,7 +83,22 @@ mod tests {
             parameters.distinguished_name.push(DnType::OrganizationName, "Example");
         });
         let names = of_peer(Some(&[der.into()]));
-        assert_eq!(*names, ["billing.example.com", "spiffe://example.com/Billing", "billing"]);
+        assert_eq!(*names, ["billing.example.com", "spiffe://example.com/Billing"]);
+    }
+
+    #[test]
+    fn the_common_name_counts_only_where_there_are_no_alternative_names() {
+        let named = |alternatives: Vec<SanType>| {
+            let der = certificate(|parameters| {
+                parameters.subject_alt_names = alternatives;
+                parameters.distinguished_name = rcgen::DistinguishedName::new();
+                parameters.distinguished_name.push(DnType::CommonName, "admin");
+            });
+            of(&der)
+        };
+        assert_eq!(named(vec![]), ["admin"]);
+        assert_eq!(named(vec![SanType::DnsName("billing".try_into().unwrap())]), ["billing"]);
+        assert!(named(vec![SanType::IpAddress("10.0.0.1".parse().unwrap())]).is_empty());
     }
 
     #[test]
