@@ -100,7 +100,7 @@ pub enum Outcome {
         /// The target wants no more events at all (410).
         disable: bool,
     },
-    /// Nothing was sent: the target wants no events until somebody sees to it. The event goes back as if it had never been tried, and
+    /// Nothing was sent: the target wants no events until somebody sees to it, or may not be called where it is. The event goes back as if it had never been tried, and
     /// its trigger pauses.
     Withheld {
         /// Why, for whoever sees to it.

@@ -221,6 +221,11 @@ pub(crate) enum AttemptError {
 }
 
 impl AttemptError {
+    /// Whether nothing is ever sent there: a port stays what it is, while the address of a name may be another one tomorrow.
+    pub(crate) const fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Connect(ConnectError::ForbiddenPort { .. }))
+    }
+
     pub(crate) fn into_outcome(self) -> Outcome {
         let (class, status) = match &self {
             Self::Dynamic(error) => {
@@ -233,6 +238,7 @@ impl AttemptError {
                 return Outcome::Retry { class: RetryClass::Unreachable, after_ms: None, response };
             }
             Self::Handshake(error) => return error.outcome(),
+            _ if self.is_forbidden() => return Outcome::Withheld { reason: chain(&self) },
             Self::Connect(_) | Self::Unsent { .. } => (RetryClass::Unreachable, None),
             Self::Broken { status, .. } => (RetryClass::Failed, *status),
             Self::Timeout { .. } => (RetryClass::Timeout, None),

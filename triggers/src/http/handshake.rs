@@ -54,6 +54,9 @@ impl HandshakeError {
     pub(super) fn outcome(&self) -> Outcome {
         let (class, after_ms) = match self {
             Self::Refused { .. } => return Outcome::Withheld { reason: chain(self) },
+            Self::Attempt { source } if source.is_forbidden() => {
+                return Outcome::Withheld { reason: chain(self) };
+            }
             Self::Unanswered { class, after_ms, .. } => (*class, *after_ms),
             Self::Attempt { .. } | Self::Slow { .. } => (RetryClass::Unreachable, None),
         };
@@ -159,7 +162,8 @@ impl Handshake {
     /// The rate that an answer allows.
     fn judge(&self, head: &Parts, now: Timestamp) -> Result<Option<RateLimit>, HandshakeError> {
         let status = head.status;
-        if let StatusMeaning::Retry(class) = meaning(status)
+        if status != StatusCode::NOT_IMPLEMENTED
+            && let StatusMeaning::Retry(class) = meaning(status)
             && (class == RetryClass::Throttled || status.is_server_error())
         {
             let after = head.headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -169,6 +173,9 @@ impl Handshake {
             return Err(HandshakeError::Unanswered { status, class, after_ms });
         }
         let refused = |why| Err(HandshakeError::Refused { status, why });
+        if matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
+            return refused("and does not know OPTIONS therefore");
+        }
         if !status.is_success() {
             return refused("and takes no events therefore");
         }

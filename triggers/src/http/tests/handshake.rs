@@ -120,7 +120,7 @@ async fn a_target_that_does_not_agree_gets_nothing_and_no_event_pays() {
             "it is asked again when somebody has seen to it"
         );
     }
-    for code in [302, 401, 403, 404, 405, 410] {
+    for code in [302, 401, 403, 404, 405, 410, 501] {
         let server = Server::answering(move |_, _| {
             let mut answer = status(code);
             answer.headers_mut().insert("webhook-allowed-origin", "*".parse().unwrap());

@@ -114,10 +114,10 @@ async fn only_the_ports_of_the_policy_are_called() {
     let url = format!("http://{}/", server.address);
     let port = server.address.port();
     let only = |first, last| loopback().with_ports([PortRange { first, last }]);
-    let (class, _, response) = retried(invoke(&HttpTarget::new(options(&url), only(1, 1023)).unwrap()).await);
-    assert_eq!(class, RetryClass::Unreachable);
+    let outcome = invoke(&HttpTarget::new(options(&url), only(1, 1023)).unwrap()).await;
+    let Outcome::Withheld { reason } = outcome else { panic!("it is tried again: {outcome:?}") };
     let said = format!("`127.0.0.1` is at port {port}, which is not called: `egress.ports` does not have it");
-    assert_eq!(response.error, said);
+    assert_eq!(reason, said);
     assert_eq!(server.connections(), 0);
     assert!(is_acked(&invoke(&HttpTarget::new(options(&url), only(port, port)).unwrap()).await));
 }
