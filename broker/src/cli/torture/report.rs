@@ -119,7 +119,10 @@ impl Report {
         let mut doubts = Vec::new();
         let kind = self.file_system.as_deref().unwrap_or_default();
         if IN_MEMORY.contains(&kind) {
-            doubts.push(format!("{kind} is in memory: a power cut takes everything in it"));
+            doubts.push(format!(
+                "{kind} is in memory: a power cut takes everything in it, and what one leaves cannot be tried there; name a folder \
+                 on the disk that will have the data"
+            ));
         }
         if REMOTE.contains(&kind) {
             doubts.push(format!(
@@ -127,9 +130,10 @@ impl Report {
             ));
         }
         let median = self.sync_time(50);
-        if !self.sync_times.is_empty() && median < SYNC_PLAUSIBLE {
+        // In memory there is nothing to write.
+        if !IN_MEMORY.contains(&kind) && !self.sync_times.is_empty() && median < SYNC_PLAUSIBLE {
             doubts.push(format!(
-                "half of all syncs took less than {}: no disk writes so fast, unless it has a cache that outlives a power cut",
+                "half of all syncs took {} or less: no disk writes so fast, unless it has a cache that outlives a power cut",
                 shown(median)
             ));
         }
@@ -237,7 +241,8 @@ impl Report {
 }
 
 fn shown(time: Duration) -> String {
-    let micros = time.as_micros();
+    // Part of one is one: nothing takes no time.
+    let micros = time.as_nanos().div_ceil(1_000).max(1);
     if micros < 1_000 { format!("{micros} us") } else { format!("{:.1} ms", time.as_secs_f64() * 1e3) }
 }
 
@@ -256,6 +261,30 @@ fn file_system_of(mounts: &str, dir: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn report(kind: &str, sync: Duration) -> Report {
+        Report {
+            dir: "/x".into(),
+            file_system: Some(kind.to_owned()),
+            seed: 1,
+            rounds: 1,
+            seconds: 1.0,
+            crashes: Crashes::default(),
+            power_cuts: PowerCuts::default(),
+            sync_times: vec![sync; 3],
+            losses: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn memory_is_told_as_what_it_is_and_no_sync_takes_no_time() {
+        let doubts = report("tmpfs", Duration::from_nanos(300)).doubts();
+        assert_eq!(doubts.len(), 1, "{doubts:?}");
+        assert!(doubts[0].contains("cannot be tried there"), "{doubts:?}");
+        let doubts = report("ext4", Duration::from_nanos(300)).doubts();
+        assert!(doubts[0].starts_with("half of all syncs took 1 us or less"), "{doubts:?}");
+        assert!(report("ext4", Duration::from_millis(3)).doubts().is_empty());
+    }
 
     #[test]
     fn the_file_system_is_that_of_the_nearest_mount() {
