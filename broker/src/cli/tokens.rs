@@ -33,7 +33,7 @@ Permissions are a scope and a topic's name, in which `*` is any characters:
   admin                 everything
 
 Examples:
-  eventail tokens create --allow publish:orders.* --expires 90d --name billing
+  eventail tokens create --allow 'publish:orders.*' --expires 90d --name billing
   eventail tokens create --allow admin --expires never --output json | jq -r .token
   eventail tokens
   eventail tokens revoke billing";

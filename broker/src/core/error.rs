@@ -143,7 +143,7 @@ pub enum BrokerError {
     },
     /// The topic's disk is too far behind.
     #[error(
-        "publishes to this topic wait {waited_ms} ms for their turn, more than `limits.publish_wait` of {limit_ms} ms; try again in {retry_after_ms} ms"
+        "the oldest publish to this topic waits for the disk longer than `limits.publish_wait` lets it ({limit_ms} ms; so far {waited_ms} ms): the disk is behind, try again in {retry_after_ms} ms"
     )]
     Behind {
         /// How long the first has waited.
