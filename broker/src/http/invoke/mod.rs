@@ -25,7 +25,7 @@ use self::error::InvokeError;
 use super::api::{Api, Call};
 use super::body::BodyLimit;
 use super::problem::{Problem, Reply, json_bytes};
-use super::{cross_site, sigv4};
+use super::{cross_site, guard, sigv4};
 use crate::auth::{Place, Principal, Scope, Who};
 use crate::config::{self, INVOCATION_TYPE, INVOCATIONS_TOPIC};
 use crate::lambda_name::{LambdaName, is_qualifier};
@@ -89,6 +89,7 @@ async fn invoke(call: Call, request_id: &str) -> Result<Reply, InvokeError> {
     let received = call.api.receive(&call.parts.headers, call.body, limit).await?;
     // Who did not sign learns nothing: not even which functions there are.
     check_caller(&call.api, &call.parts, &call.principal, received.bytes())?;
+    guard::keep(&call.parts.extensions);
     let asked = asked?;
     let name = function_name(&call.api, &name, query?.get("Qualifier"))?;
     let payload = payload(received.bytes())?;
