@@ -267,7 +267,8 @@ async fn nobody_else_can_read_the_data_or_a_backup() {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{mode:o} {}", path.display());
     }
-    let restored = restore(&home, &dir).await;
+    let second = Home::new(&tables(&receiver));
+    let restored = restore(&second, &dir).await;
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
 }
 

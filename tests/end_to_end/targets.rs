@@ -203,8 +203,11 @@ async fn ports_and_addresses_that_are_not_allowed_are_told_and_not_called() {
         let home = Home::new(&format!("{egress}{}", trigger_to("ship", &receiver.url("/"), QUICK, "")));
         let server = home.start().await;
         server.api().publish("orders", &event("1", "order.created")).await;
-        let told = |status: &Value| status["reason"].to_string().contains(said);
+        // The port is wrong from the start and pauses it; the address is known only when a call is made.
+        let told = |status: &Value| {
+            [&status["reason"], &status["last_failure"]].iter().any(|told| told.to_string().contains(said))
+        };
         let status = trigger_until(server.api(), "ship", said, told).await;
-        assert_eq!((&status["state"], receiver.count()), (&json!("paused"), 0), "{status}");
+        assert_eq!((count(&status, "pending"), receiver.count()), (1, 0), "{status}");
     }
 }

@@ -142,6 +142,13 @@ impl Attempts {
         }
     }
 
+    /// Forgets the order of what retention took.
+    pub(crate) fn trim(&mut self, topic: &str, start: u64) {
+        for of_key in self.keys.values_mut() {
+            of_key.retain(|delivery, _| delivery.1 != topic || delivery.2 >= start);
+        }
+    }
+
     /// Forgets what lies at or behind `end`: the topic lost it, and other events will be there.
     pub(crate) fn cut(&mut self, topic: &str, end: u64) {
         self.seen.retain(|delivery, _| delivery.1 != topic || delivery.2 < end);

@@ -17,8 +17,8 @@ use crate::publisher;
 use crate::setup::{CLICKS, COPIES, COPY, ORDERS, SCRIPTS, Script, topic, trigger};
 use crate::world::World;
 
-/// How long everything may take to come to rest once nothing goes wrong any more.
-const REST_MS: u64 = 240_000;
+/// How long nothing may come to its end before everything has, once nothing goes wrong any more.
+const STANDSTILL_MS: u64 = 240_000;
 /// What a power cut may take of a topic that is answered before its sync: the time until that sync, on the slowest disk.
 const BUFFERED_LOSS_MS: u64 = 1_500;
 /// Events whose story is compared with and without the index.
@@ -245,9 +245,13 @@ fn compare(world: &World, observed: String) {
 
 /// Waits for rest; `false` where the life ends before, or rest never comes.
 async fn rest(world: &Arc<World>, broker: &Broker) -> bool {
-    let begun_ms = world.clock.elapsed_ms();
     let mut restless = String::new();
-    while world.clock.elapsed_ms() < begun_ms + REST_MS {
+    let (mut settled, mut settled_ms) = (0, world.clock.elapsed_ms());
+    while world.clock.elapsed_ms() < settled_ms + STANDSTILL_MS {
+        let now_settled = settlements(broker);
+        if now_settled != settled {
+            (settled, settled_ms) = (now_settled, world.clock.elapsed_ms());
+        }
         let stopped = {
             let state = world.state();
             state.stop || state.is_sick
@@ -270,6 +274,13 @@ async fn rest(world: &Arc<World>, broker: &Broker) -> bool {
     }
     world.fail(format_args!("it never comes to rest: {restless}"));
     false
+}
+
+/// How many deliveries have come to their end.
+fn settlements(broker: &Broker) -> u64 {
+    let triggers = broker.triggers().into_iter().map(|status| status.account);
+    let replays = broker.replays().into_iter().map(|status| status.account);
+    triggers.chain(replays).map(|account| account.matched - account.pending).sum()
 }
 
 fn restless_parts(world: &World, broker: &Broker) -> String {
@@ -303,6 +314,9 @@ fn restless_parts(world: &World, broker: &Broker) -> String {
     }
     for replay in broker.replays().iter().filter(|replay| !replay.state.is_final()) {
         let _ = write!(restless, "{replay:?}; ");
+    }
+    if world.state().is_operating || !world.state().orders.is_empty() {
+        restless.push_str("the operator is at work; ");
     }
     let open = world.state().ledger.open();
     if !open.is_empty() {
@@ -415,7 +429,10 @@ async fn observe(
 ) -> String {
     let mut seen = String::new();
     for status in broker.topics() {
-        let _ = writeln!(seen, "topic {} {}..{}", status.name, status.start, status.end);
+        // Retention goes on at rest.
+        let is_kept = !(world.plan.retention && status.name.as_str() == CLICKS);
+        let start = status.start.0.min(if is_kept { u64::MAX } else { 0 });
+        let _ = writeln!(seen, "topic {} {start}..{}", status.name, status.end);
     }
     for status in broker.triggers() {
         let _ = writeln!(
@@ -449,9 +466,8 @@ async fn observe(
             Ok(told) => {
                 for event in &told.events {
                     for story in &event.triggers {
-                        let steps = story.steps.len();
-                        let _ =
-                            writeln!(seen, "story {id} {} {:?} {steps} steps", story.trigger, story.outcome);
+                        let steps = &story.steps;
+                        let _ = writeln!(seen, "story {id} {} {:?} {steps:?}", story.trigger, story.outcome);
                     }
                 }
             }

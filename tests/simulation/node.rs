@@ -46,6 +46,7 @@ pub(crate) async fn live(world: Arc<World>, targets: Targets) {
         state.life += 1;
         (state.process, state.stop, state.is_sick, state.is_over) =
             (Some(Arc::clone(&process)), false, false, false);
+        state.is_operating = false;
         (state.life, Arc::clone(&state.index), state.variant)
     };
     world.note("the broker starts");

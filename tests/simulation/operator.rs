@@ -13,7 +13,12 @@ use crate::world::{Order, World};
 /// Does what is ordered.
 pub(crate) async fn run(world: Arc<World>, broker: Broker, targets: Targets) {
     loop {
-        let order = world.state().orders.pop_front();
+        let order = {
+            let mut state = world.state();
+            let order = state.orders.pop_front();
+            state.is_operating = order.is_some();
+            order
+        };
         match order {
             Some(order) => carry_out(&world, &broker, &targets, order).await,
             None => world.ordered.notified().await,

@@ -8,3 +8,17 @@ fn a_power_cut_after_the_first_start_takes_no_data_folder_away() {
         assert_holds(seed);
     }
 }
+
+#[test]
+fn a_replay_whose_last_events_are_not_wanted_ends() {
+    for seed in [910, 3072, 3431, 4194] {
+        assert_holds(seed);
+    }
+}
+
+#[test]
+fn an_internal_log_that_refuses_makes_the_broker_unready() {
+    for seed in [677, 1413, 2584] {
+        assert_holds(seed);
+    }
+}

@@ -17,7 +17,7 @@ use crate::world::{Order, Phase, World};
 /// The host of the broker.
 pub(crate) const BROKER: &str = "broker";
 /// How long one simulation may take at most, in its own time.
-const MOST_MS: u64 = 600_000;
+const MOST_MS: u64 = 3_600_000;
 /// How long a host is down whose broker could not start.
 const PAUSE_MS: u64 = 300;
 

@@ -80,10 +80,17 @@ impl UnderWay {
         }
         let began = {
             let mut state = world.state();
+            let start = state.broker.as_ref().and_then(|broker| broker.topic(&invocation.topic).ok());
+            if let Some(status) = start.filter(|_| world.plan.retention) {
+                state.attempts.trim(invocation.topic.as_str(), status.start.0);
+            }
             let (life, may_overlap) = (state.life, state.redriven.contains(&delivery));
             let max_attempts = world.plan.max_attempts;
             let ordered = match &key {
-                Some(key) if !delivery.3 => state.attempts.keep_order(&delivery, key, together),
+                // What is redriven comes when it comes.
+                Some(key) if !delivery.3 && !may_overlap => {
+                    state.attempts.keep_order(&delivery, key, together)
+                }
                 _ => Ok(()),
             };
             ordered

@@ -73,6 +73,8 @@ pub(crate) struct State {
     pub(crate) is_audited: bool,
     pub(crate) variant: u32,
     pub(crate) orders: VecDeque<Order>,
+    /// The operator is at one.
+    pub(crate) is_operating: bool,
     pub(crate) moods: BTreeMap<&'static str, Mood>,
     pub(crate) weather: Weather,
     /// Those from afar who are not done.
@@ -109,6 +111,7 @@ impl World {
             is_audited: false,
             variant: 0,
             orders: VecDeque::new(),
+            is_operating: false,
             moods: BTreeMap::new(),
             weather: Weather::default(),
             remotes,

@@ -89,14 +89,7 @@ impl Letters {
             })
             .await?;
         }
-        self.apply_log(self.marks.as_ref(), |record, batch| {
-            if let Ok(marked) = rmp_serde::from_slice::<MarkRecord>(&record.payload)
-                && let Err(error) = self.apply_mark(&marked, batch)
-            {
-                tracing::warn!(%error, "a mark of a dead letter was not indexed");
-            }
-        })
-        .await
+        self.apply_marks().await
     }
 
     /// Adds a dead letter that was just written.
@@ -198,13 +191,21 @@ impl Letters {
         let marked = MarkRecord { topic: topic.clone(), offset, mark };
         let record = NewRecord { payload: Bytes::from(encode(&marked)), fingerprint: None };
         let appended = self.marks.append(vec![record]).await;
-        let at = appended.map_err(|source| BrokerError::Append { log: MARKS_LOG.to_owned(), source })?;
-        let mut batch = IndexBatch::default();
-        self.apply_mark(&marked, &mut batch)?;
-        if let Some(at) = at.first() {
-            batch.put(applied_key(MARKS_LOG), at.offset.plus(1).0.to_be_bytes().to_vec());
-        }
-        Ok(self.index.apply(batch)?)
+        appended.map_err(|source| BrokerError::Append { log: MARKS_LOG.to_owned(), source })?;
+        // Before this one there may be marks whose writers did not stay to learn that they were written.
+        self.apply_marks().await
+    }
+
+    /// Reads the marks into the index that it has not.
+    async fn apply_marks(&self) -> Result<(), BrokerError> {
+        self.apply_log(self.marks.as_ref(), |record, batch| {
+            if let Ok(marked) = rmp_serde::from_slice::<MarkRecord>(&record.payload)
+                && let Err(error) = self.apply_mark(&marked, batch)
+            {
+                tracing::warn!(%error, "a mark of a dead letter was not indexed");
+            }
+        })
+        .await
     }
 
     /// Takes what retention took out of the index too.

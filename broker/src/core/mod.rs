@@ -86,6 +86,10 @@ use topics::Topics;
 use triggers::Triggers;
 use upkeep::Tasks;
 
+/// Internal logs whose refusals are no problem of their own: of the first the journal tells itself, and what the others keep is
+/// done without.
+const TOLD_APART: [&str; 3] = [journal::JOURNAL_LOG, timeline::TIMELINE_LOG, ledger::LEDGER_LOG];
+
 /// A running broker. Cheap to clone; all clones are the same broker.
 #[derive(Clone)]
 pub struct Broker {
@@ -419,8 +423,9 @@ impl Broker {
         problems.extend(self.core.journal.refusal().map(|reason| ("journal".to_owned(), reason.to_owned())));
         let lost = self.core.tasks.lost();
         problems.extend(lost.into_iter().map(|task| (format!("task {task}"), "it panicked".to_owned())));
-        let refusal = self.core.delayed.refusal();
-        problems.extend(refusal.map(|code| ("delayed events".to_owned(), code.to_string())));
+        let is_needed = |name: &str| name.starts_with('_') && !TOLD_APART.contains(&name);
+        let logs = self.core.store.refusals().into_iter().filter(|(name, _)| is_needed(name));
+        problems.extend(logs.map(|(name, code)| (format!("log {name}"), code.to_string())));
         Readiness { ready: problems.is_empty(), problems }
     }
 

@@ -182,6 +182,11 @@ impl Shared {
         self.segments().refusal.as_ref().and_then(Refusal::append_error)
     }
 
+    /// The same as a code, also where the disk is only full.
+    pub(crate) fn refusal(&self) -> Option<Code> {
+        self.segments().refusal.as_ref().map(Refusal::code)
+    }
+
     /// The segment that holds `from`, which must lie below the readable end.
     pub(crate) fn locate(&self, from: Offset) -> Result<Located, ReadError> {
         let segments = self.segments();

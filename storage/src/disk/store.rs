@@ -282,6 +282,17 @@ impl DiskStore {
         outcome
     }
 
+    /// The open logs that refuse appends now, and why, in the order of their names.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<(String, eventail_wire::Code)> {
+        let logs = self.lock_logs();
+        let open = logs.by_name.iter().filter_map(|(name, log)| Some((name, log.as_ref()?)));
+        let mut refusals: Vec<_> =
+            open.filter_map(|(name, log)| Some((name.clone(), log.shared.refusal()?))).collect();
+        refusals.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        refusals
+    }
+
     /// The names of the logs in the folder, open or not, in order.
     ///
     /// # Errors

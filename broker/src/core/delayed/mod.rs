@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use eventail_storage::index::Index;
 use eventail_storage::index::timers::{Timers, TimersState};
 use eventail_storage::log::{Appended, Log, ReadLimit, Record, read_what_is_left};
-use eventail_wire::{Code, Event, HeldId, Offset, Timestamp, TopicName};
+use eventail_wire::{Event, HeldId, Offset, Timestamp, TopicName};
 use tokio::sync::Notify;
 
 use super::{Broker, BrokerError, Core, blocking};
@@ -212,11 +212,6 @@ impl Delayed {
 
     fn totals(&self) -> TimersState {
         *lock(&self.totals)
-    }
-
-    /// Why nothing can be held or released, if so.
-    pub(super) fn refusal(&self) -> Option<Code> {
-        self.log.status().refusal
     }
 
     /// What is held.

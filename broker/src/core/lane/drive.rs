@@ -132,6 +132,10 @@ impl Driver {
                     .fill(self.clock.now(), self.feed.as_ref().map(|(feed, seat)| (feed, *seat)))
                     .await;
                 let held = self.start_calls(sender);
+                // What was read last may hold nothing that is wanted: no settlement comes that would wake this.
+                if self.lane.is_over() {
+                    return Left::Over;
+                }
                 // A member of a feed is woken by it; watching the end too would wake every trigger for every event.
                 watches_end = filled == Filled::AtEnd;
                 due = [due, self.due(filled, &held)].into_iter().flatten().min();

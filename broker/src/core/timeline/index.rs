@@ -20,17 +20,16 @@ const ROW_PREFIX: &[u8] = b"why/";
 /// How far the log was read.
 const APPLIED_KEY: &[u8] = b"why-applied";
 
-/// Consecutive pages, and the time that they are about.
+/// Consecutive pages, and the latest time that they are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) first: Offset,
     pub(super) pages: u64,
-    pub(super) earliest: Timestamp,
     pub(super) latest: Timestamp,
 }
 
-/// What a block touches: by topic and bucket, the earliest and the latest time.
-pub(super) type Touched = BTreeMap<(String, u64), (Timestamp, Timestamp)>;
+/// What a block touches: by topic and bucket, the latest time.
+pub(super) type Touched = BTreeMap<(String, u64), Timestamp>;
 
 /// The rows.
 #[derive(Debug)]
@@ -57,8 +56,8 @@ impl PageIndex {
     /// Indexes a block.
     pub(super) fn add(&self, first: Offset, pages: u64, touched: &Touched) -> Result<(), IndexError> {
         let mut batch = IndexBatch::default();
-        for ((topic, bucket), (earliest, latest)) in touched {
-            let value = [pages, earliest.0, latest.0].map(u64::to_be_bytes).concat();
+        for ((topic, bucket), latest) in touched {
+            let value = [pages, latest.0].map(u64::to_be_bytes).concat();
             batch.put([&prefix(epoch_of(first), topic, *bucket)[..], &first.0.to_be_bytes()].concat(), value);
         }
         batch.put(APPLIED_KEY.to_vec(), first.plus(pages).0.to_be_bytes().to_vec());
@@ -107,13 +106,12 @@ fn prefix(epoch: u64, topic: &str, bucket: u64) -> Vec<u8> {
 }
 
 fn block(first: &[u8], value: &[u8]) -> Option<Block> {
-    let mut numbers = value.chunks_exact(8).map(number);
-    let mut next = || numbers.next().flatten();
+    // Rows of before have the earliest time between the two.
+    let (pages, latest) = (value.first_chunk::<8>()?, value.last_chunk::<8>()?);
     Some(Block {
         first: Offset(number(first)?),
-        pages: next()?,
-        earliest: Timestamp(next()?),
-        latest: Timestamp(next()?),
+        pages: u64::from_be_bytes(*pages),
+        latest: Timestamp(u64::from_be_bytes(*latest)),
     })
 }
 
@@ -130,7 +128,7 @@ mod tests {
     const EPOCH: u64 = 1 << EPOCH_SHIFT;
 
     fn touching(topic: &str, buckets: &[u64]) -> Touched {
-        buckets.iter().map(|bucket| ((topic.to_owned(), *bucket), (Timestamp(3), Timestamp(5)))).collect()
+        buckets.iter().map(|bucket| ((topic.to_owned(), *bucket), Timestamp(5))).collect()
     }
 
     fn firsts(index: &PageIndex, topic: &str, bucket: u64) -> Vec<u64> {
@@ -151,7 +149,7 @@ mod tests {
         assert_eq!(firsts(&index, "orders", LANE_BUCKET), [2 * EPOCH]);
         assert_eq!(firsts(&index, "orders", 7), [] as [u64; 0]);
         let block = index.blocks(Offset(0)..Offset(9), "orders", 0).unwrap()[0];
-        assert_eq!((block.pages, block.earliest, block.latest), (3, Timestamp(3), Timestamp(5)));
+        assert_eq!((block.pages, block.latest), (3, Timestamp(5)));
     }
 
     #[test]

@@ -182,18 +182,18 @@ impl Timeline {
         self.search(topic, blocks, |place| place == Some(offset)).await
     }
 
-    /// What happened to the triggers of a topic in this time, as far as it is kept; the latest where it is much.
+    /// What happened to the triggers of a topic since then, as far as it is kept; the latest where it is much. It may lie ahead of a
+    /// clock that was set back.
     pub(crate) async fn of_lanes(
         &self,
         topic: &TopicName,
         from: Timestamp,
-        until: Timestamp,
     ) -> Result<Vec<Found>, BrokerError> {
         let mut blocks = self.blocks(topic, LANE_BUCKET).await?;
-        blocks.retain(|block| block.latest >= from && block.earliest <= until);
+        blocks.retain(|block| block.latest >= from);
         let many = blocks.len().saturating_sub(LANE_BLOCKS_MAX);
         let mut found = self.search(topic, blocks.split_off(many), |place| place.is_none()).await?;
-        found.retain(|found| found.at >= from && found.at <= until);
+        found.retain(|found| found.at >= from);
         Ok(found)
     }
 
@@ -208,8 +208,8 @@ impl Timeline {
             let mut blocks = index.blocks(range.start..applied, &topic, bucket)?;
             blocks.retain(|block| block.first < applied);
             if applied < range.end {
-                let (earliest, latest) = (Timestamp(0), Timestamp(u64::MAX));
-                blocks.push(Block { first: applied, pages: range.end.since(applied), earliest, latest });
+                let latest = Timestamp(u64::MAX);
+                blocks.push(Block { first: applied, pages: range.end.since(applied), latest });
             }
             Ok(blocks)
         })
@@ -319,20 +319,20 @@ fn block_len(pages: &[Record]) -> Option<usize> {
 fn touched(pages: &[Record]) -> Touched {
     let mut all = Touched::new();
     for page in pages {
-        let mut buckets: BTreeMap<u64, (Timestamp, Timestamp)> = BTreeMap::new();
+        let mut buckets: BTreeMap<u64, Timestamp> = BTreeMap::new();
         let heading = page::read(
             &page.payload,
             |_| true,
             |Placed { at, offset, .. }| {
                 let bucket = offset.map_or(LANE_BUCKET, |offset| offset.0 / BUCKET);
-                let times = buckets.entry(bucket).or_insert((at, at));
-                *times = (times.0.min(at), times.1.max(at));
+                let latest = buckets.entry(bucket).or_insert(at);
+                *latest = at.max(*latest);
             },
         );
         let Ok(heading) = heading else { continue };
-        for (bucket, (earliest, latest)) in buckets {
-            let times = all.entry((heading.topic.to_owned(), bucket)).or_insert((earliest, latest));
-            *times = (times.0.min(earliest), times.1.max(latest));
+        for (bucket, at) in buckets {
+            let latest = all.entry((heading.topic.to_owned(), bucket)).or_insert(at);
+            *latest = at.max(*latest);
         }
     }
     all

@@ -79,8 +79,7 @@ impl Core {
         let Ok(event) = Event::from_stored(record.payload) else { return Ok(None) };
         let mut steps = self.timeline.of_event(&topic.name, place.offset).await?;
         let now = self.clock.now();
-        // What is due in the same millisecond is part of it.
-        let lanes = self.timeline.of_lanes(&topic.name, record.appended_at, now.plus_ms(1)).await?;
+        let lanes = self.timeline.of_lanes(&topic.name, record.appended_at).await?;
         let mut duplicates: Vec<Timestamp> =
             steps.extract_if(.., |found| found.step == Step::Duplicate).map(|found| found.at).collect();
         duplicates.truncate(DUPLICATES_MAX);
