@@ -35,6 +35,8 @@ const INSTANCES: u64 = 2;
 const INVOKED: &str = "invoked";
 /// Its instances: one for each call of its trigger, as the cloud has them.
 const INVOKED_INSTANCES: u64 = 16;
+/// What a topic, and the timeline, may keep: little, so that both are full after the warm-up and growth after it is a leak.
+const RETENTION: &str = "256MiB";
 /// How long the HTTP target stands still.
 const STALL: Duration = Duration::from_secs(3);
 /// All triggers, and how many events each gets of every published one.
@@ -262,8 +264,10 @@ fn tables(
     let (load, copy) = (keys(topic().as_str()), keys("copy"));
     let instances = |count: u64| format!("min_instances = {count}\nmax_instances = {count}");
     format!(
-        r#"{topics}retention_bytes = "2GiB"
+        r#"{topics}retention_bytes = "{RETENTION}"
 dedup_window = "1m"
+[timeline]
+bytes_max = "{RETENTION}"
 {function}{invoked}
 [triggers.http]
 {load}[triggers.http.target.http]
